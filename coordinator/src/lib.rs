@@ -1,0 +1,6 @@
+//! splitci's coordinator: an image is built once, its suite split over N shards, and the results proven into one verdict.
+//!
+//! A library that never prints and never reads environment or home: what it needs comes in as values, what it says goes out as events.
+
+pub mod engine;
+pub mod model;

@@ -1,0 +1,344 @@
+//! Facts about a run, past tense: the record is a list of them, and every report and the verdict are folds over it.
+//!
+//! No colours, no counters that a fold can compute, no "show this". A new kind is a compile error in every fold: match without a wildcard.
+//!
+//! Which results count: a test's outcome under `(unit, fence)` is *accepted* by `UnitFinished` or, below `final_below`, by `UnitInterrupted` of the
+//! same fence, and taken back by `UnitSuperseded`. Everything else was overtaken and is information only.
+
+use serde::{Deserialize, Serialize};
+
+use super::settings::RunSettings;
+use super::verdict::Verdict;
+use super::{Exit, Fence, ImageIdentity, Manifest, Outcome, RunId, SessionId, ShardId, Slot, Stopped, TestKey, UnitId};
+
+/// One fact, with its place and time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunEvent {
+    /// Gap-free from 0 within a run, assigned in one place.
+    pub seq: u64,
+    /// Milliseconds since the run's start, by a clock that only goes forward.
+    pub at_ms: u64,
+    /// What happened.
+    #[serde(rename = "event")]
+    pub kind: EventKind,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventKind {
+    /// Always the first.
+    RunStarted(Box<RunStarted>),
+    /// The image is there.
+    ImageReady {
+        /// Which.
+        identity: ImageIdentity,
+        /// Name given to it, e.g. `splitci/app:3f2a…`.
+        reference: String,
+        /// How it came.
+        how: ImageSource,
+        /// Its key, when it was built from the project.
+        key: Option<String>,
+    },
+    /// A shard's container or process was started.
+    ShardStarted {
+        /// Which.
+        shard: ShardId,
+        /// How often before: 0 at first.
+        restarts: u32,
+        /// Container id or process id, for people.
+        name: String,
+    },
+    /// A shard's worker said hello.
+    ShardReady {
+        /// Which.
+        shard: ShardId,
+    },
+    /// A shard could not start, or its stream ended before it was told to.
+    ShardLost {
+        /// Which.
+        shard: ShardId,
+        /// What is known about it.
+        cause: ShardLoss,
+        /// Who has to act.
+        detail: String,
+    },
+    /// A framework is up and listed its files.
+    SessionReady {
+        /// Which.
+        session: SessionId,
+        /// Framework.
+        framework: String,
+        /// Its version.
+        version: String,
+        /// Its seed.
+        seed: u64,
+        /// From the process's start, in milliseconds.
+        boot_ms: u64,
+        /// Hash of the list (hex), for comparison with the first one.
+        list_hash: String,
+    },
+    /// The suite is known: the list of the first session.
+    SuiteListed {
+        /// Its files, in the framework's order.
+        files: Vec<String>,
+        /// Hash of the list (hex).
+        list_hash: String,
+    },
+    /// The manifest is frozen: nothing was dispatched before.
+    PlanMade {
+        /// The units.
+        manifest: Manifest,
+        /// blake3 of the manifest (hex).
+        hash: String,
+    },
+    /// A unit was given to a session.
+    UnitLeased {
+        /// Which.
+        unit: UnitId,
+        /// Under which fence.
+        fence: Fence,
+        /// To whom.
+        session: SessionId,
+        /// Tests with a lower ordinal are final already.
+        from: u32,
+        /// Alone, because a test of it was lost before.
+        suspect: bool,
+    },
+    /// A unit was loaded.
+    UnitDeclared {
+        /// Which.
+        unit: UnitId,
+        /// Under which fence.
+        fence: Fence,
+        /// All ids of its file.
+        ids: Vec<String>,
+        /// Ordinals that run; absent for all.
+        selected: Option<Vec<u32>>,
+    },
+    /// A test ended.
+    TestFinished(Box<TestFinished>),
+    /// A unit is through: results under this fence count.
+    UnitFinished {
+        /// Which.
+        unit: UnitId,
+        /// Under which fence.
+        fence: Fence,
+    },
+    /// A session was lost with this unit begun: results below `final_below` count, the rest of it will be run again.
+    UnitInterrupted {
+        /// Which.
+        unit: UnitId,
+        /// Under which fence.
+        fence: Fence,
+        /// Ordinals below this are final.
+        final_below: u32,
+        /// The test that ran when the session was lost.
+        suspect: Option<u32>,
+    },
+    /// All results of this unit are void; it runs again from the start, or its fallback does.
+    UnitSuperseded {
+        /// Which.
+        unit: UnitId,
+        /// Why.
+        reason: Superseded,
+    },
+    /// A test (or the loading of a unit) took its session with it as often as is allowed: final, and red.
+    TestCrashed {
+        /// Which; the ordinal is `u32::MAX` when it was the loading of the unit.
+        test: TestKey,
+        /// Its id if the unit had been declared, else the file.
+        id: String,
+        /// The session that it took last.
+        session: SessionId,
+        /// How.
+        how: Crash,
+    },
+    /// A framework's process is gone.
+    SessionEnded(Box<SessionEnded>),
+    /// Output that belongs to no test, lossy UTF-8.
+    Output {
+        /// Whose.
+        session: SessionId,
+        /// What ran when it arrived.
+        at: Slot,
+        /// The text.
+        text: String,
+    },
+    /// Something the user should know, e.g. that a coverage threshold is not checked.
+    Notice {
+        /// Where, if in one session.
+        session: Option<SessionId>,
+        /// One sentence.
+        text: String,
+    },
+    /// The run is stopping before its end.
+    RunCancelled {
+        /// Why.
+        reason: Cancelled,
+    },
+    /// Always the last. A record without it is the record of a run that was killed.
+    RunFinished {
+        /// The answer.
+        verdict: Verdict,
+        /// The exit status.
+        exit: u8,
+    },
+}
+
+/// The run's beginning.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunStarted {
+    /// Its name.
+    pub run: RunId,
+    /// Version of splitci.
+    pub splitci: String,
+    /// The project's directory.
+    pub project: String,
+    /// Wall clock at the start, RFC 3339 in UTC.
+    pub started: String,
+    /// What was asked for.
+    pub settings: RunSettings,
+    /// The run that this one reproduces, or whose failures it runs.
+    pub of: Option<RunId>,
+}
+
+/// How an image came about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ImageSource {
+    /// Built in this run.
+    Built,
+    /// Found: already built for the same inputs.
+    Found,
+    /// Named by the user.
+    Given,
+}
+
+/// A finished test.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TestFinished {
+    /// Which.
+    pub test: TestKey,
+    /// Under which lease.
+    pub fence: Fence,
+    /// How.
+    pub outcome: Outcome,
+    /// Microseconds, set-up and tear-down included.
+    pub micros: u64,
+    /// File of the failure.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub file: String,
+    /// Line there; 0 when unknown.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub line: u32,
+    /// One line of reason.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// What it printed, capped, lossy UTF-8; kept for tests that did not pass.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub output: String,
+    /// Its trace, capped, lossy UTF-8.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub details: String,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(n: &u32) -> bool {
+    *n == 0
+}
+
+/// A framework process's end.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SessionEnded {
+    /// Which.
+    pub session: SessionId,
+    /// Exit or signal.
+    pub how: Exit,
+    /// Why the worker ended it, if it did.
+    pub stopped: Option<Stopped>,
+    /// Whether it is an error, and of what kind.
+    pub close: Close,
+    /// What ran at the end.
+    pub at: Slot,
+    /// Out of memory.
+    pub oom: bool,
+    /// Peak resident memory in bytes.
+    pub peak_rss: u64,
+    /// Processes that outlived it and were killed.
+    pub strays: u32,
+    /// Errors outside of any test.
+    pub errors: String,
+    /// Tests it reported.
+    pub tests: u64,
+}
+
+/// Whether a session closed as it should.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Close {
+    /// Bye, matching counts, a status that its tests explain.
+    Clean,
+    /// It was lost or stopped with work begun or waiting; that work goes back to the queue.
+    Lost,
+    /// The code under test ended it wrongly: a status of its own, errors outside of tests, a count that does not match. Red.
+    Dirty,
+    /// No driver said hello.
+    NoHello,
+}
+
+/// Why a shard was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ShardLoss {
+    /// The engine could not start it.
+    NotStarted,
+    /// Killed from outside.
+    Killed,
+    /// The engine says that memory ran out.
+    OutOfMemory,
+    /// The stream ended or fell silent, and nothing more is known.
+    Gone,
+    /// The stream carried something that is not the protocol.
+    Garbled,
+}
+
+/// Why results of a unit are void.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Superseded {
+    /// The ids of its file differ between two loads.
+    IdsChanged,
+}
+
+/// What killed a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Crash {
+    /// The process exited with this status in the middle of the test.
+    Exited(i32),
+    /// It was killed by this signal.
+    Signal(i32),
+    /// Memory ran out.
+    OutOfMemory,
+    /// It took longer than its limit.
+    TimedOut,
+    /// Its shard was lost.
+    ShardLost,
+    /// It broke the driver's protocol.
+    DriverLost,
+}
+
+/// Why a run stopped early.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cancelled {
+    /// By the user.
+    Interrupted,
+    /// `--fail-fast`.
+    FailFast,
+    /// The run's deadline.
+    Deadline,
+    /// No shard can be started any more.
+    NoShards,
+}

@@ -1,0 +1,29 @@
+//! The words of splitci, as types: plain data that every room shares. No I/O, no clock, no async.
+//!
+//! | word | is | here |
+//! |---|---|---|
+//! | image | the built app image, named by digest once known | [`ImageIdentity`] |
+//! | suite | everything the framework would run: its files | [`event::EventKind::SuiteListed`] |
+//! | unit | what is scheduled: a file, or a slice of a slow one | [`Unit`] |
+//! | manifest | the frozen, ordered list of a run's units | [`Manifest`] |
+//! | test | the smallest thing reported: (unit, ordinal) | [`TestKey`] |
+//! | shard | one running instance of the image, from 1 | [`ShardId`] |
+//! | session | one framework process within a shard, from 1 | [`SessionId`] |
+//! | lease | a unit held by a session, under a fence | [`Fence`] |
+//! | event | one fact about a run | [`event::RunEvent`] |
+//! | verdict | passed, failed, or none | [`verdict::Verdict`] |
+
+pub mod event;
+pub mod ids;
+pub mod launch;
+pub mod progress;
+pub mod settings;
+pub mod unit;
+pub mod verdict;
+
+pub use ids::{Fence, RunId, SessionId, ShardId, TestKey, UnitId};
+pub use launch::{EntryPoint, ImageIdentity, Launch, Volume};
+pub use progress::{Listener, Progress, Telling};
+pub use splitci_worker::protocol::driver::Outcome;
+pub use splitci_worker::protocol::message::{Exit, Select, Slot, Stopped};
+pub use unit::{Manifest, Unit, UnitKind};

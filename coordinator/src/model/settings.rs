@@ -1,0 +1,106 @@
+//! What a run was asked to do, resolved: no defaults left open, nothing of where it came from. It stands in the record's first event.
+
+use serde::{Deserialize, Serialize};
+
+use super::Volume;
+
+/// Everything that decides what a run does, apart from the image and the suite.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunSettings {
+    /// Where shards run.
+    pub engine: EngineKind,
+    /// How many shards at most.
+    pub shards: u32,
+    /// Framework's name.
+    pub framework: String,
+    /// The framework's command, e.g. `["pytest"]`, with the paths and what came after `--`.
+    pub command: Vec<String>,
+    /// The project's directory relative to the build context; the working directory in a process shard.
+    pub directory: String,
+    /// Seed of the run.
+    pub seed: u64,
+    /// Order of units.
+    pub order: Order,
+    /// Stop at the first final failure.
+    pub fail_fast: bool,
+    /// Nothing ran counts as passed.
+    pub allow_empty: bool,
+    /// How often a failed test is tried again.
+    pub retries: u32,
+    /// Load the whole suite in each shard.
+    pub whole: bool,
+    /// Deadlines.
+    pub timeouts: Timeouts,
+    /// Limits and openings of a container.
+    pub container: ContainerSettings,
+    /// `--env K=V` by value.
+    pub env: Vec<(String, String)>,
+    /// `--env K` and the names in env files: taken from the caller, never recorded by value.
+    pub env_names: Vec<String>,
+}
+
+/// Where shards run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EngineKind {
+    /// Containers of the built image.
+    Docker,
+    /// Local processes in the project's directory.
+    Process,
+}
+
+/// In which order units are dispatched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// Unknown first, then the longest: the shortest run.
+    Scheduled,
+    /// As the framework lists them.
+    Defined,
+    /// Shuffled by the seed.
+    Random,
+}
+
+/// Deadlines in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timeouts {
+    /// One test. Default 10 min.
+    pub test_ms: u64,
+    /// A framework's start. Default 5 min.
+    pub boot_ms: u64,
+    /// The whole run, without the build. Default 60 min.
+    pub run_ms: u64,
+    /// From TERM to KILL. Default 5 s.
+    pub grace_ms: u64,
+}
+
+/// What a container is given.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ContainerSettings {
+    /// Memory limit in bytes.
+    pub memory: Option<u64>,
+    /// CPUs, fractions allowed.
+    pub cpus: Option<f64>,
+    /// Size of `/dev/shm` in bytes.
+    pub shm_size: Option<u64>,
+    /// Extra hosts, `name:address`.
+    pub add_hosts: Vec<String>,
+    /// Mounts.
+    pub volumes: Vec<Volume>,
+    /// Network: `bridge` by default, or `none`.
+    pub network: Option<String>,
+    /// Entrypoint instead of the image's; an empty list for none.
+    pub entrypoint: Option<Vec<String>>,
+    /// The image's init insists on PID 1: the worker becomes its command.
+    pub init_image: Option<bool>,
+    /// Read-only root file system.
+    pub read_only: bool,
+    /// User instead of the image's.
+    pub user: Option<String>,
+    /// Capabilities added to the reduced set.
+    pub cap_add: Vec<String>,
+    /// Security options, checked against the engine's own list.
+    pub security_opt: Vec<String>,
+    /// Limit of processes in a shard. Default 4096.
+    pub pids_limit: Option<i64>,
+}

@@ -1,0 +1,9 @@
+//! The part of splitci that goes into a shard, and the protocols it speaks.
+//!
+//! `protocol` is the vocabulary of both byte streams (agent ⇄ worker, worker ⇄ driver) and is always compiled; the coordinator depends on it.
+//! `supervise` is the program itself: it runs the framework's process, enforces deadlines, collects output and says how the process ended.
+//! It is behind a feature so that the coordinator does not carry it.
+//!
+//! Nothing here knows a framework by name, decides what runs next, or holds a credential. Read `protocol` first.
+
+pub mod protocol;
