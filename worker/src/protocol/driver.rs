@@ -29,7 +29,7 @@
 //! | 0x82 | worker | stop | - |
 //!
 //! `mode`: 0 all tests of the file, 1 only those with the k ids, 2 all but those. Of these, ordinals below `from` and from `until` on (0xFFFFFFFF: no bound)
-//! do not run. An ordinal is the test's place in the list of *all* ids of the file, in the order in which they would run.
+//! do not run. With bit 7 (0x80) of `mode` set, every finished message of the unit is sent at once: it holds a suspect. An ordinal is the test's place in the list of *all* ids of the file, in the order in which they would run.
 //!
 //! # Order
 //! hello, units, then for each unit given, in order: declared, its finished messages in ascending ordinal, unit end. After stop: bye, and the process
@@ -193,6 +193,8 @@ pub struct DriverUnit {
     pub from: u32,
     /// First ordinal that does not run.
     pub until: Option<u32>,
+    /// Send every finished message at once.
+    pub careful: bool,
 }
 
 /// What the slot's bytes mean.

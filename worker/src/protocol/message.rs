@@ -104,6 +104,8 @@ pub struct RunUnit {
     pub from: u32,
     /// Only tests with an ordinal below this run.
     pub until: Option<u32>,
+    /// Report every test at once: the unit holds a suspect, and what is buffered when a process dies would have to run again.
+    pub careful: bool,
 }
 
 /// Which tests of a file a unit has, by id. An id that occurs twice in the file means both.
