@@ -93,6 +93,8 @@ pub struct ContainerSettings {
     pub entrypoint: Option<Vec<String>>,
     /// The image's init insists on PID 1: the worker becomes its command.
     pub init_image: Option<bool>,
+    /// Working directory instead of the image's.
+    pub workdir: Option<String>,
     /// Read-only root file system.
     pub read_only: bool,
     /// User instead of the image's.
