@@ -1,1 +1,40 @@
-//! x
+//! The harness of the integration tests: a real splitci on real projects, judged from outside.
+//!
+//! | file | is |
+//! |---|---|
+//! | [`program`] | the `splitci` of this workspace: built once, started, watched, ended |
+//! | [`sandbox`] | a project and a state directory of its own, gone at the end; and what a run left behind |
+//! | [`facts`] | a second, independent reading of the event stream: which test ended how |
+//! | [`expected`] | `expected.toml`: what a fixture's run must come to |
+//! | [`python`] | virtual environments with a framework and its friends |
+//! | [`engine`] | the Docker engine, for tests that need it; it must be there |
+//!
+//! Nothing here reads the coordinator's folds: a verdict that is wrong must not be checked by the code that made it.
+//! Nothing is skipped: what a test needs and does not find is a failure that says how to get it.
+#![expect(clippy::missing_panics_doc, reason = "a harness reports by panicking")]
+#![expect(clippy::expect_used, reason = "a harness reports by panicking")]
+
+pub mod engine;
+pub mod expected;
+pub mod facts;
+pub mod program;
+pub mod python;
+pub mod sandbox;
+
+pub use facts::Facts;
+pub use program::{Done, Running, Splitci};
+pub use sandbox::Sandbox;
+
+use std::path::{Path, PathBuf};
+
+/// The repository's root.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests live in the repository").to_path_buf()
+}
+
+/// Where the harness keeps what is worth keeping between runs: beside the build.
+pub fn scratch() -> PathBuf {
+    let path = root().join("target/tests");
+    fs_err::create_dir_all(&path).expect("make target/tests");
+    path
+}
