@@ -350,8 +350,8 @@ impl Dialogue {
         let mut bytes = Vec::new();
         let turn = if let Some(next) = self.waiting.pop_front() {
             self.held = Some(Held { unit: next.unit, fence: next.fence, declared: None, last: None, count: 0 });
-            let unit = DriverUnit { unit: next.unit, name: next.name, select: next.select, from: next.from, until: next.until };
-            ToDriver::Run(vec![unit]).encode(&mut bytes);
+            let RunUnit { unit, name, select, from, until, careful, .. } = next;
+            ToDriver::Run(vec![DriverUnit { unit, name, select, from, until, careful }]).encode(&mut bytes);
             Some(Turn::Given)
         } else if self.closing {
             self.stopped = true;

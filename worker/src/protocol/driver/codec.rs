@@ -208,7 +208,13 @@ impl<'a> Writer<'a> {
             Select::Only(ids) => (1, ids),
             Select::Except(ids) => (2, ids),
         };
-        self.u32(unit.unit).bytes(unit.name.as_bytes()).raw(&[mode]).list(ids).u32(unit.from).u32(unit.until.unwrap_or(NONE))
+        self.u32(unit.unit)
+            .bytes(unit.name.as_bytes())
+            .raw(&[mode])
+            .list(ids)
+            .u32(unit.from)
+            .u32(unit.until.unwrap_or(NONE))
+            .raw(&[u8::from(unit.careful)])
     }
 
     fn end(self) {
@@ -298,6 +304,7 @@ impl Reader<'_> {
                 NONE => None,
                 until => Some(until),
             },
+            careful: self.array::<1>()? != [0],
         })
     }
 }

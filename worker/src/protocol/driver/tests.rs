@@ -33,7 +33,7 @@ fn from_driver() -> Vec<FromDriver> {
 }
 
 fn to_driver() -> Vec<ToDriver> {
-    let unit = |select, until| DriverUnit { unit: 3, name: "a.py".into(), select, from: 1, until };
+    let unit = |select, until| DriverUnit { unit: 3, name: "a.py".into(), select, from: 1, until, careful: until.is_some() };
     vec![
         ToDriver::Run(vec![unit(Select::All, None)]),
         ToDriver::Run(vec![unit(Select::Only(vec!["x".into()]), Some(9)), unit(Select::Except(vec!["x".into()]), None)]),
