@@ -19,6 +19,9 @@ const NOTICE: u8 = 0x08;
 const RUN: u8 = 0x81;
 const STOP: u8 = 0x82;
 
+/// Bit of a run's mode: send every finished message at once.
+const CAREFUL: u8 = 0x80;
+
 /// Why bytes are not a driver's message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DriverError {
@@ -208,13 +211,8 @@ impl<'a> Writer<'a> {
             Select::Only(ids) => (1, ids),
             Select::Except(ids) => (2, ids),
         };
-        self.u32(unit.unit)
-            .bytes(unit.name.as_bytes())
-            .raw(&[mode])
-            .list(ids)
-            .u32(unit.from)
-            .u32(unit.until.unwrap_or(NONE))
-            .raw(&[u8::from(unit.careful)])
+        let mode = if unit.careful { mode | CAREFUL } else { mode };
+        self.u32(unit.unit).bytes(unit.name.as_bytes()).raw(&[mode]).list(ids).u32(unit.from).u32(unit.until.unwrap_or(NONE))
     }
 
     fn end(self) {
@@ -286,25 +284,14 @@ impl Reader<'_> {
     }
 
     fn unit(&mut self) -> Result<DriverUnit, DriverError> {
-        Ok(DriverUnit {
-            unit: self.u32()?,
-            name: self.text()?,
-            select: {
-                let [mode] = self.array()?;
-                let ids = self.list()?;
-                match mode {
-                    0 => Select::All,
-                    1 => Select::Only(ids),
-                    2 => Select::Except(ids),
-                    unknown => return Err(DriverError::Mode(unknown)),
-                }
-            },
-            from: self.u32()?,
-            until: match self.u32()? {
-                NONE => None,
-                until => Some(until),
-            },
-            careful: self.array::<1>()? != [0],
-        })
+        let (unit, name, [mode], ids) = (self.u32()?, self.text()?, self.array()?, self.list()?);
+        let select = match mode & !CAREFUL {
+            0 => Select::All,
+            1 => Select::Only(ids),
+            2 => Select::Except(ids),
+            unknown => return Err(DriverError::Mode(unknown)),
+        };
+        let (from, until) = (self.u32()?, Some(self.u32()?).filter(|until| *until != NONE));
+        Ok(DriverUnit { unit, name, select, from, until, careful: mode & CAREFUL != 0 })
     }
 }
