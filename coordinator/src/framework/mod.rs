@@ -1,0 +1,101 @@
+//! Test frameworks: how each is recognised, started with its driver, and where its files may be cut.
+//!
+//! All of it is pure: facts about a project come in, commands and names go out; a driver is text that is handed on. What a framework's driver
+//! says is not read here (`worker::protocol::driver`). A new framework is a folder, an implementation and a line in `ALL`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use crate::model::settings::RunSettings;
+use crate::model::{Launch, SessionId};
+
+pub mod pytest;
+
+/// Every framework there is.
+pub const ALL: &[&dyn Framework] = &[&pytest::Pytest];
+
+/// The framework with this name.
+pub fn by_name(name: &str) -> Option<&'static dyn Framework> {
+    ALL.iter().copied().find(|framework| framework.name() == name)
+}
+
+/// The files whose text `evidence` wants to see, where they exist in the project's directory.
+pub fn texts_wanted() -> impl Iterator<Item = &'static str> {
+    ALL.iter().flat_map(|framework| framework.texts_wanted()).copied()
+}
+
+/// A test framework. Every method is a function of its arguments.
+pub trait Framework: Send + Sync {
+    /// Its name in configuration and records.
+    fn name(&self) -> &'static str;
+
+    /// What `evidence` looks for, for people.
+    fn looked_for(&self) -> &'static str;
+
+    /// Files in the project's directory whose text `evidence` wants to see.
+    fn texts_wanted(&self) -> &'static [&'static str];
+
+    /// What in the project says that it uses this framework, for people.
+    fn evidence(&self, facts: &ProjectFacts) -> Option<String>;
+
+    /// The command when none is configured.
+    fn command(&self, facts: &ProjectFacts) -> Vec<String>;
+
+    /// How to start one session with our driver in it.
+    fn launch(&self, request: &LaunchRequest<'_>) -> Launch;
+
+    /// Parts of a file that must not be cut, as ranges over its ids in order: adjoining, covering every id. A framework whose files cannot be cut
+    /// at all gives one.
+    fn slice_groups(&self, ids: &[String]) -> Vec<Range<usize>>;
+}
+
+/// What is known of a project before anything of it runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ProjectFacts {
+    /// Its files, relative to its directory, separated by `/`. Of ignored and hidden directories only `.venv/bin` and `venv/bin` are asked about.
+    pub files: Vec<String>,
+    /// The texts of those that were wanted.
+    pub texts: BTreeMap<String, String>,
+    /// Where its tests will run.
+    pub place: Place,
+}
+
+/// Where tests will run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Place {
+    /// In an image, of which nothing is known.
+    #[default]
+    Image,
+    /// On this machine.
+    Here {
+        /// Names of the programs in `PATH`, as far as they were asked about.
+        programs: BTreeSet<String>,
+        /// The caller has activated a virtual environment.
+        activated: bool,
+    },
+}
+
+/// What a session is started with.
+#[derive(Debug, Clone, Copy)]
+pub struct LaunchRequest<'a> {
+    /// The run's settings.
+    pub settings: &'a RunSettings,
+    /// Which session.
+    pub session: SessionId,
+    /// How many shards the run has.
+    pub shards: u32,
+    /// Working directory of a process shard.
+    pub cwd: Option<&'a str>,
+    /// What the user wants set, resolved: `--env` and env files.
+    pub given: &'a [(String, String)],
+    /// What the session inherits anyway: the image's environment, or the caller's.
+    pub inherited: &'a BTreeMap<String, String>,
+}
+
+impl LaunchRequest<'_> {
+    /// A variable as the session would have it without us.
+    pub fn variable(&self, name: &str) -> Option<&str> {
+        let given = self.given.iter().rev().find(|(given, _)| given == name).map(|(_, value)| value.as_str());
+        given.or_else(|| self.inherited.get(name).map(String::as_str))
+    }
+}

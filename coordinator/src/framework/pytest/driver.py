@@ -1,0 +1,885 @@
+"""splitci's driver for pytest 7, 8 and 9: runs inside the user's own pytest and feeds it one file at a time.
+
+PYTEST_DONT_REWRITE
+
+The wire is specified in `worker/src/protocol/driver.rs`. Three rules hold everywhere below:
+- One ordinary collection with the user's arguments, in which `File` nodes are kept instead of opened; a unit opens its own. Session fixtures
+  live until bye, everything below the session ends with its unit.
+- Whatever test code may replace (clock, os, socket, struct) is bound to instances before test code exists; module globals are not safe
+  (freezegun and pyfakefs rewrite them), patched modules are not either (gevent).
+- Nothing is green by omission: an exception that escapes a test, a test without a report, an end before its time become errors.
+
+Only the standard library and pytest are needed, and nothing waits for the worker while tests run.
+"""
+import faulthandler
+import mmap
+import os
+import re
+import struct
+import sys
+import traceback
+from _socket import AF_UNIX, SOCK_STREAM, socket as raw_socket
+from time import perf_counter
+
+import pytest
+
+MAJOR, MINOR = 1, 0
+HELLO, UNITS, DECLARED, FINISHED, UNIT_END, BYE, NOTICE, RUN, STOP = 0x01, 0x02, 0x03, 0x05, 0x06, 0x07, 0x08, 0x81, 0x82
+PASSED, FAILED, ERRORED, SKIPPED, EXPECTED_FAILURE, UNEXPECTED_PASS = range(6)
+NONE, CLOSING = 0xFFFFFFFF, 0xFFFFFFFD
+MSG_NOSIGNAL = 0x4000
+# A real-time signal that nothing is known to use; `framework/pytest/mod.rs` names the same.
+DUMP_SIGNAL = 50
+FLUSH_BYTES, FLUSH_SECONDS = 32 * 1024, 0.05
+# Of one text, half its head and half its tail; the worker cuts to the configured limit.
+TEXT_LIMIT = 2 * 1024 * 1024
+PREFIX = "SPLITCI_DRIVER_"
+SAVED = "SPLITCI_SAVED_"
+LOST_STATUS = 70
+
+
+class Address:
+    """What the worker put into the environment; `None` stands for "no worker, or not for this process"."""
+
+    def __init__(self, environ):
+        self.socket = environ[PREFIX + "SOCKET"]
+        self.slot = environ[PREFIX + "SLOT"]
+        self.seed = int(environ.get(PREFIX + "SEED") or 0)
+        self.whole = environ.get("SPLITCI_PYTEST_WHOLE") == "1"
+        self.shared = environ.get("SPLITCI_PYTEST_SHARED") == "1"
+        self.shard = environ.get("SPLITCI_SHARD") or "1"
+        self.shards = int(environ.get("SPLITCI_SHARDS") or 1)
+
+
+def find_address(environ):
+    """Reads the address. A process started by this one before its session inherits it, and must stay a plain pytest."""
+    if PREFIX + "SOCKET" not in environ:
+        return None
+    owner = environ.setdefault(PREFIX + "PID", str(os.getpid()))
+    if owner != str(os.getpid()):
+        restore(environ)
+        return None
+    return Address(environ)
+
+
+def restore(environ):
+    """Gives the environment back as the user made it."""
+    added = environ.get(PREFIX + "ADDED", "")
+    for name in filter(None, added.split(",")):
+        environ.pop(name, None)
+    for name in [name for name in environ if name.startswith(SAVED)]:
+        environ[name[len(SAVED):]] = environ.pop(name)
+    for name in [name for name in environ if name.startswith(PREFIX) or name.startswith("SPLITCI_PYTEST_")]:
+        del environ[name]
+
+
+def leave_path(directory):
+    """Takes our private directory off the module path: the driver is loaded, nothing else shall be."""
+    sys.path[:] = [entry for entry in sys.path if entry != directory]
+    sys.path_importer_cache.pop(directory, None)
+
+
+def dump_stacks_on_signal():
+    """Stacks of all threads go to the standard error of the start, whatever capturing does to descriptor 2 later."""
+    try:
+        faulthandler.register(DUMP_SIGNAL, file=os.dup(2), all_threads=True, chain=False)
+    except (AttributeError, OSError, ValueError, RuntimeError):
+        pass
+
+
+RUN_DIRECTORY = os.path.dirname(os.path.abspath(__file__))
+leave_path(RUN_DIRECTORY)
+ADDRESS = find_address(os.environ)
+if ADDRESS is not None:
+    dump_stacks_on_signal()
+
+
+@pytest.hookimpl(hookwrapper=True, tryfirst=True)
+def pytest_load_initial_conftests(early_config):
+    """The first hook that has a configuration. A conftest that cannot be loaded ends pytest before any session: said here."""
+    if ADDRESS is None:
+        yield
+        return
+    driver = Driver(ADDRESS, early_config)
+    early_config.pluginmanager.register(driver, "splitci-driver")
+    outcome = yield
+    if outcome.excinfo is not None:
+        driver.refuse(early_config, outcome.excinfo[1])
+
+
+# Text ------------------------------------------------------------------------------------------------------------------------------------
+
+
+def encode(text):
+    """Text as bytes, whatever it holds: file names and output may carry lone surrogates."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace")
+
+
+def field(text):
+    """A byte string of the wire."""
+    data = encode(text)
+    return struct.pack("<I", len(data)) + data
+
+
+def cut(text):
+    """Head and tail of a text that is too long."""
+    if len(text) <= TEXT_LIMIT:
+        return text
+    half = TEXT_LIMIT // 2
+    return text[:half] + "\n[... %d characters ...]\n" % (len(text) - 2 * half) + text[-half:]
+
+
+def one_line(text):
+    """The first line that says something."""
+    for line in text.splitlines():
+        if line.strip():
+            return line.strip()[:2000]
+    return ""
+
+
+def describe(error):
+    """An exception as text, with the part of its trace that is not ours."""
+    if type(error).__name__ == "ConftestImportFailure":
+        cause = error.cause if hasattr(error, "cause") else error.excinfo[1]
+        return "cannot load %s\n%s" % (error.path, describe(cause))
+    if isinstance(error, (pytest.UsageError, pytest.exit.Exception)) or type(error).__name__ in ("Interrupted", "Failed"):
+        return "\n".join(str(part) for part in error.args) or type(error).__name__
+    return "".join(traceback.format_exception(type(error), error, error.__traceback__)).rstrip()
+
+
+# Wire ------------------------------------------------------------------------------------------------------------------------------------
+
+
+class Lost(Exception):
+    """The connection to the worker is gone, or is not ours any more."""
+
+
+class Wire:
+    """Socket and slot. Everything that is called while tests run is bound here."""
+
+    def __init__(self, address):
+        self.socket = raw_socket(AF_UNIX, SOCK_STREAM)
+        self.socket.settimeout(None)
+        self.socket.connect(address.socket)
+        self.fd = self.socket.fileno()
+        self.send_all, self.receive = self.socket.sendall, self.socket.recv
+        self.fstat, self.clock = os.fstat, perf_counter
+        self.identity = self._identity()
+        self.incoming = bytearray()
+        self.buffer = bytearray()
+        self.flushed = self.clock()
+        self.sent = 0
+        self.changes = 0
+        self.patience = FLUSH_SECONDS
+        self.slot = self._map(address.slot)
+        self.store = struct.Struct("<IIQ").pack_into
+        self.pack_passed = struct.Struct("<IBIIBQIIIII").pack
+        self.pack_finished = struct.Struct("<IBIIBQ").pack
+        self.pack = struct.pack
+        self.unpack = struct.unpack_from
+
+    @staticmethod
+    def _map(path):
+        fd = os.open(path, os.O_RDWR)
+        try:
+            if os.fstat(fd).st_size < 16:
+                os.ftruncate(fd, 16)
+            return mmap.mmap(fd, 16)
+        finally:
+            os.close(fd)
+
+    def _identity(self):
+        found = self.fstat(self.fd)
+        return found.st_dev, found.st_ino
+
+    def check(self):
+        """Test code may close every descriptor, and the number may be something else by now."""
+        try:
+            same = self._identity() == self.identity
+        except OSError:
+            same = False
+        if not same:
+            raise Lost("the descriptor of splitci's connection was closed by a test")
+
+    def at(self, unit, ordinal):
+        """Says what runs now."""
+        self.changes += 1
+        self.store(self.slot, 0, unit, ordinal, self.changes)
+
+    def push(self, kind, payload):
+        self.buffer += self.pack("<IB", len(payload) + 1, kind)
+        self.buffer += payload
+
+    def flush(self):
+        """Sends what is buffered. A sending that did not succeed leaves half a message behind: nothing may follow it."""
+        self.check()
+        data, self.buffer = self.buffer, bytearray()
+        try:
+            self.send_all(data, MSG_NOSIGNAL)
+        except BaseException:
+            self.identity = None
+            raise
+        self.flushed = self.clock()
+
+    def passed(self, unit, ordinal, seconds, now):
+        """The common case: one fixed message, buffered."""
+        micros = int(seconds * 1e6)
+        self.buffer += self.pack_passed(38, FINISHED, unit, ordinal, PASSED, micros if micros > 0 else 0, 0, 0, 0, 0, 0)
+        self.sent += 1
+        if now - self.flushed >= self.patience or len(self.buffer) >= FLUSH_BYTES:
+            self.flush()
+
+    def finished(self, unit, ordinal, seconds, result):
+        micros = max(0, int(seconds * 1e6))
+        tail = b"".join((
+            field(result.file), self.pack("<I", min(max(result.line, 0), NONE)), field(result.message), field(cut(result.output)),
+            field(cut(result.details)),
+        ))
+        self.buffer += self.pack_finished(18 + len(tail), FINISHED, unit, ordinal, result.outcome, micros)
+        self.buffer += tail
+        self.sent += 1
+        if result.outcome in (FAILED, ERRORED) or len(self.buffer) >= FLUSH_BYTES or self.clock() - self.flushed >= self.patience:
+            self.flush()
+
+    def next(self):
+        """The next message of the worker: its kind and payload. Waits."""
+        while True:
+            if len(self.incoming) >= 4:
+                length = self.unpack("<I", self.incoming)[0]
+                if len(self.incoming) >= 4 + length:
+                    message = bytes(self.incoming[4:4 + length])
+                    del self.incoming[:4 + length]
+                    return message[0], message[1:]
+            self.check()
+            data = self.receive(65536)
+            if not data:
+                raise Lost("splitci's worker closed the connection")
+            self.incoming += data
+
+
+class Reader:
+    """Fields of a message."""
+
+    def __init__(self, data):
+        self.data, self.place = data, 0
+
+    def number(self, form="<I"):
+        value = struct.unpack_from(form, self.data, self.place)[0]
+        self.place += struct.calcsize(form)
+        return value
+
+    def bytes(self):
+        length = self.number()
+        start, self.place = self.place, self.place + length
+        return self.data[start:self.place]
+
+
+class Order:
+    """One unit to run."""
+
+    def __init__(self, reader):
+        self.unit = reader.number()
+        self.name = reader.bytes()
+        mode = reader.number("<B")
+        self.mode, self.careful = mode & 0x7F, bool(mode & 0x80)
+        self.ids = {reader.bytes() for _ in range(reader.number())}
+        self.first = reader.number()
+        self.end = reader.number()
+
+    def wants(self, test_id):
+        return self.mode == 0 or (test_id in self.ids) == (self.mode == 1)
+
+
+# Results ---------------------------------------------------------------------------------------------------------------------------------
+
+
+class Result:
+    """How a test that did not plainly pass ended."""
+
+    def __init__(self, outcome, message="", file="", line=0, output="", details=""):
+        self.outcome, self.message, self.file, self.line, self.output, self.details = outcome, message, file, line, output, details
+
+
+LOCATION = re.compile(r'^(?:E\s+)?(?:File "(.+?)", line (\d+)|(\S[^\n]*?):(\d+): )', re.MULTILINE)
+
+
+class Judge:
+    """Folds the reports of one test, or of one file's loading, into a result."""
+
+    def __init__(self, directory):
+        self.directory = directory.rstrip("/") + "/"
+
+    def relative(self, path):
+        path = str(path)
+        return path[len(self.directory):] if path.startswith(self.directory) else path
+
+    def test(self, reports):
+        """The result, or `None` for a plain pass."""
+        called = False
+        plain = True
+        for report in reports:
+            if report.outcome != "passed" or getattr(report, "wasxfail", None) is not None:
+                plain = False
+            elif report.when == "call" and not hasattr(report, "context"):
+                called = True
+        if plain and called:
+            return None
+        if not reports:
+            return Result(ERRORED, "pytest reported nothing for this test: a plugin swallowed it")
+        return self._odd(reports, called)
+
+    def _odd(self, reports, called):
+        bad = [report for report in reports if report.outcome == "failed"]
+        if bad:
+            outcome = ERRORED if all(report.when in ("setup", "teardown") for report in bad) else FAILED
+            # The body's own failure comes first, whatever its tear-down did then.
+            bad.sort(key=lambda report: report.when in ("setup", "teardown"))
+            return self._failure(outcome, bad, reports)
+        for report in reports:
+            if hasattr(report, "context") or report.outcome == "rerun":
+                continue
+            expected = getattr(report, "wasxfail", None)
+            if expected is not None:
+                outcome = UNEXPECTED_PASS if report.outcome == "passed" else EXPECTED_FAILURE
+                result = self._failure(outcome, [report], reports)
+                result.message = one_line(str(expected))
+                return result
+            if report.outcome == "skipped":
+                return self._skip(report, reports)
+        if called:
+            return None
+        return Result(SKIPPED, "its body was not called", output=self._output(reports))
+
+    def _failure(self, outcome, bad, reports):
+        file, line, message = self._crash(bad[0])
+        details = "\n\n".join(filter(None, (report.longreprtext for report in bad if report.longrepr)))
+        return Result(outcome, message, file, line, self._output(reports), details)
+
+    def _crash(self, report):
+        crash = getattr(report.longrepr, "reprcrash", None)
+        if crash is not None:
+            return self.relative(crash.path), int(crash.lineno), one_line(str(crash.message))
+        text = report.longreprtext if report.longrepr else ""
+        reasons = [line[1:] for line in text.splitlines() if line.startswith("E ")]
+        message = one_line(reasons[-1] if reasons else text) or report.outcome
+        places = LOCATION.findall(text)
+        if not places:
+            return "", 0, message
+        quoted, quoted_line, plain, plain_line = places[-1]
+        return self.relative(quoted or plain), int(quoted_line or plain_line), message
+
+    def _skip(self, report, reports):
+        where = report.longrepr
+        if isinstance(where, tuple) and len(where) == 3:
+            file, line, reason = where
+            reason = str(reason)
+            reason = reason[len("Skipped: "):] if reason.startswith("Skipped: ") else reason
+            return Result(SKIPPED, one_line(reason), self.relative(file), int(line or 0), self._output(reports))
+        return Result(SKIPPED, one_line(str(where)), output=self._output(reports))
+
+    @staticmethod
+    def _output(reports):
+        sections = []
+        for report in reports:
+            # Each report repeats the sections of those before it.
+            sections.extend(section for section in report.sections if section not in sections)
+        return "".join("--- %s ---\n%s\n" % (name, text.rstrip("\n")) for name, text in sections)
+
+    def loading(self, report):
+        """A collector that failed or was skipped."""
+        if report.outcome == "skipped":
+            return self._skip(report, [report])
+        return self._failure(ERRORED, [report], [report])
+
+
+class Stub:
+    """A test that stands for something that could not be loaded."""
+
+    def __init__(self, name, result):
+        self.nodeid, self.result = name, result
+
+
+class Unit:
+    """What a file name stands for: kept nodes to be opened, items that came without a file, collectors that failed."""
+
+    def __init__(self):
+        self.nodes, self.items, self.stubs = [], [], []
+
+
+class EndOfUnit(pytest.Item):
+    """Stands for the next item at a unit's end. Its only parent is the session, so everything below the session is torn down."""
+
+    def runtest(self):
+        raise RuntimeError("the end of a unit cannot be run")
+
+
+class ListingHooks:
+    """`config.hook` while files are listed: plugins shall see items when there are some, not an empty list."""
+
+    def __init__(self, hook):
+        self._hook = hook
+
+    def __getattr__(self, name):
+        if name in ("pytest_collection_modifyitems", "pytest_collection_finish"):
+            return lambda **_: []
+        return getattr(self._hook, name)
+
+
+# The plugin ------------------------------------------------------------------------------------------------------------------------------
+
+
+def copy_files(source, target):
+    """The files of one directory, without those below it."""
+    os.makedirs(target, exist_ok=True)
+    for entry in os.scandir(source):
+        if entry.is_file():
+            with open(entry.path, "rb") as old, open(os.path.join(target, entry.name), "wb") as new:
+                new.write(old.read())
+
+
+class NoContext:
+    """For a pytest without its warnings plugin."""
+
+    def __enter__(self):
+        return None
+
+    def __exit__(self, *_):
+        return None
+
+
+class Driver:
+    """Registered in the pytest that was started by the worker; nowhere else."""
+
+    def __init__(self, address, config):
+        self.address = address
+        self.seed = address.seed
+        self.wire = None
+        self.pid = None
+        self.session = None
+        self.whole = address.whole
+        self.listing = False
+        self.looped = False
+        self.errors, self.notices = [], []
+        self.units = {}
+        self.reports = []
+        self.stubs = []
+        self.judge = Judge(str(config.invocation_params.dir))
+        self.getpid, self.leave, self.clock = os.getpid, os._exit, perf_counter
+
+    # Speaking
+
+    def speak(self):
+        """Connects and says hello, once, with the environment given back before anything else of the user's runs."""
+        restore(os.environ)
+        self.pid = self.getpid()
+        try:
+            self.wire = Wire(self.address)
+        except OSError as error:
+            raise pytest.exit.Exception("splitci: cannot reach the worker: %s" % error, LOST_STATUS)
+        self.wire.push(HELLO, struct.pack("<HHIQ", MAJOR, MINOR, self.pid, self.seed) + field("pytest") + field(pytest.__version__))
+        for text in self.notices:
+            self.wire.push(NOTICE, field(text))
+        self.wire.flush()
+
+    def notice(self, text):
+        if self.wire is None:
+            self.notices.append(text)
+        else:
+            self.wire.push(NOTICE, field(text))
+
+    def refuse(self, config, error):
+        """pytest ends before it has a session."""
+        if self.wire is not None:
+            return
+        if isinstance(error, SystemExit):
+            status = error.code if isinstance(error.code, int) else int(error.code is not None)
+        else:
+            status = 4
+        self.errors.append(describe(error))
+        self.speak()
+        self.bye(status)
+
+    def bye(self, status):
+        wire, self.wire = self.wire, None
+        if wire is None or self.getpid() != self.pid:
+            return
+        try:
+            wire.push(BYE, struct.pack("<Qi", wire.sent, status) + field(cut("\n\n".join(self.errors))))
+            wire.flush()
+        except (Lost, OSError) as error:
+            sys.stderr.write("splitci: %s\n" % error)
+        # Kept: the end of the connection is the end of the process.
+        self.last_wire = wire
+
+    # Options
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_cmdline_main(self, config):
+        option = config.option
+        if getattr(option, "collectonly", False):
+            error = pytest.UsageError("--collect-only runs nothing: use `splitci plan`")
+            self.refuse(config, error)
+            raise error
+        self.settle_stopping(option)
+        self.settle_workers(option)
+        self.settle_seed(config)
+        self.settle_files(config)
+        self.whole = self.whole or any("::" in str(argument) for argument in config.args) or any(
+            getattr(option, name, False) for name in ("lf", "failedfirst", "newfirst")
+        )
+
+    def settle_stopping(self, option):
+        if getattr(option, "maxfail", 0):
+            option.maxfail = 0
+            self.notice("-x and --maxfail do not count over shards and are off: use `splitci run --fail-fast`")
+        if getattr(option, "stepwise", False) or getattr(option, "stepwise_skip", False):
+            option.stepwise = option.stepwise_skip = False
+            self.notice("--stepwise is off inside a shard")
+
+    def settle_workers(self, option):
+        if getattr(option, "numprocesses", None) or getattr(option, "dist", "no") != "no":
+            option.numprocesses, option.dist, option.tx = None, "no", []
+            self.notice("pytest-xdist is off inside a shard: use `splitci run --shards N`")
+        if hasattr(option, "distload"):
+            option.distload = False
+
+    def settle_seed(self, config):
+        chosen = getattr(config.option, "randomly_seed", None)
+        plugin = sys.modules.get("pytest_randomly")
+        if plugin is None or chosen is None:
+            return
+        if chosen == "default" or chosen == getattr(plugin, "default_seed", None):
+            config.option.randomly_seed = chosen = self.seed % 2**32
+        if isinstance(chosen, int):
+            self.seed = chosen
+
+    def settle_files(self, config):
+        """Shards of one directory must not write the same files."""
+        option, several = config.option, self.address.shards > 1
+        if several:
+            for name in ("xmlpath", "log_file"):
+                path = getattr(option, name, None)
+                if path:
+                    stem, extension = os.path.splitext(path)
+                    setattr(option, name, "%s.shard%s%s" % (stem, self.address.shard, extension))
+            if getattr(option, "xmlpath", None):
+                self.notice("--junitxml: each shard writes its own part; `splitci run --junit FILE` writes the whole")
+        if not self.address.shared:
+            return
+        if several and getattr(option, "basetemp", None):
+            option.basetemp = "%s.shard%s" % (option.basetemp, self.address.shard)
+        self.move_cache(config)
+
+    @staticmethod
+    def move_cache(config):
+        """A cache directory of the session's own, with what the last run knew of failures."""
+        known = getattr(config, "_inicache", None)
+        if known is None or not config.pluginmanager.hasplugin("cacheprovider"):
+            return
+        path = os.path.join(str(config.rootpath), os.path.expandvars(str(config.getini("cache_dir"))), "v", "cache")
+        moved = os.path.join(RUN_DIRECTORY, "pytest-cache")
+        try:
+            copy_files(path, os.path.join(moved, "v", "cache"))
+        except OSError:
+            # There is no cache, or not one that this user may read.
+            pass
+        known["cache_dir"] = moved
+
+    # Listing
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionstart(self, session):
+        self.session = session
+        self.speak()
+
+    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+    def pytest_collection(self, session):
+        self.listing = True
+        if self.whole:
+            outcome = yield
+        else:
+            hook = session.config.hook
+            session.genitems = self.keep_files(session)
+            session.config.hook = ListingHooks(hook)
+            try:
+                outcome = yield
+            finally:
+                session.config.hook = hook
+                del session.genitems
+        self.listing = False
+        if outcome.excinfo is not None:
+            self.errors.append(describe(outcome.excinfo[1]))
+            return
+        for item in session.items:
+            self.unit_of(item).items.append(item)
+
+    def keep_files(self, session):
+        """In place of `Session.genitems`: a file is kept unopened. pytest 8 and later list a node once."""
+        genitems = session.genitems
+        keep_twice = session.config.getoption("keepduplicates", False) or pytest.version_tuple[0] < 8
+        seen = set()
+
+        def keeping(node):
+            is_file = isinstance(node, pytest.File) and not isinstance(node, (pytest.Item, pytest.Package))
+            if not is_file:
+                yield from genitems(node)
+            elif keep_twice or node not in seen:
+                seen.add(node)
+                self.unit(node.nodeid).nodes.append(node)
+
+        return keeping
+
+    def unit(self, name):
+        return self.units.setdefault(encode(name or "."), Unit())
+
+    def unit_of(self, item):
+        file = item.getparent(pytest.File)
+        return self.unit(file.nodeid if file is not None else item.nodeid.split("::")[0])
+
+    def pytest_collectreport(self, report):
+        if report.outcome == "passed":
+            return
+        stub = Stub(report.nodeid or ".", self.judge.loading(report))
+        if self.listing:
+            self.unit(report.nodeid.split("::")[0]).stubs.append(stub)
+        else:
+            self.stubs.append(stub)
+
+    # Running
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session):
+        self.looped = True
+        self.stay_alone()
+        self.settle_coverage(session.config)
+        self.end = EndOfUnit.from_parent(session, name="end of unit")
+        self.catch_warnings = self.warning_context(session.config)
+        wire = self.wire
+        wire.at(NONE, NONE)
+        wire.push(UNITS, struct.pack("<I", len(self.units)) + b"".join(struct.pack("<I", len(name)) + name for name in self.units))
+        try:
+            wire.flush()
+            self.serve(wire)
+        except Lost as error:
+            raise pytest.exit.Exception("splitci: %s" % error, LOST_STATUS)
+        self.close(session)
+        return True
+
+    def serve(self, wire):
+        while True:
+            kind, payload = wire.next()
+            if kind == STOP:
+                return
+            if kind == RUN:
+                reader = Reader(payload)
+                for _ in range(reader.number()):
+                    self.run_unit(Order(reader))
+
+    def stay_alone(self, status=0):
+        """A fork that came back into the runner ends here: it must neither speak nor run the tests a second time."""
+        if self.getpid() != self.pid:
+            self.leave(status)
+
+    def settle_coverage(self, config):
+        plugin = config.pluginmanager.getplugin("_cov")
+        options = getattr(plugin, "options", None)
+        if getattr(options, "cov_fail_under", None):
+            options.cov_fail_under = None
+            self.notice("coverage threshold not checked: a shard sees only a part")
+
+    @staticmethod
+    def warning_context(config):
+        """Warnings while a file is loaded are the user's to filter, as in an ordinary collection."""
+        if config.pluginmanager.hasplugin("warnings"):
+            try:
+                from _pytest.warnings import catch_warnings_for_item
+
+                return lambda: catch_warnings_for_item(config=config, ihook=config.hook, when="collect", item=None)
+            except ImportError:
+                pass
+        return NoContext
+
+    def run_unit(self, order):
+        wire = self.wire
+        wire.at(order.unit, NONE)
+        tests = self.load(order)
+        self.stay_alone()
+        ids = [encode(test.nodeid) for test in tests]
+        chosen = [
+            ordinal for ordinal in range(order.first, min(len(tests), order.end)) if order.wants(ids[ordinal]) or isinstance(tests[ordinal], Stub)
+        ]
+        self.declare(order.unit, ids, chosen)
+        before = wire.sent
+        wire.patience = 0 if order.careful else FLUSH_SECONDS
+        following = [tests[ordinal] for ordinal in chosen if not isinstance(tests[ordinal], Stub)][1:] + [self.end]
+        following.reverse()
+        for ordinal in chosen:
+            test = tests[ordinal]
+            wire.at(order.unit, ordinal)
+            if isinstance(test, Stub):
+                wire.finished(order.unit, ordinal, 0, test.result)
+            else:
+                self.run_test(order.unit, ordinal, test, following.pop())
+        wire.push(UNIT_END, struct.pack("<II", order.unit, wire.sent - before))
+        # The slot goes first: whoever reads unit end must not find its last test still running.
+        wire.at(NONE, NONE)
+        wire.flush()
+
+    def declare(self, unit, ids, chosen):
+        parts = [struct.pack("<II", unit, len(ids))]
+        for name in ids:
+            parts.append(struct.pack("<I", len(name)))
+            parts.append(name)
+        if len(chosen) == len(ids):
+            parts.append(struct.pack("<I", NONE))
+        else:
+            parts.append(struct.pack("<I%dI" % len(chosen), len(chosen), *chosen))
+        self.wire.push(DECLARED, b"".join(parts))
+        # At once: a test that takes the process with it shall have a name.
+        self.wire.flush()
+
+    def load(self, order):
+        """The tests of a file in the order in which they run, those that stand for a failed loading first."""
+        name = order.name.decode("utf-8", "replace")
+        unit = self.units.get(order.name)
+        if unit is None:
+            return [Stub(name, Result(ERRORED, "%s was not found by pytest" % name))]
+        if self.whole or not (unit.nodes or unit.items):
+            return unit.stubs + unit.items
+        self.stubs = []
+        try:
+            items = self.open(unit)
+        except BaseException as error:
+            self.stay_alone(1)
+            if self.session.shouldstop or self.session.shouldfail:
+                raise
+            self.session.testsfailed += 1
+            return [Stub(name, Result(ERRORED, one_line(str(error)) or type(error).__name__, details=describe(error)))]
+        return unit.stubs + self.stubs + items
+
+    def open(self, unit):
+        """What `Session.perform_collect` does after it has listed the files, for one of them."""
+        session = self.session
+        if hasattr(session, "_collection_cache"):
+            session._collection_cache = {}
+        session.items = items = []
+        hook = session.config.hook
+        with self.catch_warnings():
+            try:
+                for node in unit.nodes:
+                    items.extend(session.genitems(node))
+                items.extend(unit.items)
+                session.testscollected += len(items)
+                session.config.pluginmanager.check_pending()
+                hook.pytest_collection_modifyitems(session=session, config=session.config, items=items)
+            finally:
+                hook.pytest_collection_finish(session=session)
+        return items
+
+    def pytest_runtest_logreport(self, report):
+        self.reports.append(report)
+
+    def run_test(self, unit, ordinal, item, following):
+        self.reports = reports = []
+        start = self.clock()
+        try:
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+        except BaseException as error:
+            self.stay_alone(1)
+            result = self.escaped(item, following, error)
+        else:
+            if self.getpid() != self.pid:
+                self.leave(int(any(report.outcome == "failed" for report in reports)))
+            result = self.judge.test(reports)
+        self.wire.check()
+        end = self.clock()
+        if result is None:
+            self.wire.passed(unit, ordinal, end - start, end)
+        else:
+            self.wire.finished(unit, ordinal, end - start, result)
+        session = self.session
+        if session.shouldfail:
+            raise session.Failed(session.shouldfail)
+        if session.shouldstop:
+            raise session.Interrupted(session.shouldstop)
+
+    def escaped(self, item, following, error):
+        """A test interrupted pytest itself. A plain run would end here with tests unrun; this one names the test and goes on."""
+        self.session.testsfailed += 1
+        details = [describe(error)]
+        try:
+            self.session._setupstate.teardown_exact(following)
+        except BaseException as second:
+            self.stay_alone(1)
+            details.append(describe(second))
+        name = type(error).__name__
+        if isinstance(error, (KeyboardInterrupt, pytest.exit.Exception)):
+            name = "pytest.exit" if isinstance(error, pytest.exit.Exception) else name
+            self.notice("%s ended its run with %s: the others go on" % (item.nodeid, name))
+        message = one_line("%s: %s" % (name, error) if str(error) else name)
+        return Result(ERRORED, message, output=self.captured(), details="\n\n".join(details))
+
+    def captured(self):
+        """What a test printed that did not get to its reports."""
+        manager = self.session.config.pluginmanager.getplugin("capturemanager")
+        try:
+            out, err = manager.read_global_capture()
+        except Exception:
+            return ""
+        return "".join("--- Captured %s ---\n%s\n" % pair for pair in (("stdout", out), ("stderr", err)) if pair[1])
+
+    # Closing
+
+    def close(self, session):
+        """Session fixtures end here, not with the last test: nobody knew that it was the last."""
+        self.wire.at(NONE, CLOSING)
+        self.reports = []
+        try:
+            session._setupstate.teardown_exact(None)
+        except BaseException as error:
+            self.stay_alone(1)
+            session.testsfailed += 1
+            self.errors.append("error in the tear-down of the session\n" + describe(error))
+        self.stay_alone()
+
+    def pytest_internalerror(self, excrepr):
+        self.errors.append("pytest failed\n" + str(excrepr))
+
+    def pytest_keyboard_interrupt(self, excinfo):
+        self.errors.append("pytest was interrupted: " + describe(excinfo.value))
+
+    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self, session):
+        if session.exitstatus == 5:
+            # A shard without tests is an ordinary thing; whether nothing ran at all is not ours to say.
+            session.exitstatus = pytest.ExitCode.OK
+        outcome = yield
+        if session.exitstatus == 5:
+            session.exitstatus = pytest.ExitCode.OK
+        if outcome.excinfo is not None:
+            self.errors.append("error while the session finished\n" + describe(outcome.excinfo[1]))
+
+    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+    def pytest_unconfigure(self, config):
+        outcome = yield
+        if outcome.excinfo is not None:
+            self.errors.append("error while pytest was unconfigured\n" + describe(outcome.excinfo[1]))
+        if self.session is not None:
+            for stopped in (self.session.shouldfail, self.session.shouldstop):
+                if stopped:
+                    self.errors.append("the session was stopped: %s" % stopped)
+            if not self.looped and not self.errors:
+                self.errors.append("another plugin took the test loop")
+            self.finish(int(self.session.exitstatus))
+        elif self.errors:
+            self.finish(3)
+
+    def finish(self, status):
+        if self.pid is not None and self.getpid() != self.pid:
+            return
+        if self.wire is None and self.pid is None:
+            self.speak()
+        self.bye(status)

@@ -1,0 +1,163 @@
+//! pytest 7, 8 and 9: recognised by its configuration or its file names, driven by `driver.py` inside the user's own pytest.
+//!
+//! The driver is a plugin named in `PYTEST_PLUGINS` that lies in the session's private directory, so nothing is installed; it gives both variables
+//! back before tests run. What it does with a suite, and where that differs from a plain run, stands in its own head and in the contract's.
+//! A unit is a file; a slice never cuts a class, and may cut the variants of a parametrised function.
+
+use std::ops::Range;
+
+use super::{Framework, LaunchRequest, Place, ProjectFacts};
+use crate::model::Launch;
+use crate::model::settings::EngineKind;
+
+#[cfg(test)]
+mod tests;
+
+/// The driver's text.
+pub const DRIVER: &str = include_str!("driver.py");
+
+/// The signal at which the driver prints the stacks of all threads: a real-time signal that nothing is known to use. `DUMP_SIGNAL` in the driver.
+pub const DUMP_SIGNAL: i32 = 50;
+
+const MODULE: &str = "splitci_pytest_driver";
+
+/// Configuration files and what must stand in one for it to be pytest's.
+const CONFIGURATIONS: &[(&str, &[&str])] = &[
+    ("pytest.toml", &[]),
+    (".pytest.toml", &[]),
+    ("pytest.ini", &[]),
+    (".pytest.ini", &[]),
+    ("pyproject.toml", &["[tool.pytest.ini_options]", "[tool.pytest]"]),
+    ("tox.ini", &["[pytest]"]),
+    ("setup.cfg", &["[tool:pytest]"]),
+];
+
+/// Directories whose contents are not the project's own.
+const FOREIGN: &[&str] = &["node_modules", "site-packages", "venv", ".venv", "vendor", ".tox", ".nox", "__pycache__"];
+
+/// See the module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pytest;
+
+impl Framework for Pytest {
+    fn name(&self) -> &'static str {
+        "pytest"
+    }
+
+    fn looked_for(&self) -> &'static str {
+        "`pytest.ini`, pytest's section in `pyproject.toml`, `tox.ini` or `setup.cfg`, `conftest.py`, `test_*.py`, `*_test.py` (pytest)"
+    }
+
+    fn texts_wanted(&self) -> &'static [&'static str] {
+        &["pyproject.toml", "tox.ini", "setup.cfg"]
+    }
+
+    fn evidence(&self, facts: &ProjectFacts) -> Option<String> {
+        configured(facts).or_else(|| by_file_name(facts))
+    }
+
+    fn command(&self, facts: &ProjectFacts) -> Vec<String> {
+        let words: &[&str] = match &facts.place {
+            Place::Here { activated: false, .. } if has(facts, ".venv/bin/pytest") => &[".venv/bin/pytest"],
+            Place::Here { activated: false, .. } if has(facts, "venv/bin/pytest") => &["venv/bin/pytest"],
+            Place::Here { programs, .. } if programs.contains("pytest") => &["pytest"],
+            Place::Here { programs, .. } if programs.contains("python3") => &["python3", "-m", "pytest"],
+            Place::Here { programs, .. } if programs.contains("python") => &["python", "-m", "pytest"],
+            Place::Here { .. } | Place::Image => &["pytest"],
+        };
+        words.iter().map(ToString::to_string).collect()
+    }
+
+    fn launch(&self, request: &LaunchRequest<'_>) -> Launch {
+        Launch {
+            argv: request.settings.command.clone(),
+            cwd: request.cwd.map(str::to_owned),
+            env: environment(request),
+            env_prepend: vec![("PYTHONPATH".into(), "{run}".into(), ":".into()), ("PYTEST_PLUGINS".into(), MODULE.into(), ",".into())],
+            env_remove: Vec::new(),
+            files: vec![(format!("{MODULE}.py"), DRIVER.as_bytes().to_vec())],
+            dump_signal: Some(DUMP_SIGNAL),
+        }
+    }
+
+    fn slice_groups(&self, ids: &[String]) -> Vec<Range<usize>> {
+        let mut groups: Vec<Range<usize>> = Vec::new();
+        let mut last_of = std::collections::HashMap::new();
+        for (place, id) in ids.iter().enumerate() {
+            last_of.insert(group(id), place);
+        }
+        let mut end = 0;
+        for (place, id) in ids.iter().enumerate() {
+            let last = last_of.get(group(id)).copied().unwrap_or(place);
+            match groups.last_mut() {
+                Some(open) if place < end => open.end = open.end.max(last + 1),
+                _ => groups.push(place..last + 1),
+            }
+            end = end.max(last + 1);
+        }
+        groups
+    }
+}
+
+/// What of an id must stay together: its class, or the id itself (the same id twice is chosen by name, so both or none).
+fn group(id: &str) -> &str {
+    let Some(file) = id.find("::").map(|at| at + 2) else { return id };
+    // A parameter may hold anything, two colons too.
+    let plain = id[file..].find('[').map_or(id.len(), |at| file + at);
+    id[file..plain].find("::").map_or(id, |at| &id[..file + at])
+}
+
+fn environment(request: &LaunchRequest<'_>) -> Vec<(String, String)> {
+    let shard = request.session.shard.0;
+    let mut env = request.given.to_vec();
+    let mut set = |name: &str, value: String| env.push((name.to_owned(), value));
+    set("SPLITCI_SHARD", shard.to_string());
+    set("SPLITCI_SHARDS", request.shards.to_string());
+    set("SPLITCI_DRIVER_SEED", request.settings.seed.to_string());
+    if request.settings.whole {
+        set("SPLITCI_PYTEST_WHOLE", "1".into());
+    }
+    if request.settings.engine == EngineKind::Process {
+        // Its shards have one directory: what pytest keeps there must not be written by all of them.
+        set("SPLITCI_PYTEST_SHARED", "1".into());
+    }
+    if !request.given.iter().any(|(name, _)| name == "TEST_ENV_NUMBER") {
+        // As parallel_tests has it: the first database has the plain name.
+        set("TEST_ENV_NUMBER", if shard == 1 { String::new() } else { shard.to_string() });
+    }
+    if request.variable("PYTHONHASHSEED").is_none() {
+        // Ids made from sets must be the same in every shard.
+        set("PYTHONHASHSEED", (request.settings.seed % (1 << 32)).to_string());
+    }
+    if request.shards > 1 {
+        let data = request.variable("COVERAGE_FILE").unwrap_or(".coverage");
+        set("COVERAGE_FILE", format!("{data}.{shard}.{}", request.session.number));
+    }
+    env
+}
+
+fn configured(facts: &ProjectFacts) -> Option<String> {
+    CONFIGURATIONS.iter().find_map(|(file, headers)| {
+        if headers.is_empty() {
+            return has(facts, file).then(|| format!("`{file}`"));
+        }
+        let text = facts.texts.get(*file)?;
+        let header = headers.iter().find(|header| text.lines().any(|line| line.trim() == **header))?;
+        Some(format!("`{header}` in `{file}`"))
+    })
+}
+
+fn by_file_name(facts: &ProjectFacts) -> Option<String> {
+    let own = || facts.files.iter().filter(|path| !path.split('/').any(|part| FOREIGN.contains(&part)));
+    let named =
+        |wanted: fn(&str) -> bool| own().find(|path| wanted(path.rsplit('/').next().unwrap_or(path))).map(|path| format!("`{path}`"));
+    named(|name| name == "conftest.py").or_else(|| named(is_test_file))
+}
+
+fn is_test_file(name: &str) -> bool {
+    name.strip_suffix(".py").is_some_and(|stem| stem.starts_with("test_") || stem.ends_with("_test"))
+}
+
+fn has(facts: &ProjectFacts, file: &str) -> bool {
+    facts.files.iter().any(|path| path == file)
+}
