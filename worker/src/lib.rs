@@ -7,3 +7,5 @@
 //! Nothing here knows a framework by name, decides what runs next, or holds a credential. Read `protocol` first.
 
 pub mod protocol;
+#[cfg(feature = "supervise")]
+pub mod supervise;

@@ -1,2 +1,45 @@
-//! x
-fn main() {}
+//! The worker's program: no arguments, frames on standard input and output, everything else comes in frames.
+//!
+//! `--version` prints version and protocol. What it does and the environment it reads: see `supervise`.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use splitci_worker::protocol::VERSION;
+use splitci_worker::supervise::{Settings, run};
+
+fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    match arguments.first().and_then(|argument| argument.to_str()) {
+        None if arguments.is_empty() => supervise(),
+        Some("--version") => {
+            let said = writeln!(std::io::stdout(), "splitci-worker {} (protocol {VERSION})", env!("CARGO_PKG_VERSION"));
+            if said.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        _ => {
+            log("takes no arguments but `--version`; it is started by splitci");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn supervise() -> ExitCode {
+    match run(Settings { env: std::env::vars_os().collect() }) {
+        Ok((status, reason)) => {
+            if let Some(reason) = reason {
+                log(&reason);
+            }
+            ExitCode::from(status)
+        }
+        Err(error) => {
+            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+            log(&format!("{error}{cause}"));
+            ExitCode::from(4)
+        }
+    }
+}
+
+fn log(text: &str) {
+    // Nobody may be left to read it.
+    writeln!(std::io::stderr(), "splitci-worker: {text}").ok();
+}

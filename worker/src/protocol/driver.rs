@@ -41,10 +41,15 @@
 //! `u32 unit, u32 ordinal, u64 changes`. Written before each test (its unit and ordinal), before each loading (unit, 0xFFFFFFFF), when there is nothing to run
 //! (0xFFFFFFFF, 0xFFFFFFFF) and when the session closes (0xFFFFFFFF, 0xFFFFFFFD); `changes` goes up by one each time. It outlives the process: it is how a culprit is named.
 
+mod codec;
+#[cfg(test)]
+mod tests;
+
 use serde::{Deserialize, Serialize};
 
 use super::Version;
 use super::message::Slot;
+pub use codec::{Decoder, DriverError, Wire};
 
 /// "No bound", "all", "nothing": the largest u32.
 pub const NONE: u32 = u32::MAX;
@@ -199,9 +204,9 @@ pub struct DriverUnit {
 
 /// What the slot's bytes mean.
 pub fn read_slot(bytes: &[u8; SLOT_SIZE]) -> (Slot, u64) {
-    let [a, b, c, d, e, f, g, h, changes @ ..] = *bytes;
-    let unit = u32::from_le_bytes([a, b, c, d]);
-    let ordinal = u32::from_le_bytes([e, f, g, h]);
+    let [u0, u1, u2, u3, o0, o1, o2, o3, changes @ ..] = *bytes;
+    let unit = u32::from_le_bytes([u0, u1, u2, u3]);
+    let ordinal = u32::from_le_bytes([o0, o1, o2, o3]);
     let slot = match (unit, ordinal) {
         (NONE, CLOSING) => Slot::Closing,
         (NONE, _) => Slot::Idle,

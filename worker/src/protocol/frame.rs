@@ -75,6 +75,7 @@ impl Decoder {
     }
 
     /// The next whole frame, if there is one.
+    #[expect(clippy::should_implement_trait, reason = "it is generic in what it gives and can fail, which no iterator can be")]
     pub fn next<M: DeserializeOwned>(&mut self) -> Result<Option<Frame<M>>, FrameError> {
         loop {
             let rest = &self.buffer[self.start..];
