@@ -18,6 +18,8 @@ pub mod ids;
 pub mod launch;
 pub mod progress;
 pub mod settings;
+#[cfg(test)]
+pub(crate) mod story;
 pub mod unit;
 pub mod verdict;
 
