@@ -149,7 +149,7 @@ fn a_batch_is_bounded_by_predicted_time_and_unknown_units_travel_alone<S: Subjec
     assert_eq!(batch(&mut queue, 1), [0], "unknown");
     assert_eq!(batch(&mut queue, 2), [1], "longer than any batch");
     assert_eq!(batch(&mut queue, 3), [2, 3, 4], "1,500 ms");
-    let sizes: Vec<_> = (4..).map(|shard| batch(&mut queue, shard).len()).take_while(|&size| size > 0).collect();
+    let sizes: Vec<_> = (4..99).map(|shard| batch(&mut queue, shard).len()).take_while(|&size| size > 0).collect();
     assert_eq!(sizes, [3, 3, 2, 2, 1, 1, 1, 1, 1, 1, 1], "a quarter of what is left, towards the end");
 }
 

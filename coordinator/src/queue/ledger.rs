@@ -151,12 +151,12 @@ impl Ledger {
         }
         let max_losses = self.max_losses;
         let Some(entry) = self.entry_mut(unit) else { return };
-        let lost = entry.progress.lose(loss, max_losses);
-        facts.push(Fact::Interrupted { unit, fence, final_below: lost.final_below, suspect: lost.suspect });
-        if let Some(suspect) = lost.crashed {
+        let after = entry.progress.lose(loss, max_losses);
+        facts.push(Fact::Interrupted { unit, fence, final_below: after.final_below, suspect: after.suspect });
+        if let Some(suspect) = after.crashed {
             facts.push(Fact::Crashed { unit, fence, suspect, cause: loss.cause });
         }
-        self.go_on(unit, fence, lost.next, facts);
+        self.go_on(unit, fence, after.next, facts);
     }
 
     fn go_on(&mut self, unit: UnitId, fence: Fence, next: Next, facts: &mut Vec<Fact>) {
