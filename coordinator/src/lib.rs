@@ -6,4 +6,5 @@ pub mod engine;
 pub mod history;
 pub mod model;
 pub mod proof;
+pub mod plan;
 pub mod queue;
