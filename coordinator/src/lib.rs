@@ -3,8 +3,10 @@
 //! A library that never prints and never reads environment or home: what it needs comes in as values, what it says goes out as events.
 
 pub mod engine;
+pub mod framework;
 pub mod history;
 pub mod model;
-pub mod proof;
 pub mod plan;
+pub mod proof;
 pub mod queue;
+pub mod run;

@@ -67,3 +67,16 @@ impl Manifest {
         (0..).map(UnitId).zip(&self.units)
     }
 }
+
+impl Manifest {
+    /// blake3 of the manifest (hex): two runs with the same promised the same.
+    ///
+    /// # Panics
+    /// Never: a manifest is plain data with string keys, which always serialises.
+    pub fn hash(&self) -> String {
+        let mut hasher = blake3::Hasher::new_derive_key("splitci manifest v1");
+        #[expect(clippy::expect_used, reason = "plain data with string keys always serialises")]
+        serde_json::to_writer(&mut hasher, self).expect("a manifest serialises");
+        hasher.finalize().to_hex().to_string()
+    }
+}

@@ -1,0 +1,221 @@
+//! The shell around a run: waits on streams, engine and clock, turns what comes into inputs, and carries out effects. It decides nothing.
+//!
+//! Every task belongs to the `JoinSet` here and ends with it. Writers have queues without a bound, since the run machine must not wait for a slow
+//! worker; what can pile up there is bounded by the units leased to one session and one heartbeat in five seconds.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use splitci_worker::protocol::frame::{Decoder, encode};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::machine::{Effect, Input, Run};
+use crate::engine::{Engine, Shard, ShardHandle, ShardSpec};
+use crate::model::event::Cancelled;
+use crate::model::verdict::Verdict;
+use crate::model::{Listener, ShardId};
+use crate::proof::Proof;
+
+/// A word from outside to a run that goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Control {
+    /// Stop, and let everything clean up.
+    Cancel(Cancelled),
+    /// Stop at once.
+    CancelNow,
+}
+
+/// How a run came out, for the caller's exit.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The answer.
+    pub verdict: Verdict,
+    /// The framework's program is not there: what was tried.
+    pub absent: Option<String>,
+    /// Everything that was told, folded.
+    pub proof: Proof,
+}
+
+/// Inputs that may wait for the brain; readers wait when it is full, which in the end makes a chatty worker wait.
+const INPUTS: usize = 1024;
+const READ: usize = 64 << 10;
+
+/// Carries a run from its beginning to its end.
+pub async fn supervise(
+    run: Run,
+    engine: Arc<dyn Engine>,
+    listener: Arc<dyn Listener>,
+    mut control: mpsc::UnboundedReceiver<Control>,
+) -> Outcome {
+    let (inputs, mut incoming) = mpsc::channel(INPUTS);
+    let mut shell =
+        Shell { run, engine, listener, inputs, writers: BTreeMap::new(), tasks: JoinSet::new(), began: Instant::now(), verdict: None };
+    shell.handle(Input::Begin);
+    while shell.verdict.is_none() {
+        let deadline = shell.began + Duration::from_millis(shell.run.next_deadline());
+        tokio::select! {
+            biased;
+            Some(word) = control.recv() => shell.handle(match word {
+                Control::Cancel(reason) => Input::Cancel(reason),
+                Control::CancelNow => Input::CancelNow,
+            }),
+            Some(news) = incoming.recv() => shell.heard(news),
+            () = tokio::time::sleep_until(deadline) => shell.handle(Input::Tick),
+        }
+        while shell.tasks.try_join_next().is_some() {}
+    }
+    shell.tasks.shutdown().await;
+    let absent = shell.run.absent().map(str::to_owned);
+    Outcome { verdict: shell.verdict.unwrap_or(Verdict::None), absent, proof: shell.run.into_proof() }
+}
+
+/// What tasks report.
+enum News {
+    Input(Input),
+    Started(ShardId, Shard),
+}
+
+struct Shell {
+    run: Run,
+    engine: Arc<dyn Engine>,
+    listener: Arc<dyn Listener>,
+    inputs: mpsc::Sender<News>,
+    writers: BTreeMap<ShardId, mpsc::UnboundedSender<Vec<u8>>>,
+    tasks: JoinSet<()>,
+    began: Instant,
+    verdict: Option<Verdict>,
+}
+
+impl Shell {
+    fn heard(&mut self, news: News) {
+        match news {
+            News::Input(input) => self.handle(input),
+            News::Started(id, shard) => {
+                let name = shard.handle.name.clone();
+                self.attach(id, shard);
+                self.handle(Input::ShardStarted { shard: id, name });
+            }
+        }
+    }
+
+    fn handle(&mut self, input: Input) {
+        let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        for effect in self.run.handle(now, input) {
+            match effect {
+                Effect::StartShard(spec) => self.start(spec),
+                Effect::Send { shard, message, blob } => {
+                    let mut frame = Vec::new();
+                    encode(&message, &blob, &mut frame);
+                    if let Some(writer) = self.writers.get(&shard) {
+                        // A writer that is gone has met the stream's end, which its reader reports.
+                        writer.send(frame).ok();
+                    }
+                }
+                Effect::EndShard(shard) => drop(self.writers.remove(&shard)),
+                Effect::Tell(telling) => self.listener.hear(&telling),
+                Effect::Finished(verdict) => self.verdict = Some(verdict),
+            }
+        }
+    }
+
+    fn start(&mut self, spec: ShardSpec) {
+        let (engine, inputs) = (Arc::clone(&self.engine), self.inputs.clone());
+        self.tasks.spawn(async move {
+            let news = match engine.start(&spec).await {
+                Ok(shard) => News::Started(spec.shard, shard),
+                Err(error) => News::Input(Input::ShardNotStarted { shard: spec.shard, detail: chain(&error) }),
+            };
+            inputs.send(news).await.ok();
+        });
+    }
+
+    /// One task writes to the shard and ends it when its queue is closed or the stream breaks; one reads until the stream ends.
+    fn attach(&mut self, id: ShardId, shard: Shard) {
+        let (writer, frames) = mpsc::unbounded_channel();
+        self.writers.insert(id, writer);
+        let (engine, inputs) = (Arc::clone(&self.engine), self.inputs.clone());
+        self.tasks.spawn(async move { converse(id, shard, frames, engine, inputs).await });
+    }
+}
+
+/// A shard's stream, from its start to its end: exactly one `ShardGone` comes of it.
+async fn converse(
+    id: ShardId,
+    shard: Shard,
+    frames: mpsc::UnboundedReceiver<Vec<u8>>,
+    engine: Arc<dyn Engine>,
+    inputs: mpsc::Sender<News>,
+) {
+    let Shard { input, output, handle } = shard;
+    let writing = async {
+        write_all(input, frames).await;
+        // Told to go, or not to be reached: it is seen to its end even if it does not read any more.
+        end(&engine, &handle).await
+    };
+    let reading = read_all(id, output, &inputs);
+    tokio::pin!(writing, reading);
+    let (end, garbled) = tokio::select! {
+        garbled = &mut reading => (engine.end(&handle).await, garbled),
+        end = &mut writing => (end, reading.await),
+    };
+    inputs.send(News::Input(Input::ShardGone { shard: id, end, garbled })).await.ok();
+}
+
+async fn end(engine: &Arc<dyn Engine>, handle: &ShardHandle) -> crate::engine::ShardEnd {
+    engine.end(handle).await
+}
+
+async fn write_all(mut input: Box<dyn AsyncWrite + Send + Unpin>, mut frames: mpsc::UnboundedReceiver<Vec<u8>>) {
+    while let Some(frame) = frames.recv().await {
+        let written = async {
+            input.write_all(&frame).await?;
+            input.flush().await
+        };
+        if written.await.is_err() {
+            return;
+        }
+    }
+    // Best effort: the stream's end says the same.
+    input.shutdown().await.ok();
+}
+
+/// Reads frames until the stream ends; says what was wrong if it did not carry frames.
+async fn read_all(id: ShardId, mut output: Box<dyn AsyncRead + Send + Unpin>, inputs: &mpsc::Sender<News>) -> Option<String> {
+    let mut decoder = Decoder::default();
+    let mut buffer = vec![0; READ];
+    loop {
+        let n = match output.read(&mut buffer).await {
+            Ok(0) => return None,
+            Ok(n) => n,
+            Err(error) => return Some(error.to_string()),
+        };
+        decoder.push(&buffer[..n]);
+        loop {
+            match decoder.next() {
+                Ok(Some(frame)) => {
+                    let input = Input::Frame { shard: id, message: frame.message, blob: frame.blob };
+                    if inputs.send(News::Input(input)).await.is_err() {
+                        return None;
+                    }
+                }
+                Ok(None) => break,
+                Err(error) => return Some(error.to_string()),
+            }
+        }
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
