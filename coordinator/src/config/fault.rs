@@ -1,0 +1,245 @@
+//! What can be wrong with a configuration: a fault each, all of them at once, with its place and a hint.
+//!
+//! A fault says what was expected and found; its place says where (file, line and key, or variable, or option); its hint is one sentence that
+//! names the key or command to use. Everything here belongs to the invoker: exit 2.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::schema;
+
+/// Where a value was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// In a file.
+    File {
+        /// The file.
+        file: PathBuf,
+        /// Line, from 1.
+        line: usize,
+        /// Full key, `run.shards`; empty when the place is not a key.
+        key: String,
+    },
+    /// In the environment.
+    Variable(String),
+    /// On the command line.
+    Flag(String),
+    /// Nowhere: what is asked for is missing, or a default. Shown as nothing.
+    Nowhere,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { file, line, key } if key.is_empty() => write!(f, "{}:{line}", file.display()),
+            Self::File { file, line, key } => write!(f, "{}:{line}, key `{key}`", file.display()),
+            Self::Variable(name) => write!(f, "environment variable `{name}`"),
+            Self::Flag(flag) => write!(f, "command line, `{flag}`"),
+            Self::Nowhere => Ok(()),
+        }
+    }
+}
+
+/// One thing wrong.
+#[derive(Debug)]
+pub struct Fault {
+    /// Where.
+    pub place: Place,
+    /// What.
+    pub kind: FaultKind,
+}
+
+/// What is wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum FaultKind {
+    /// The file is not TOML.
+    #[error("cannot read this as TOML: {0}")]
+    Syntax(String),
+    /// A file could not be read.
+    #[error("cannot read `{}`", .path.display())]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// There is no such key.
+    #[error("there is no key `{key}`")]
+    UnknownKey {
+        /// As written.
+        key: String,
+    },
+    /// There is no such variable.
+    #[error("the variable `{0}` sets no key")]
+    UnknownVariable(String),
+    /// A section was given a plain value.
+    #[error("`{0}` is a table of keys, not a value")]
+    NotATable(String),
+    /// A value of the wrong kind.
+    #[error("expected {expected}, found {found}")]
+    Value {
+        /// What would do.
+        expected: &'static str,
+        /// What stands there.
+        found: String,
+        /// Words that would do, where they can be counted.
+        choices: &'static [&'static str],
+    },
+    /// A line of an env file is not `NAME=value`.
+    #[error("line {line} of `{}` is neither `NAME=value` nor `NAME`", .path.display())]
+    EnvFileLine {
+        /// The file.
+        path: PathBuf,
+        /// Which line.
+        line: usize,
+    },
+    /// A path leads out of the project.
+    #[error("`{}` is not in the project `{}`", .path.display(), .root.display())]
+    Outside {
+        /// The path.
+        path: PathBuf,
+        /// The project.
+        root: PathBuf,
+    },
+    /// The directory does not exist.
+    #[error("there is no directory `{}`", .0.display())]
+    NoDirectory(PathBuf),
+    /// The Dockerfile does not exist.
+    #[error("there is no file `{}`", .0.display())]
+    NoSuchFile(PathBuf),
+    /// Docker is asked for, and there is nothing to build.
+    #[error("engine `docker` needs an image, and no Dockerfile was found in `{}` or above it", .0.display())]
+    NothingToBuild(PathBuf),
+    /// An image for processes.
+    #[error("engine `process` runs no image, but an image was named")]
+    ImageForProcesses,
+    /// Name an image or build it.
+    #[error("an image is both named and to be built")]
+    NamedAndBuilt,
+    /// No framework.
+    #[error("no test framework was found in `{}`", .root.display())]
+    NoFramework {
+        /// Where.
+        root: PathBuf,
+        /// What was looked for, a sentence a framework.
+        looked_for: Vec<String>,
+    },
+    /// More than one framework.
+    #[error("more than one test framework was found: {}", .0.join(", "))]
+    SeveralFrameworks(Vec<String>),
+    /// A framework that we do not know.
+    #[error("there is no framework `{name}`")]
+    UnknownFramework {
+        /// As written.
+        name: String,
+        /// Those there are.
+        known: Vec<String>,
+    },
+    /// Neither XDG nor HOME.
+    #[error("there is no place for records: neither `--state`, `SPLITCI_STATE`, `XDG_STATE_HOME` nor `HOME` is set")]
+    NoStateDirectory,
+}
+
+impl FaultKind {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Syntax(_) => Some("`splitci init --reference` prints a complete example".into()),
+            Self::UnknownKey { key } => Some(near_key(key)),
+            Self::UnknownVariable(name) => Some(near_variable(name)),
+            Self::NotATable(section) => Some(format!("write its keys below a line `[{section}]`")),
+            Self::Value { choices, found, .. } => {
+                near(found.trim_matches('`'), choices.iter().copied()).map(|near| format!("did you mean `{near}`?"))
+            }
+            Self::EnvFileLine { .. } => Some("comments start with `#`; values are taken as they stand, without quotes".into()),
+            Self::Outside { .. } => Some("name tests by paths below the project, or choose another project with `-C DIR`".into()),
+            Self::NothingToBuild(_) => {
+                Some("name one with `--file` (key `image.dockerfile`), an existing image with `--image`, or use `--engine process`".into())
+            }
+            Self::ImageForProcesses => Some("drop `--image` (key `image.ref`) or use `--engine docker`".into()),
+            Self::NamedAndBuilt => Some("keep either `image.ref` or the keys that build one".into()),
+            Self::NoFramework { looked_for, .. } => {
+                Some(format!("looked for {}; name it with `--framework` (key `suite.framework`)", looked_for.join("; ")))
+            }
+            Self::SeveralFrameworks(_) => Some("choose one with `--framework` (key `suite.framework`)".into()),
+            Self::UnknownFramework { name, known } => Some(match near(name, known.iter().map(String::as_str)) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("known: {}", known.join(", ")),
+            }),
+            Self::NoStateDirectory => Some("set `SPLITCI_STATE` to a directory outside of the project".into()),
+            Self::Unreadable { .. } | Self::NoDirectory(_) | Self::NoSuchFile(_) => None,
+        }
+    }
+}
+
+/// The key that was meant: the same word in another section, else the nearest; a word without a section may be meant for one.
+fn near_key(key: &str) -> String {
+    let paths = || schema::KEYS.iter().map(|row| row.path);
+    let leaf = |path: &str| path.rsplit('.').next().map(str::to_owned);
+    let elsewhere = paths().find(|path| leaf(path) == leaf(key));
+    let sections = schema::SECTIONS.iter().copied().filter(|_| !key.contains('.'));
+    match elsewhere.or_else(|| near(key, sections)).or_else(|| near(key, paths())) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => "`splitci init --reference` lists all keys".into(),
+    }
+}
+
+fn near_variable(name: &str) -> String {
+    let names: Vec<String> = schema::KEYS.iter().map(schema::Key::variable).collect();
+    match near(name, names.iter().map(String::as_str)) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => "`splitci init --reference` lists all keys; a variable is `SPLITCI_` and its key".into(),
+    }
+}
+
+/// The closest of some words, if it is close enough to be a slip.
+fn near<'a>(word: &str, words: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let distance = |other: &str| strsim::damerau_levenshtein(&word.to_lowercase(), &other.to_lowercase());
+    let best = words.min_by_key(|other| distance(other))?;
+    (distance(best) <= 1 + best.len() / 4).then_some(best)
+}
+
+/// Everything that is wrong with a configuration.
+#[derive(Debug, thiserror::Error)]
+#[error("the configuration has {}", count(.faults.len()))]
+pub struct ConfigError {
+    /// At least one.
+    pub faults: Vec<Fault>,
+}
+
+fn count(n: usize) -> String {
+    if n == 1 { "a fault".into() } else { format!("{n} faults") }
+}
+
+/// Collects faults while a pass goes on.
+#[derive(Debug, Default)]
+pub struct Faults(Vec<Fault>);
+
+impl Faults {
+    /// Notes one.
+    pub fn push(&mut self, place: Place, kind: FaultKind) {
+        self.0.push(Fault { place, kind });
+    }
+
+    /// Takes over those of another pass.
+    pub fn extend(&mut self, other: Faults) {
+        self.0.extend(other.0);
+    }
+
+    /// The value if nothing was wrong. What stands in a file is told in the order of its lines.
+    pub fn finish<T>(mut self, value: T) -> Result<T, ConfigError> {
+        self.0.sort_by_key(|fault| if let Place::File { line, .. } = fault.place { line } else { usize::MAX });
+        if self.0.is_empty() { Ok(value) } else { Err(ConfigError { faults: self.0 }) }
+    }
+
+    /// Notes a file that could not be read.
+    pub(super) fn unreadable(&mut self, place: Place, path: &Path, cause: std::io::Error) {
+        self.push(place, FaultKind::Unreadable { path: path.to_owned(), cause });
+    }
+
+    /// Whether nothing was wrong so far.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}

@@ -1,0 +1,122 @@
+//! `splitci.toml`, the environment and the command line become a [`Project`]: what is tested, and how, with nothing left open.
+//!
+//! Three passes: `read` (each source becomes a layer; `schema` has the keys, `setting` the kinds of values), merge (`Layer::over`: the command line
+//! over the environment over the file over the defaults), `resolve` (pure decisions). Between the last two, `survey` looks at the directory: it
+//! is the only part here that touches the file system.
+//!
+//! Every fault of every source is reported at once. Where things are looked for:
+//! - The file: `splitci.toml` in the directory or the nearest one above it; its directory is the project. Without one the project is the
+//!   directory itself. The search ends at the repository's root (`.git`), else below the home directory and the root of the file system.
+//! - The Dockerfile: in the project or the nearest directory above it, within the same bounds. The context is the project when the Dockerfile is
+//!   in it, else the Dockerfile's directory.
+//! - Tests run in the image's working directory; when the project is a subdirectory of the context, in the same subdirectory of that
+//!   (`RunSettings::directory`), unless `shard.workdir` says otherwise.
+//!
+//! Not here: whether the engine answers, what is in the image, which tests there are.
+
+mod assignment;
+mod environment;
+mod fault;
+mod paths;
+mod read;
+mod resolve;
+mod schema;
+mod setting;
+mod survey;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+pub use environment::{EnvFile, Environment};
+pub use fault::{ConfigError, Fault, FaultKind, Faults, Place};
+pub use paths::Bases;
+pub use read::Flags;
+pub use resolve::{Facts, default_state, resolve};
+pub use schema::{KEYS, Key, Layer, SECTIONS};
+pub use survey::{Request, Where, load, locate};
+
+use crate::model::settings::RunSettings;
+
+/// The annotated example: the reference of all keys, and the source of the defaults.
+pub const EXAMPLE: &str = include_str!("splitci.example.toml");
+
+/// Name of the file.
+pub const FILE_NAME: &str = "splitci.toml";
+
+/// What is tested, and how.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Project {
+    /// Its directory, absolute, without symbolic links.
+    pub root: PathBuf,
+    /// Its name: fit for a part of an image's name.
+    pub name: String,
+    /// The configuration file, if there is one.
+    pub file: Option<PathBuf>,
+    /// How the run goes.
+    pub settings: RunSettings,
+    /// The image; none with the process engine.
+    pub image: Option<ImageSettings>,
+    /// Values of `settings.env_names`, never recorded.
+    pub environment: Environment,
+    /// Where and how long records are kept.
+    pub records: RecordSettings,
+    /// What the user should know, a sentence each.
+    pub notices: Vec<String>,
+}
+
+/// Where the image comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ImageSettings {
+    /// It is built, or found already built for the same inputs.
+    Build(BuildSettings),
+    /// It exists: the user named it.
+    Given {
+        /// Its name.
+        reference: String,
+        /// Which of its platforms.
+        platform: Option<String>,
+    },
+}
+
+/// What is built.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuildSettings {
+    /// The context's directory, absolute.
+    pub context: PathBuf,
+    /// The Dockerfile, absolute; perhaps outside of the context.
+    pub dockerfile: PathBuf,
+    /// The stage to build; the last one if absent.
+    pub target: Option<String>,
+    /// Build arguments.
+    pub args: BTreeMap<String, String>,
+    /// The platform; the engine's own if absent.
+    pub platform: Option<String>,
+}
+
+/// Where and how long records are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordSettings {
+    /// The project's own state directory.
+    pub state: PathBuf,
+    /// How many records.
+    pub keep: u32,
+    /// How many bytes of them.
+    pub keep_bytes: u64,
+}
+
+/// A test framework there is, and what speaks for it in a project.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// Its name.
+    pub name: String,
+    /// Its command in an image, when none is given.
+    pub in_image: Vec<String>,
+    /// Its command on this machine, when none is given.
+    pub here: Vec<String>,
+    /// Why the project seems to use it, e.g. "`pytest.ini`"; none when nothing was found.
+    pub evidence: Option<String>,
+    /// What was looked for, e.g. "`pytest.ini`, `conftest.py`, `test_*.py` (pytest)".
+    pub looked_for: String,
+}

@@ -1,0 +1,121 @@
+//! The first pass: one source in, one `Layer` out, with every fault of that source.
+//!
+//! Sources are the text of a `splitci.toml`, the environment (as a map; this library never reads it), the command line, and the defaults, which
+//! are the example file as it stands. What a value means together with others is not looked at here.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use toml::de::{DeTable, DeValue};
+
+use super::EXAMPLE;
+use super::fault::{FaultKind, Faults, Place};
+use super::schema::{KEYS, Key, Layer, SECTIONS};
+use super::setting::Raw;
+
+/// The defaults: what the example says in lines that are not commented out.
+pub(super) fn defaults() -> (Layer, Faults) {
+    read_toml(EXAMPLE, &|_, _| Place::Nowhere)
+}
+
+/// Reads the text of a file.
+pub(super) fn file(path: &Path, text: &str) -> (Layer, Faults) {
+    read_toml(text, &|line, key| Place::File { file: path.to_owned(), line, key: key.to_owned() })
+}
+
+type PlaceOf<'a> = dyn Fn(usize, &str) -> Place + 'a;
+
+fn read_toml(text: &str, place: &PlaceOf<'_>) -> (Layer, Faults) {
+    let (table, errors) = DeTable::parse_recoverable(text);
+    let mut reader = Reader { text, place, layer: Layer::default(), faults: Faults::default() };
+    for error in &errors {
+        let line = reader.line(error.span().map_or(0, |span| span.start));
+        reader.faults.push(place(line, ""), FaultKind::Syntax(error.message().replace('\n', ", ")));
+    }
+    // What the parser made of a broken file is a guess; faults found in it would be noise.
+    if errors.is_empty() {
+        reader.table("", table.get_ref());
+    }
+    (reader.layer, reader.faults)
+}
+
+struct Reader<'a> {
+    text: &'a str,
+    place: &'a PlaceOf<'a>,
+    layer: Layer,
+    faults: Faults,
+}
+
+impl Reader<'_> {
+    fn line(&self, offset: usize) -> usize {
+        1 + self.text.get(..offset).unwrap_or_default().matches('\n').count()
+    }
+
+    fn table(&mut self, prefix: &str, table: &DeTable<'_>) {
+        for (key, value) in table {
+            let path = if prefix.is_empty() { key.get_ref().to_string() } else { format!("{prefix}.{}", key.get_ref()) };
+            let place = (self.place)(self.line(key.span().start), &path);
+            self.key(&path, value.get_ref(), place);
+        }
+    }
+
+    fn key(&mut self, path: &str, value: &DeValue<'_>, place: Place) {
+        if !SECTIONS.contains(&path) {
+            if let Err(kind) = self.layer.set(path, Raw::Toml(value), place.clone()) {
+                self.faults.push(place, kind);
+            }
+            return;
+        }
+        match value {
+            DeValue::Table(table) => self.table(path, table),
+            _ => self.faults.push(place, FaultKind::NotATable(path.to_owned())),
+        }
+    }
+}
+
+/// Reads our variables out of an environment. An empty value is the same as none: that is how CI systems unset things.
+pub(super) fn environment(env: &BTreeMap<String, String>) -> (Layer, Faults) {
+    let (mut layer, mut faults) = (Layer::default(), Faults::default());
+    let ours: BTreeMap<String, Key> = KEYS.iter().map(|key| (key.variable(), *key)).collect();
+    for (name, value) in env.iter().filter(|(_, value)| !value.is_empty()) {
+        let place = Place::Variable(name.clone());
+        match ours.get(name) {
+            Some(key) => {
+                if let Err(kind) = layer.set(key.path, Raw::Variable(value), place.clone()) {
+                    faults.push(place, kind);
+                }
+            }
+            None if in_a_section(name) => faults.push(place, FaultKind::UnknownVariable(name.clone())),
+            None => {}
+        }
+    }
+    (layer, faults)
+}
+
+/// Whether a variable looks as if it were meant for a key. Other names that begin with `SPLITCI_` are not settings.
+fn in_a_section(name: &str) -> bool {
+    let section = |section: &str| name.starts_with(&format!("SPLITCI_{}_", section.replace('.', "_").to_ascii_uppercase()));
+    SECTIONS.iter().any(|path| section(path))
+}
+
+/// The command line's layer, filled option by option.
+#[derive(Debug, Default)]
+pub struct Flags {
+    layer: Layer,
+    faults: Faults,
+}
+
+impl Flags {
+    /// One option with its value. Options for lists may be given again.
+    pub fn set(&mut self, key: &str, option: &str, value: &str) {
+        let place = Place::Flag(option.to_owned());
+        if let Err(kind) = self.layer.set(key, Raw::Flag(value), place.clone()) {
+            self.faults.push(place, kind);
+        }
+    }
+
+    /// What was set, with what was wrong.
+    pub fn finish(self) -> (Layer, Faults) {
+        (self.layer, self.faults)
+    }
+}

@@ -1,0 +1,283 @@
+//! The last pass: one merged layer and the facts of the place in, a `Project` out, with nothing left open. Pure.
+//!
+//! Decisions made here: which engine, which framework and command, what the build context is and where in it the project lies, which paths are
+//! meant, where the state is. Whatever is wrong is noted and the rest is looked at all the same, so that all faults come at once.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::assignment::Arguments;
+use super::environment::{self, EnvFile};
+use super::fault::{ConfigError, FaultKind, Faults, Place};
+use super::paths::{Bases, relative};
+use super::schema::{Given, ImageSection, Layer, RecordSection, ShardSection, SuiteSection, TimeoutSection};
+use super::setting::{Count, EngineChoice, Init, Items, Paths, ProjectName, Span};
+use super::{BuildSettings, Candidate, ImageSettings, Project, RecordSettings};
+use crate::model::Volume;
+use crate::model::settings::{ContainerSettings, EngineKind, Order, RunSettings, Timeouts};
+
+/// What was found around the project; see `survey`.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// The project's directory and the one that the command runs in.
+    pub bases: Bases,
+    /// The configuration file.
+    pub file: Option<PathBuf>,
+    /// The Dockerfile found in the project's directory or above it.
+    pub dockerfile: Option<PathBuf>,
+    /// The env files that are named.
+    pub env_files: Vec<EnvFile>,
+    /// The frameworks there are, and what speaks for each.
+    pub frameworks: Vec<Candidate>,
+    /// The caller's environment.
+    pub env: BTreeMap<String, String>,
+    /// CPUs of this machine.
+    pub cpus: u32,
+    /// A fresh seed.
+    pub seed: u32,
+}
+
+/// Decides everything. `faults` are those of the passes before.
+pub fn resolve(layer: Layer, facts: Facts, faults: Faults) -> Result<Project, ConfigError> {
+    let mut resolver = Resolver { facts, faults, notices: Vec::new() };
+    let project = resolver.project(layer);
+    resolver.faults.finish(project)
+}
+
+struct Resolver {
+    facts: Facts,
+    faults: Faults,
+    notices: Vec<String>,
+}
+
+impl Resolver {
+    fn project(&mut self, layer: Layer) -> Project {
+        let Layer { project, image, suite, pytest, run, timeout, shard, record } = layer;
+        let root = self.facts.bases.root.clone();
+        let kind = self.engine(value(run.engine), &image);
+        let built = self.image(kind, image);
+        let (framework, command) = self.command(kind, suite);
+        let env = environment::resolve(value(run.env), &self.facts.env_files, &self.facts.env, &mut self.faults);
+        self.notices
+            .extend(env.missing.iter().map(|name| format!("variable `{name}` is asked for and not set here: tests run without it")));
+        let settings = RunSettings {
+            engine: kind,
+            shards: value(run.shards).map_or(self.facts.cpus.max(1), |Count(n)| n),
+            framework,
+            command,
+            directory: built.as_ref().map(|(_, directory)| directory.clone()).unwrap_or_default(),
+            seed: value(run.seed).map_or(self.facts.seed, |seed| seed.0).into(),
+            order: value(run.order).unwrap_or(Order::Scheduled),
+            fail_fast: value(run.fail_fast).unwrap_or(false),
+            allow_empty: value(run.allow_empty).unwrap_or(false),
+            retries: value(run.retries).unwrap_or(0),
+            whole: value(pytest.whole).unwrap_or(false),
+            timeouts: timeouts(timeout),
+            container: self.container(shard),
+            env: env.env,
+            env_names: env.names,
+        };
+        let named = |root: &Path| ProjectName::from_directory(&root.file_name().unwrap_or_default().to_string_lossy());
+        Project {
+            name: value(project.name).unwrap_or_else(|| named(&root)).0,
+            records: self.records(record),
+            file: self.facts.file.clone(),
+            image: built.map(|(image, _)| image),
+            environment: env.values,
+            notices: std::mem::take(&mut self.notices),
+            settings,
+            root,
+        }
+    }
+
+    fn engine(&mut self, choice: Option<EngineChoice>, image: &ImageSection) -> EngineKind {
+        let named = image.reference.is_some() || image.dockerfile.is_some();
+        match choice.unwrap_or(EngineChoice::Auto) {
+            EngineChoice::Docker => EngineKind::Docker,
+            EngineChoice::Auto if named || self.facts.dockerfile.is_some() => EngineKind::Docker,
+            EngineChoice::Auto | EngineChoice::Process => EngineKind::Process,
+        }
+    }
+
+    /// The image, and where the project lies in its context.
+    fn image(&mut self, kind: EngineKind, image: ImageSection) -> Option<(ImageSettings, String)> {
+        if kind == EngineKind::Process {
+            // A file may well name an image for its docker runs; an option is for this run.
+            if let Some(Given { place: place @ Place::Flag(_), .. }) = image.reference {
+                self.faults.push(place, FaultKind::ImageForProcesses);
+            }
+            return None;
+        }
+        let platform = value(image.platform.clone()).map(|platform| platform.0);
+        let place = self.context(&image);
+        let directory = place.as_ref().and_then(|(_, context)| relative(&self.facts.bases.root, context)).unwrap_or_default();
+        if let Some(Given { value: reference, place }) = image.reference.clone() {
+            if let Some(built) = build_key_beside(&place, &image) {
+                self.faults.push(built, FaultKind::NamedAndBuilt);
+            }
+            return Some((ImageSettings::Given { reference, platform }, directory));
+        }
+        let Some((dockerfile, context)) = place else {
+            self.faults.push(Place::Nowhere, FaultKind::NothingToBuild(self.facts.bases.root.clone()));
+            return None;
+        };
+        let target = value(image.target);
+        Some((ImageSettings::Build(BuildSettings { context, dockerfile, target, args: self.arguments(image.args), platform }), directory))
+    }
+
+    /// Dockerfile and context.
+    fn context(&self, image: &ImageSection) -> Option<(PathBuf, PathBuf)> {
+        let bases = &self.facts.bases;
+        let named = image.dockerfile.as_ref().map(|given| bases.absolute(&given.place, &given.value));
+        let dockerfile = named.or_else(|| self.facts.dockerfile.clone())?;
+        let context = match &image.context {
+            Some(given) => bases.absolute(&given.place, &given.value),
+            None if dockerfile.starts_with(&bases.root) => bases.root.clone(),
+            None => dockerfile.parent().map(Path::to_owned)?,
+        };
+        Some((dockerfile, context))
+    }
+
+    fn arguments(&mut self, args: Option<Given<Arguments>>) -> BTreeMap<String, String> {
+        let mut out = BTreeMap::new();
+        for (name, value) in value(args).map(|args| args.0).unwrap_or_default() {
+            match value.or_else(|| self.facts.env.get(&name).cloned()) {
+                Some(value) => drop(out.insert(name, value)),
+                None => self.notices.push(format!("build argument `{name}` has no value: it is not set here, and left out")),
+            }
+        }
+        out
+    }
+
+    /// The framework and its whole command: command, arguments, paths.
+    fn command(&mut self, kind: EngineKind, suite: SuiteSection) -> (String, Vec<String>) {
+        let command = value(suite.command).map(|words| words.0).filter(|words| !words.is_empty());
+        let framework = self.framework(suite.framework, command.as_deref());
+        let paths = suite.paths.map(|paths| self.paths(paths)).unwrap_or_default();
+        let Some(framework) = framework else { return Default::default() };
+        let usual = match kind {
+            EngineKind::Docker => framework.in_image,
+            EngineKind::Process => framework.here,
+        };
+        let mut command = command.unwrap_or(usual);
+        command.extend(value(suite.args).map(|args| args.texts()).unwrap_or_default());
+        command.extend(paths);
+        (framework.name, command)
+    }
+
+    fn paths(&mut self, Given { value: paths, place }: Given<Paths>) -> Vec<String> {
+        let bases = self.facts.bases.clone();
+        let mut out = Vec::new();
+        for path in paths.0 {
+            match bases.of_test(&place, &path) {
+                Some(path) => out.push(path),
+                None => self.faults.push(place.clone(), FaultKind::Outside { path: path.into(), root: bases.root.clone() }),
+            }
+        }
+        out
+    }
+
+    fn framework(&mut self, named: Option<Given<String>>, command: Option<&[String]>) -> Option<Candidate> {
+        let all = &self.facts.frameworks;
+        if let Some(Given { value: name, place }) = named {
+            let found = all.iter().find(|framework| framework.name == name).cloned();
+            if found.is_none() {
+                let known = all.iter().map(|framework| framework.name.clone()).collect();
+                self.faults.push(place, FaultKind::UnknownFramework { name, known });
+            }
+            return found;
+        }
+        let word = |word: &String| word.rsplit('/').next().unwrap_or(word).to_owned();
+        let said = command.unwrap_or_default().iter().map(word).find_map(|word| all.iter().find(|framework| framework.name == word));
+        if let Some(said) = said {
+            return Some(said.clone());
+        }
+        let found: Vec<Candidate> = all.iter().filter(|framework| framework.evidence.is_some()).cloned().collect();
+        let kind = match found.len() {
+            1 => return found.into_iter().next(),
+            0 => FaultKind::NoFramework {
+                root: self.facts.bases.root.clone(),
+                looked_for: all.iter().map(|framework| framework.looked_for.clone()).collect(),
+            },
+            _ => FaultKind::SeveralFrameworks(found.into_iter().map(|framework| framework.name).collect()),
+        };
+        self.faults.push(Place::Nowhere, kind);
+        None
+    }
+
+    fn container(&self, shard: ShardSection) -> ContainerSettings {
+        let texts = |items: Option<Given<Items>>| value(items).map(|items| items.texts()).unwrap_or_default();
+        let volumes = value(shard.volumes).map(|items| items.0).unwrap_or_default();
+        let bases = &self.facts.bases;
+        ContainerSettings {
+            memory: value(shard.memory).map(|size| size.0),
+            cpus: value(shard.cpus).map(|cpus| cpus.0),
+            shm_size: value(shard.shm_size).map(|size| size.0),
+            add_hosts: texts(shard.add_host),
+            volumes: volumes.iter().map(|item| Volume(bases.of_volume(&item.place, &item.text))).collect(),
+            network: value(shard.network),
+            entrypoint: value(shard.entrypoint).map(|words| words.0),
+            init_image: match value(shard.init) {
+                Some(Init::Image) => Some(true),
+                Some(Init::Worker) => Some(false),
+                Some(Init::Auto) | None => None,
+            },
+            workdir: value(shard.workdir),
+            read_only: value(shard.read_only).unwrap_or(false),
+            user: value(shard.user),
+            cap_add: texts(shard.cap_add),
+            security_opt: texts(shard.security_opt),
+            pids_limit: value(shard.pids_limit).map(|pids| pids.0),
+        }
+    }
+
+    fn records(&mut self, record: RecordSection) -> RecordSettings {
+        let state = match record.state {
+            Some(Given { value, place }) => Some(self.facts.bases.absolute(&place, &value)),
+            None => default_state(&self.facts.env, &self.facts.bases.root),
+        };
+        if state.is_none() {
+            self.faults.push(Place::Nowhere, FaultKind::NoStateDirectory);
+        }
+        let state = state.unwrap_or_default();
+        if state.starts_with(&self.facts.bases.root) {
+            self.notices.push(format!(
+                "records are kept inside the project: exclude `{}` in .dockerignore, or each run changes the image",
+                state.display()
+            ));
+        }
+        RecordSettings {
+            state,
+            keep: value(record.keep).map_or(50, |Count(n)| n),
+            keep_bytes: value(record.keep_size).map_or(1 << 30, |size| size.0),
+        }
+    }
+}
+
+fn value<T>(given: Option<Given<T>>) -> Option<T> {
+    given.map(|given| given.value)
+}
+
+/// The first key of the same source that would build an image.
+fn build_key_beside(named: &Place, image: &ImageSection) -> Option<Place> {
+    let places = [image.dockerfile.as_ref().map(|given| &given.place), image.target.as_ref().map(|given| &given.place)];
+    places.into_iter().flatten().find(|place| std::mem::discriminant(*place) == std::mem::discriminant(named)).cloned()
+}
+
+fn timeouts(timeout: TimeoutSection) -> Timeouts {
+    let millis = |given: Option<Given<Span>>, seconds: u64| value(given).map_or(seconds * 1000, Span::millis);
+    Timeouts {
+        test_ms: millis(timeout.test, 600),
+        boot_ms: millis(timeout.boot, 300),
+        run_ms: millis(timeout.run, 3600),
+        grace_ms: millis(timeout.grace, 5),
+    }
+}
+
+/// `$XDG_STATE_HOME/splitci/<hash of the root>`, or the same below `~/.local/state`.
+pub fn default_state(env: &BTreeMap<String, String>, root: &Path) -> Option<PathBuf> {
+    let set = |name: &str| env.get(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let base = set("XDG_STATE_HOME").or_else(|| Some(set("HOME")?.join(".local/state")))?;
+    let hash = blake3::hash(root.as_os_str().as_encoded_bytes()).to_hex();
+    Some(base.join("splitci").join(&hash[..12]))
+}

@@ -1,0 +1,199 @@
+//! Every key there is, once: its section, name, kind and meaning. `splitci.example.toml` shows the same keys to people; a test compares the two.
+//!
+//! A `Layer` is what one source says: defaults, the file, the environment, the command line. Layers lie over each other key by key; nothing is
+//! interpreted here, that is `resolve`'s.
+
+use super::assignment::{Arguments, Variables};
+use super::fault::{FaultKind, Place};
+use super::setting::{
+    ByteSize, Count, Cpus, EngineChoice, Init, Items, Paths, Pids, Platform, ProjectName, Raw, Seed, Setting, Span, Words,
+};
+use crate::model::settings::Order;
+
+/// A value and where it was given.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Given<T> {
+    /// The value.
+    pub value: T,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// A key, as data.
+#[derive(Debug, Clone, Copy)]
+pub struct Key {
+    /// `section.name`.
+    pub path: &'static str,
+    /// What it takes.
+    pub expected: &'static str,
+}
+
+impl Key {
+    /// Its environment variable: `SPLITCI_` and the key. The state directory's is shorter, since it is set most often.
+    pub fn variable(&self) -> String {
+        match self.path {
+            "record.state" => "SPLITCI_STATE".into(),
+            path => format!("SPLITCI_{}", path.replace('.', "_").to_ascii_uppercase()),
+        }
+    }
+}
+
+fn read<T: Setting>(raw: Raw<'_>, place: Place) -> Result<Given<T>, FaultKind> {
+    let value = T::parse(raw, &place).ok_or_else(|| FaultKind::Value { expected: T::EXPECTED, found: raw.shown(), choices: T::CHOICES })?;
+    Ok(Given { value, place })
+}
+
+fn lay<T: Setting>(stronger: Option<Given<T>>, weaker: Option<Given<T>>, over: fn(T, T) -> T) -> Option<Given<T>> {
+    match (stronger, weaker) {
+        (Some(stronger), Some(weaker)) => Some(Given { value: over(stronger.value, weaker.value), place: stronger.place }),
+        (stronger, weaker) => stronger.or(weaker),
+    }
+}
+
+macro_rules! schema {
+    ($($(#[$about:meta])* $section:ident: $Section:ident = $path:literal { $($(#[$doc:meta])* $key:ident: $kind:ty = $name:literal,)* })*) => {
+        $(
+            $(#[$about])*
+            #[derive(Debug, Clone, Default, PartialEq)]
+            pub struct $Section { $($(#[$doc])* pub $key: Option<Given<$kind>>,)* }
+        )*
+
+        /// What one source says.
+        #[derive(Debug, Clone, Default, PartialEq)]
+        pub struct Layer { $($(#[$about])* pub $section: $Section,)* }
+
+        /// The sections, in the order of the example.
+        pub const SECTIONS: &[&str] = &[$($path),*];
+
+        /// The keys, in the order of the example.
+        pub const KEYS: &[Key] = &[$($(Key { path: concat!($path, ".", $name), expected: <$kind as Setting>::EXPECTED },)*)*];
+
+        impl Layer {
+            /// Reads a value into its key. An option may be given again: lists grow, the rest is replaced.
+            pub fn set(&mut self, path: &str, raw: Raw<'_>, place: Place) -> Result<(), FaultKind> {
+                match path {
+                    $($(concat!($path, ".", $name) => self.$section.$key = lay(Some(read(raw, place)?), self.$section.$key.take(), Setting::again),)*)*
+                    _ => return Err(FaultKind::UnknownKey { key: path.to_owned() }),
+                }
+                Ok(())
+            }
+
+            /// This layer over a weaker one.
+            #[must_use]
+            pub fn over(self, weaker: Self) -> Self {
+                Self { $($section: $Section { $($key: lay(self.$section.$key, weaker.$section.$key, Setting::over),)* },)* }
+            }
+        }
+    };
+}
+
+schema! {
+    /// The project as a whole.
+    project: ProjectSection = "project" {
+        /// Its name, part of its images' tags. Default: the directory's.
+        name: ProjectName = "name",
+    }
+    /// The image that is tested.
+    image: ImageSection = "image" {
+        /// The Dockerfile. Default: `Dockerfile` in the project's directory or the nearest one above it.
+        dockerfile: String = "dockerfile",
+        /// The build context. Default: the project if the Dockerfile is in it, else the Dockerfile's directory.
+        context: String = "context",
+        /// The stage to build.
+        target: String = "target",
+        /// Build arguments.
+        args: Arguments = "args",
+        /// The platform to build for.
+        platform: Platform = "platform",
+        /// An existing image, instead of a build.
+        reference: String = "ref",
+    }
+    /// What is run in it.
+    suite: SuiteSection = "suite" {
+        /// The test framework. Default: what is found.
+        framework: String = "framework",
+        /// Its command. Default: the framework's.
+        command: Words = "command",
+        /// The files and directories with tests.
+        paths: Paths = "paths",
+        /// More arguments of the framework.
+        args: Items = "args",
+    }
+    /// pytest's own.
+    pytest: PytestSection = "pytest" {
+        /// Load the whole suite in each shard.
+        whole: bool = "whole",
+    }
+    /// How it is run.
+    run: RunSection = "run" {
+        /// Where shards run.
+        engine: EngineChoice = "engine",
+        /// How many. Default: one a CPU.
+        shards: Count = "shards",
+        /// In which order units are dispatched.
+        order: Order = "order",
+        /// The seed. Default: a new one each run.
+        seed: Seed = "seed",
+        /// How often a failed test is tried again.
+        retries: u32 = "retries",
+        /// Stop at the first final failure.
+        fail_fast: bool = "fail_fast",
+        /// Nothing ran counts as passed.
+        allow_empty: bool = "allow_empty",
+        /// Variables of the tests.
+        env: Variables = "env",
+        /// Files with variables of the tests.
+        env_file: Items = "env_file",
+    }
+    /// Deadlines.
+    timeout: TimeoutSection = "run.timeout" {
+        /// One test.
+        test: Span = "test",
+        /// The framework's start.
+        boot: Span = "boot",
+        /// The whole run, without the build.
+        run: Span = "run",
+        /// From TERM to KILL.
+        grace: Span = "grace",
+    }
+    /// One container.
+    shard: ShardSection = "shard" {
+        /// Memory limit.
+        memory: ByteSize = "memory",
+        /// CPU limit.
+        cpus: Cpus = "cpus",
+        /// Size of `/dev/shm`.
+        shm_size: ByteSize = "shm_size",
+        /// Extra hosts.
+        add_host: Items = "add_host",
+        /// Mounts.
+        volumes: Items = "volumes",
+        /// Network.
+        network: String = "network",
+        /// Entrypoint instead of the image's.
+        entrypoint: Words = "entrypoint",
+        /// Who is PID 1.
+        init: Init = "init",
+        /// Working directory instead of the image's.
+        workdir: String = "workdir",
+        /// Read-only root file system.
+        read_only: bool = "read_only",
+        /// User instead of the image's.
+        user: String = "user",
+        /// Capabilities added.
+        cap_add: Items = "cap_add",
+        /// Security options.
+        security_opt: Items = "security_opt",
+        /// Limit of processes.
+        pids_limit: Pids = "pids_limit",
+    }
+    /// What is kept of runs.
+    record: RecordSection = "record" {
+        /// How many records.
+        keep: Count = "keep",
+        /// How many bytes of records.
+        keep_size: ByteSize = "keep_size",
+        /// Where they are.
+        state: String = "state",
+    }
+}

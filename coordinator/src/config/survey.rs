@@ -1,0 +1,148 @@
+//! Looks at the directory: where the project is, what its file and env files say, where the Dockerfile is. The only part of `config` that does I/O.
+//!
+//! It decides nothing but what `config`'s own page says about searching; what it finds goes to `resolve` as `Facts`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::environment::EnvFile;
+use super::fault::{ConfigError, FaultKind, Faults, Place};
+use super::paths::Bases;
+use super::read::{self, Flags};
+use super::resolve::{Facts, resolve};
+use super::schema::Layer;
+use super::{Candidate, FILE_NAME, Project};
+
+/// What configuration starts from.
+#[derive(Debug)]
+pub struct Request {
+    /// The directory that the command runs in, absolute, `-C` applied.
+    pub directory: PathBuf,
+    /// The command line.
+    pub flags: Flags,
+    /// The caller's environment.
+    pub env: BTreeMap<String, String>,
+    /// CPUs of this machine.
+    pub cpus: u32,
+    /// A fresh seed.
+    pub seed: u32,
+}
+
+/// Where a project is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Where {
+    /// Its directory and the one that the command runs in.
+    pub bases: Bases,
+    /// Its configuration file, if there is one.
+    pub file: Option<PathBuf>,
+    /// The nearest Dockerfile.
+    pub dockerfile: Option<PathBuf>,
+}
+
+/// All passes. `detect` says what each framework finds in the project's directory.
+pub fn load(request: Request, detect: &dyn Fn(&Path) -> Vec<Candidate>) -> Result<Project, ConfigError> {
+    let located = locate(&request.directory, &request.env)?;
+    let (layer, mut faults) = layers(&located, request.flags, &request.env);
+    let facts = Facts {
+        env_files: env_files(&layer, &located.bases, &mut faults),
+        frameworks: detect(&located.bases.root),
+        bases: located.bases,
+        file: located.file,
+        dockerfile: located.dockerfile,
+        env: request.env,
+        cpus: request.cpus,
+        seed: request.seed,
+    };
+    check_paths(&layer, &facts.bases, &mut faults);
+    resolve(layer, facts, faults)
+}
+
+/// Finds the project and its Dockerfile from a directory.
+pub fn locate(directory: &Path, env: &BTreeMap<String, String>) -> Result<Where, ConfigError> {
+    let Ok(directory) = fs_err::canonicalize(directory) else {
+        let mut faults = Faults::default();
+        faults.push(Place::Flag("-C".into()), FaultKind::NoDirectory(directory.to_owned()));
+        return faults.finish(unlocated());
+    };
+    let home = env.get("HOME").map(Path::new);
+    let file = upward(&directory, FILE_NAME, home);
+    let root = file.as_deref().and_then(Path::parent).unwrap_or(&directory).to_owned();
+    let dockerfile = upward(&root, "Dockerfile", home);
+    Ok(Where { bases: Bases { root, directory }, file, dockerfile })
+}
+
+fn unlocated() -> Where {
+    Where { bases: Bases { root: PathBuf::new(), directory: PathBuf::new() }, file: None, dockerfile: None }
+}
+
+/// The nearest file of this name, from a directory up to the repository's root, or to below home and `/` where there is no repository.
+fn upward(from: &Path, name: &str, home: Option<&Path>) -> Option<PathBuf> {
+    for directory in from.ancestors() {
+        let outermost = directory.parent().is_none() || Some(directory) == home;
+        if outermost && directory != from {
+            return None;
+        }
+        let candidate = directory.join(name);
+        if candidate.is_file() {
+            return Some(candidate);
+        }
+        if outermost || directory.join(".git").exists() {
+            return None;
+        }
+    }
+    None
+}
+
+/// Reads all sources and lays them over each other.
+fn layers(located: &Where, flags: Flags, env: &BTreeMap<String, String>) -> (Layer, Faults) {
+    let (mut merged, mut faults) = read::defaults();
+    if let Some(path) = &located.file {
+        match fs_err::read_to_string(path) {
+            Ok(text) => {
+                let (layer, more) = read::file(&shown(path, &located.bases.directory), &text);
+                merged = layer.over(merged);
+                faults.extend(more);
+            }
+            Err(cause) => faults.unreadable(Place::Nowhere, path, cause),
+        }
+    }
+    for (layer, more) in [read::environment(env), flags.finish()] {
+        merged = layer.over(merged);
+        faults.extend(more);
+    }
+    (merged, faults)
+}
+
+/// A path as messages name it: short when it is below the directory that the command runs in.
+fn shown(path: &Path, directory: &Path) -> PathBuf {
+    path.strip_prefix(directory).unwrap_or(path).to_owned()
+}
+
+fn env_files(layer: &Layer, bases: &Bases, faults: &mut Faults) -> Vec<EnvFile> {
+    let mut out = Vec::new();
+    for item in layer.run.env_file.iter().flat_map(|given| &given.value.0) {
+        let path = bases.absolute(&item.place, &item.text);
+        let short = shown(&path, &bases.directory);
+        match fs_err::read_to_string(&path) {
+            Ok(text) => out.push(EnvFile { path: short, place: item.place.clone(), text }),
+            Err(cause) => faults.unreadable(item.place.clone(), &short, cause),
+        }
+    }
+    out
+}
+
+/// What is named must be there: better said here, with the line, than by the builder.
+fn check_paths(layer: &Layer, bases: &Bases, faults: &mut Faults) {
+    if let Some(given) = &layer.image.dockerfile {
+        let path = bases.absolute(&given.place, &given.value);
+        if !path.is_file() {
+            faults.push(given.place.clone(), FaultKind::NoSuchFile(shown(&path, &bases.directory)));
+        }
+    }
+    if let Some(given) = &layer.image.context {
+        let path = bases.absolute(&given.place, &given.value);
+        if !path.is_dir() {
+            faults.push(given.place.clone(), FaultKind::NoDirectory(shown(&path, &bases.directory)));
+        }
+    }
+}
