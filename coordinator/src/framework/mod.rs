@@ -44,6 +44,9 @@ pub trait Framework: Send + Sync {
     /// How to start one session with our driver in it.
     fn launch(&self, request: &LaunchRequest<'_>) -> Launch;
 
+    /// From a test's id, the part that names what must stay together in one slice; none if files of this framework cannot be cut.
+    fn group(&self) -> Option<fn(&str) -> &str>;
+
     /// Parts of a file that must not be cut, as ranges over its ids in order: adjoining, covering every id. A framework whose files cannot be cut
     /// at all gives one.
     fn slice_groups(&self, ids: &[String]) -> Vec<Range<usize>>;

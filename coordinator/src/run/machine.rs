@@ -350,6 +350,9 @@ impl Run {
         self.tell(EventKind::SuiteListed { files, list_hash: hash });
         let units = QueueUnit::of(&manifest);
         self.tell(EventKind::PlanMade { hash: manifest.hash(), manifest: manifest.clone() });
+        if self.brief.list_only {
+            return self.close();
+        }
         match Queue::new(self.brief.epoch, units, self.brief.policy()) {
             Ok(queue) => self.stage = Stage::Running(Box::new(Open { manifest, queue })),
             Err(error) => {

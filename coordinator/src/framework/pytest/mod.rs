@@ -80,6 +80,10 @@ impl Framework for Pytest {
         }
     }
 
+    fn group(&self) -> Option<fn(&str) -> &str> {
+        Some(group)
+    }
+
     fn slice_groups(&self, ids: &[String]) -> Vec<Range<usize>> {
         let mut groups: Vec<Range<usize>> = Vec::new();
         let mut last_of = std::collections::HashMap::new();

@@ -1,0 +1,61 @@
+//! What a run teaches about durations: tests by their own clock, the loading of files by the times between events.
+
+use std::collections::BTreeMap;
+
+use crate::model::event::{EventKind, RunEvent, Superseded};
+use crate::model::{Fence, SessionId, UnitId};
+use crate::plan::FileRun;
+use crate::proof::{Proof, TestState};
+
+/// How long units took to load, from the last thing that their session did before.
+#[derive(Debug, Default)]
+pub(super) struct Loads {
+    leases: BTreeMap<Fence, SessionId>,
+    busy_until: BTreeMap<SessionId, u64>,
+    load_ms: BTreeMap<UnitId, u64>,
+    unstable: Vec<UnitId>,
+}
+
+impl Loads {
+    pub(super) fn hear(&mut self, event: &RunEvent) {
+        match &event.kind {
+            EventKind::UnitLeased { fence, session, .. } => {
+                self.leases.insert(*fence, *session);
+                self.busy_until.entry(*session).or_insert(event.at_ms);
+            }
+            EventKind::UnitDeclared { unit, fence, .. } => {
+                if let Some(since) = self.leases.get(fence).and_then(|session| self.busy_until.get(session)) {
+                    self.load_ms.insert(*unit, event.at_ms.saturating_sub(*since));
+                }
+            }
+            EventKind::TestFinished(finished) => {
+                if let Some(session) = self.leases.get(&finished.fence) {
+                    self.busy_until.insert(*session, event.at_ms);
+                }
+            }
+            EventKind::UnitSuperseded { unit, reason: Superseded::IdsChanged } => self.unstable.push(*unit),
+            _ => {}
+        }
+    }
+
+    /// What to remember of each file of a finished run.
+    pub(super) fn lessons(&self, proof: &Proof) -> Vec<FileRun> {
+        let mut files: BTreeMap<String, (FileRun, BTreeMap<u32, (String, u64)>)> = BTreeMap::new();
+        for test in proof.tests() {
+            let (run, tests) = files.entry(test.unit_file.to_owned()).or_insert_with(|| {
+                let file = test.unit_file.to_owned();
+                (FileRun { file, whole: true, ..FileRun::default() }, BTreeMap::new())
+            });
+            let load_us = self.load_ms.get(&test.test.unit).copied().unwrap_or(0).saturating_mul(1_000);
+            run.load_us = run.load_us.max(load_us);
+            run.unstable |= self.unstable.contains(&test.test.unit);
+            match test.state {
+                TestState::Final(result) => {
+                    tests.insert(test.test.ordinal, (test.id.to_owned(), result.micros));
+                }
+                TestState::Crashed(_) | TestState::Missing => run.whole = false,
+            }
+        }
+        files.into_values().map(|(run, tests)| FileRun { tests: tests.into_values().collect(), ..run }).collect()
+    }
+}

@@ -1,0 +1,130 @@
+//! The story from a request to a verdict, told top to bottom; every part of it is another room's.
+//!
+//! `splitci run`: the image is found or built, an engine is set up on it, shards run the suite, what happens goes into the record and to the
+//! listener, and what was learnt is kept for the next run. `plan` stops when the suite is listed; `repro` runs again what a shard ran. Only
+//! `ground` names concrete engines. This is the façade: whoever starts runs needs `Project` from `config` and what is here.
+
+mod ground;
+mod learn;
+mod repro;
+mod run;
+mod tellers;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+pub use repro::{ReproRequest, repro};
+pub use run::{RunRequest, plan, run};
+
+use crate::engine::{EngineError, WorkerBinaries};
+use crate::history::HistoryError;
+use crate::model::verdict::Verdict;
+use crate::model::{Manifest, RunId};
+pub use crate::run::Control;
+
+/// Orders to a run that goes on.
+pub type Controls = tokio::sync::mpsc::UnboundedReceiver<Control>;
+
+/// What the outside gives: this library looks at no environment, clock or home by itself.
+#[derive(Debug, Clone)]
+pub struct World {
+    /// The caller's environment.
+    pub env: BTreeMap<String, String>,
+    /// The worker's programs.
+    pub workers: WorkerBinaries,
+    /// Version of splitci.
+    pub version: String,
+    /// Where private directories of process shards are made; at most 60 bytes long, since sockets live there.
+    pub scratch: PathBuf,
+    /// The wall clock, RFC 3339 in UTC.
+    pub now: fn() -> String,
+}
+
+/// How a run came out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finished {
+    /// Its name.
+    pub run: RunId,
+    /// The answer.
+    pub verdict: Verdict,
+    /// The exit status: the verdict's, unless the record could not be written.
+    pub exit: u8,
+    /// Where its record is.
+    pub record: PathBuf,
+}
+
+/// What would be run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Planned {
+    /// The units, in their order.
+    pub manifest: Manifest,
+    /// How many shards.
+    pub shards: u32,
+}
+
+/// Why there was no run, or no record of one.
+#[derive(Debug, thiserror::Error)]
+pub enum PipelineError {
+    /// The engine cannot start anything.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The history cannot be read or written.
+    #[error(transparent)]
+    History(#[from] HistoryError),
+    /// The framework is not one we know.
+    #[error("cannot drive the test framework `{0}`")]
+    Framework(String),
+    /// Its program is not there.
+    #[error("cannot start the test framework: {tried}")]
+    Absent {
+        /// What was tried and what came of it.
+        tried: String,
+        /// The command.
+        command: String,
+    },
+    /// The suite could not be listed.
+    #[error("cannot list the suite: no session of the test framework came up")]
+    NotListed,
+    /// A run to be reproduced does not have this.
+    #[error("run {run} has no {what}")]
+    NothingToRepeat {
+        /// Which run.
+        run: RunId,
+        /// What was looked for.
+        what: String,
+        /// What there is.
+        hint: String,
+    },
+    /// Nothing failed in the last run.
+    #[error("no test failed in the last run")]
+    NothingFailed,
+    /// The worker's program cannot be put on disk.
+    #[error("cannot put the worker's program in place")]
+    Worker(#[source] std::io::Error),
+}
+
+impl PipelineError {
+    /// The exit status.
+    pub fn exit(&self) -> u8 {
+        match self {
+            Self::Framework(_) | Self::Absent { .. } | Self::NothingToRepeat { .. } | Self::NothingFailed => 2,
+            Self::History(_) | Self::Engine(_) | Self::NotListed | Self::Worker(_) => 3,
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Engine(error) => error.hint.clone(),
+            Self::History(error) => error.hint(),
+            Self::Framework(_) => Some("use `pytest`, with the key `suite.framework`".to_owned()),
+            Self::Absent { command, .. } => {
+                Some(format!("install it where the tests run, or give another command than `{command}` with the key `suite.command`"))
+            }
+            Self::NotListed => Some("its output is in the record: `splitci report last`".to_owned()),
+            Self::NothingToRepeat { hint, .. } => Some(hint.clone()),
+            Self::NothingFailed => Some("run the whole suite with `splitci run`".to_owned()),
+            Self::Worker(_) => None,
+        }
+    }
+}

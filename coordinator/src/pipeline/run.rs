@@ -1,0 +1,204 @@
+//! `splitci run` and `splitci plan`.
+
+use std::sync::Arc;
+
+use super::ground::{Ground, prepare};
+use super::tellers::Tellers;
+use super::{Controls, Finished, PipelineError, Planned, World};
+use crate::config::Project;
+use crate::framework::{self, Framework, LaunchRequest};
+use crate::history::{History, Keep};
+use crate::model::event::{EventKind, RunStarted};
+use crate::model::settings::RunSettings;
+use crate::model::verdict::Verdict;
+use crate::model::{Listener, Manifest, RunId, SessionId};
+use crate::plan::{self, PlanRequest, Timings};
+use crate::proof::Proof;
+use crate::queue::Epoch;
+use crate::run::{Brief, Launcher, Outcome, Planner, Run, supervise};
+
+/// What to run.
+#[derive(Debug, Clone)]
+pub struct RunRequest {
+    /// The project.
+    pub project: Project,
+    /// Only the tests that failed in the last run.
+    pub only_failed: bool,
+    /// Leave the shards for a look.
+    pub keep: bool,
+}
+
+/// Runs a project's suite.
+pub async fn run(
+    request: &RunRequest,
+    world: &World,
+    listener: Arc<dyn Listener>,
+    controls: Controls,
+) -> Result<Finished, PipelineError> {
+    let project = &request.project;
+    let history = History::open(&project.records.state)?;
+    let timings = history.timings().load::<Timings>();
+    let (of, planner) = if request.only_failed {
+        let (of, only) = failed_before(&history)?;
+        (Some(of), Box::new(move |files: &[String]| plan::plan_only(files, &only)) as Planner)
+    } else {
+        (None, planned(project, timings.timings)?)
+    };
+    let job = Job { project, settings: project.settings.clone(), planner, of, list_only: false, as_shard: None, shards: project.settings.shards };
+    let (finished, told, proof) = carry_out(job, world, &history, listener, controls).await?;
+    let lessons = told.loads().lessons(&proof);
+    // What was learnt is worth less than the run: if it cannot be kept the next plan is worse, and nothing else.
+    let _unlearnt = history.timings().update::<Timings>(|timings| timings.learn(&lessons));
+    Ok(finished)
+}
+
+/// Lists the suite and says what would run, in which order. Starts one shard, and runs no test.
+pub async fn plan(request: &RunRequest, world: &World, listener: Arc<dyn Listener>, controls: Controls) -> Result<Planned, PipelineError> {
+    let project = &request.project;
+    let history = History::open(&project.records.state)?;
+    let timings = history.timings().load::<Timings>();
+    let settings = RunSettings { shards: 1, ..project.settings.clone() };
+    let shards = project.settings.shards;
+    let job = Job { project, settings, planner: planned(project, timings.timings)?, of: None, list_only: true, as_shard: None, shards };
+    let told = Arc::new(Tellers::new(None, listener));
+    let run = new_run();
+    let ground = prepare(&job, &run, world, told.user.as_ref()).await?;
+    let outcome = go(job, run, &ground, world, Arc::clone(&told), controls).await?;
+    absent(&outcome, project)?;
+    let manifest = told.manifest().ok_or(PipelineError::NotListed)?;
+    Ok(Planned { manifest, shards })
+}
+
+/// One run, as its caller has decided it.
+pub(super) struct Job<'a> {
+    pub(super) project: &'a Project,
+    pub(super) settings: RunSettings,
+    pub(super) planner: Planner,
+    pub(super) of: Option<RunId>,
+    pub(super) list_only: bool,
+    /// The shard whose place a reproduction takes.
+    pub(super) as_shard: Option<SessionId>,
+    /// How many shards tests are told that there are.
+    pub(super) shards: u32,
+}
+
+/// A run from its ground to its record.
+pub(super) async fn carry_out(
+    job: Job<'_>,
+    world: &World,
+    history: &History,
+    listener: Arc<dyn Listener>,
+    controls: Controls,
+) -> Result<(Finished, Arc<Tellers>, Proof), PipelineError> {
+    let run = new_run();
+    let ground = prepare(&job, &run, world, listener.as_ref()).await?;
+    let project = job.project;
+    let record = history.begin(&run)?;
+    let path = record.path().to_owned();
+    let told = Arc::new(Tellers::new(Some(record), listener));
+    let outcome = go(job, run.clone(), &ground, world, Arc::clone(&told), controls).await?;
+    let kept = told.record.as_ref().map_or(Ok(()), |record| tokio::task::block_in_place(|| record.finish()));
+    absent(&outcome, project)?;
+    let exit = exit_of(outcome.verdict, project, kept.is_err());
+    if let (Err(error), true) = (kept, exit == 3) {
+        return Err(error.into());
+    }
+    // Old records are a matter of space, not of this run.
+    let _crowded = history.retain(Keep { records: project.records.keep as usize, bytes: project.records.keep_bytes });
+    Ok((Finished { run, verdict: outcome.verdict, exit, record: path }, told, outcome.proof))
+}
+
+/// An unwritten record is no proof, but does not make a failure less of one.
+fn exit_of(verdict: Verdict, project: &Project, unwritten: bool) -> u8 {
+    let exit = verdict.exit_code(project.settings.allow_empty);
+    if unwritten && matches!(exit, 0 | 4) { 3 } else { exit }
+}
+
+fn absent(outcome: &Outcome, project: &Project) -> Result<(), PipelineError> {
+    match &outcome.absent {
+        Some(tried) if outcome.proof.suite().is_empty() => {
+            Err(PipelineError::Absent { tried: tried.clone(), command: project.settings.command.join(" ") })
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn go(
+    job: Job<'_>,
+    run: RunId,
+    ground: &Ground,
+    world: &World,
+    told: Arc<Tellers>,
+    controls: Controls,
+) -> Result<Outcome, PipelineError> {
+    let framework = framework_of(&job.settings)?;
+    let started = RunStarted {
+        run: run.clone(),
+        splitci: world.version.clone(),
+        project: job.project.root.display().to_string(),
+        started: (world.now)(),
+        settings: job.settings.clone(),
+        of: job.of.clone(),
+    };
+    let mut preamble = vec![EventKind::RunStarted(Box::new(started))];
+    preamble.extend(ground.image_ready.clone());
+    preamble.extend(job.project.notices.iter().map(|text| EventKind::Notice { session: None, text: text.clone() }));
+    let brief = Brief {
+        run,
+        epoch: Epoch(ulid::Ulid::generate().0),
+        launch: launcher(&job, framework, ground),
+        settings: job.settings,
+        plan: job.planner,
+        list_only: job.list_only,
+        preamble,
+    };
+    let engine = Arc::clone(&ground.engine);
+    let (outcome, _swept) = tokio::join!(supervise(Run::new(brief), Arc::clone(&engine), told, controls), engine.sweep());
+    Ok(outcome)
+}
+
+pub(super) fn new_run() -> RunId {
+    RunId(ulid::Ulid::generate().to_string())
+}
+
+pub(super) fn framework_of(settings: &RunSettings) -> Result<&'static dyn Framework, PipelineError> {
+    framework::by_name(&settings.framework).ok_or_else(|| PipelineError::Framework(settings.framework.clone()))
+}
+
+fn planned(project: &Project, timings: Timings) -> Result<Planner, PipelineError> {
+    let settings = &project.settings;
+    let group = framework_of(settings)?.group();
+    let request = PlanRequest { shards: settings.shards, order: settings.order, seed: settings.seed, group };
+    Ok(Box::new(move |files: &[String]| plan::plan(files, &timings, &request)))
+}
+
+/// How each session is started. It owns what it needs, since it goes with the run.
+fn launcher(job: &Job<'_>, framework: &'static dyn Framework, ground: &Ground) -> Launcher {
+    let settings = job.settings.clone();
+    let mut given = settings.env.clone();
+    given.extend(job.project.environment.iter().map(|(name, value)| (name.to_owned(), value.to_owned())));
+    let (inherited, entrypoint, shards, as_shard) = (ground.inherited.clone(), ground.entrypoint.clone(), job.shards, job.as_shard);
+    Box::new(move |session| {
+        let session = as_shard.unwrap_or(session);
+        let request = LaunchRequest { settings: &settings, session, shards, cwd: None, given: &given, inherited: &inherited };
+        let mut launch = framework.launch(&request);
+        launch.argv.splice(0..0, entrypoint.iter().cloned());
+        launch
+    })
+}
+
+/// The failures of the last run, by file.
+fn failed_before(history: &History) -> Result<(RunId, Vec<(String, Vec<String>)>), PipelineError> {
+    let run = history.resolve("last")?;
+    let mut proof = Proof::default();
+    for event in history.read(&run)? {
+        proof.apply(&event?);
+    }
+    let only: Vec<_> = proof.failures().map(|failure| (failure.unit_file.to_owned(), vec![failure.id.to_owned()])).collect();
+    if only.is_empty() { Err(PipelineError::NothingFailed) } else { Ok((run, only)) }
+}
+
+/// A plan that is given: nothing is decided any more.
+pub(super) fn given(manifest: Manifest) -> Planner {
+    Box::new(move |_| manifest.clone())
+}

@@ -1,0 +1,46 @@
+//! Those who hear a run: the record, the caller's listener, and whoever learns from it. The record comes first, so that nothing is shown that is not kept.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::learn::Loads;
+use crate::history::RecordWriter;
+use crate::model::event::EventKind;
+use crate::model::{Listener, Manifest, Telling};
+
+pub(super) struct Tellers {
+    pub(super) record: Option<RecordWriter>,
+    pub(super) user: Arc<dyn Listener>,
+    loads: Mutex<Loads>,
+    manifest: Mutex<Option<Manifest>>,
+}
+
+impl Tellers {
+    pub(super) fn new(record: Option<RecordWriter>, user: Arc<dyn Listener>) -> Self {
+        Self { record, user, loads: Mutex::default(), manifest: Mutex::default() }
+    }
+
+    /// How long units took to load.
+    pub(super) fn loads(&self) -> Loads {
+        std::mem::take(&mut self.loads.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The manifest, once it was frozen.
+    pub(super) fn manifest(&self) -> Option<Manifest> {
+        self.manifest.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl Listener for Tellers {
+    fn hear(&self, telling: &Telling) {
+        if let Telling::Event(event) = telling {
+            if let Some(record) = &self.record {
+                record.add(event);
+            }
+            self.loads.lock().unwrap_or_else(PoisonError::into_inner).hear(event);
+            if let EventKind::PlanMade { manifest, .. } = &event.kind {
+                *self.manifest.lock().unwrap_or_else(PoisonError::into_inner) = Some(manifest.clone());
+            }
+        }
+        self.user.hear(telling);
+    }
+}
