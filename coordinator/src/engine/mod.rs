@@ -6,11 +6,14 @@
 //! - `end` is idempotent, kills what still lives, waits until it is gone, and says what is known of how it ended.
 
 pub mod process;
+pub mod docker;
+mod workers;
 
 use async_trait::async_trait;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::model::ShardId;
+pub use workers::WorkerBinaries;
 
 /// Starts shards.
 #[async_trait]

@@ -1,0 +1,132 @@
+//! Registry credentials, from where the docker client keeps them: its configuration file or a `docker-credential-*` program.
+//!
+//! A helper that has nothing for a registry is no error: the registry is then asked without credentials.
+
+use std::collections::HashMap;
+use std::process::Stdio;
+use std::time::Duration;
+
+use base64::Engine;
+use bollard::auth::DockerCredentials;
+use serde::Deserialize;
+use tokio::io::AsyncWriteExt;
+
+use super::config::{AuthFile, Keeper};
+use super::{Docker, DockerError};
+
+const HUB: &str = "https://index.docker.io/v1/";
+const HELPER: Duration = Duration::from_secs(30);
+
+/// What a helper prints.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct HelperAnswer {
+    username: String,
+    secret: String,
+}
+
+impl Docker {
+    /// Credentials for the registry that an image comes from.
+    pub(super) async fn credentials_for(&self, reference: &str) -> Result<Option<DockerCredentials>, DockerError> {
+        let registry = registry_of(reference);
+        match self.config.keepers().remove(registry) {
+            Some(keeper) => self.ask(registry, &keeper).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Credentials for all registries that are configured: a build may pull from any.
+    pub(super) async fn all_credentials(&self) -> Result<HashMap<String, DockerCredentials>, DockerError> {
+        let mut all = HashMap::new();
+        for (registry, keeper) in self.config.keepers() {
+            if let Some(credentials) = self.ask(&registry, &keeper).await? {
+                all.insert(registry, credentials);
+            }
+        }
+        Ok(all)
+    }
+
+    async fn ask(&self, registry: &str, keeper: &Keeper) -> Result<Option<DockerCredentials>, DockerError> {
+        match keeper {
+            Keeper::Inline => Ok(self.config.inline_auth(registry).and_then(|auth| inline(registry, auth))),
+            Keeper::Helper(name) => from_helper(registry, &format!("docker-credential-{name}")).await,
+        }
+    }
+}
+
+/// The registry's name as the configuration spells it.
+fn registry_of(reference: &str) -> &str {
+    match reference.split_once('/') {
+        Some(("docker.io", _)) => HUB,
+        Some((host, _)) if host.contains(['.', ':']) || host == "localhost" => host,
+        _ => HUB,
+    }
+}
+
+fn inline(registry: &str, auth: &AuthFile) -> Option<DockerCredentials> {
+    let text = base64::engine::general_purpose::STANDARD.decode(auth.auth.as_deref()?).ok()?;
+    let text = String::from_utf8(text).ok()?;
+    let (username, password) = text.trim_end_matches('\0').split_once(':')?;
+    Some(DockerCredentials {
+        username: Some(username.to_owned()),
+        password: Some(password.to_owned()),
+        identitytoken: auth.identitytoken.clone(),
+        serveraddress: Some(registry.to_owned()),
+        ..DockerCredentials::default()
+    })
+}
+
+async fn from_helper(registry: &str, helper: &str) -> Result<Option<DockerCredentials>, DockerError> {
+    let failed = |said: String| DockerError::Credentials { registry: registry.to_owned(), helper: helper.to_owned(), said };
+    let run = async {
+        let mut child = tokio::process::Command::new(helper)
+            .arg("get")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        if let Some(mut stdin) = child.stdin.take() {
+            stdin.write_all(registry.as_bytes()).await?;
+        }
+        child.wait_with_output().await
+    };
+    let output = match tokio::time::timeout(HELPER, run).await {
+        Ok(output) => output.map_err(|error| failed(error.to_string()))?,
+        Err(_) => return Err(failed(format!("no answer within {} s", HELPER.as_secs()))),
+    };
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    if !output.status.success() {
+        return if said.contains("credentials not found") { Ok(None) } else { Err(failed(said.trim().to_owned())) };
+    }
+    let answer: HelperAnswer = serde_json::from_str(&said).map_err(|error| failed(error.to_string()))?;
+    let token = (answer.username == "<token>").then(|| answer.secret.clone());
+    Ok(Some(DockerCredentials {
+        password: token.is_none().then_some(answer.secret),
+        username: token.is_none().then_some(answer.username),
+        identitytoken: token,
+        serveraddress: Some(registry.to_owned()),
+        ..DockerCredentials::default()
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_registry_is_read_off_a_reference() {
+        assert_eq!(registry_of("python:3.12"), HUB);
+        assert_eq!(registry_of("library/python"), HUB);
+        assert_eq!(registry_of("ghcr.io/a/b"), "ghcr.io");
+        assert_eq!(registry_of("localhost:5000/a"), "localhost:5000");
+    }
+
+    #[test]
+    fn inline_credentials_are_taken_apart() {
+        let auth = AuthFile { auth: Some("bWU6cGFzczp3b3Jk".to_owned()), identitytoken: None };
+        let credentials = inline("ghcr.io", &auth).expect("credentials");
+        assert_eq!(credentials.username.as_deref(), Some("me"));
+        assert_eq!(credentials.password.as_deref(), Some("pass:word"));
+    }
+}

@@ -1,0 +1,159 @@
+//! Why the engine did not do what it was asked. One enum for the room; what a caller may treat differently is a variant.
+
+use std::path::PathBuf;
+
+use super::Endpoint;
+
+/// The engine cannot be reached, or did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum DockerError {
+    /// The address cannot be understood.
+    #[error("cannot read the engine's address `{address}`: a unix:// or tcp:// address is needed")]
+    Address {
+        /// As it was given.
+        address: String,
+    },
+    /// `ssh://` is not spoken yet.
+    #[error("cannot connect to `{address}`: ssh:// is not supported yet")]
+    Ssh {
+        /// As it was given.
+        address: String,
+    },
+    /// The named docker context does not exist.
+    #[error("cannot find the docker context `{name}` in `{}`", .folder.display())]
+    NoContext {
+        /// Its name.
+        name: String,
+        /// Where contexts are.
+        folder: PathBuf,
+    },
+    /// A docker context skips the verification of certificates.
+    #[error("cannot use the docker context `{name}`: it skips the verification of the engine's certificate")]
+    Unverified {
+        /// Its name.
+        name: String,
+    },
+    /// A file of the docker client's configuration cannot be read.
+    #[error("cannot read the docker client's configuration")]
+    ConfigFile(#[source] std::io::Error),
+    /// A file of the docker client's configuration is not what it should be.
+    #[error("cannot understand the docker client's configuration in `{}`", .path.display())]
+    ConfigText {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A credential helper failed.
+    #[error("cannot get credentials for `{registry}` from `{helper}`: {said}")]
+    Credentials {
+        /// For which registry.
+        registry: String,
+        /// Which program.
+        helper: String,
+        /// What it printed.
+        said: String,
+    },
+    /// Nobody answers.
+    #[error("cannot reach a Docker engine at `{endpoint}`")]
+    Unreachable {
+        /// Where it was looked for.
+        endpoint: String,
+        /// Why not.
+        #[source]
+        source: Box<bollard::errors::Error>,
+    },
+    /// The engine did not answer in time.
+    #[error("cannot {attempt}: the engine at `{endpoint}` has not answered for {seconds} s")]
+    Silent {
+        /// What was attempted.
+        attempt: String,
+        /// How long it was waited.
+        seconds: u64,
+        /// Which engine.
+        endpoint: String,
+    },
+    /// What was named does not exist.
+    #[error("cannot {attempt}: {message}")]
+    Missing {
+        /// What was attempted.
+        attempt: String,
+        /// The engine's words.
+        message: String,
+    },
+    /// It clashes with what is there.
+    #[error("cannot {attempt}: {message}")]
+    Conflict {
+        /// What was attempted.
+        attempt: String,
+        /// The engine's words.
+        message: String,
+    },
+    /// The engine said no.
+    #[error("cannot {attempt}: the engine says: {message}")]
+    Refused {
+        /// What was attempted.
+        attempt: String,
+        /// HTTP status.
+        status: u16,
+        /// The engine's words.
+        message: String,
+    },
+    /// The conversation broke.
+    #[error("cannot {attempt}")]
+    Broken {
+        /// What was attempted.
+        attempt: String,
+        /// Why.
+        #[source]
+        source: Box<bollard::errors::Error>,
+    },
+}
+
+impl DockerError {
+    pub(super) fn of(attempt: String, error: bollard::errors::Error, endpoint: &Endpoint) -> Self {
+        use bollard::errors::Error as Cause;
+        match error {
+            Cause::DockerResponseServerError { status_code: 404, message } => Self::Missing { attempt, message },
+            Cause::DockerResponseServerError { status_code: 409, message } => Self::Conflict { attempt, message },
+            Cause::DockerResponseServerError { status_code, message } => Self::Refused { attempt, status: status_code, message },
+            Cause::DockerStreamError { error } => Self::Refused { attempt, status: 200, message: error },
+            Cause::SocketNotFoundError(_) => Self::Unreachable { endpoint: endpoint.to_string(), source: Box::new(error) },
+            Cause::HyperLegacyError { ref err } if err.is_connect() => {
+                Self::Unreachable { endpoint: endpoint.to_string(), source: Box::new(error) }
+            }
+            other => Self::Broken { attempt, source: Box::new(other) },
+        }
+    }
+
+    /// Whether what was named does not exist.
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::Missing { .. })
+    }
+
+    /// The engine's own words, where it spoke.
+    pub fn engine_message(&self) -> Option<&str> {
+        match self {
+            Self::Missing { message, .. } | Self::Conflict { message, .. } | Self::Refused { message, .. } => Some(message),
+            _ => None,
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Unreachable { .. } => {
+                Some("start the Docker engine, or set DOCKER_HOST, or run the tests as local processes with `--engine process`")
+            }
+            Self::Ssh { .. } => Some(
+                "forward the socket with `ssh -L /tmp/engine.sock:/var/run/docker.sock HOST` and set DOCKER_HOST=unix:///tmp/engine.sock",
+            ),
+            Self::Address { .. } => Some("set DOCKER_HOST to an address such as `unix:///var/run/docker.sock` or `tcp://host:2376`"),
+            Self::NoContext { .. } => Some("list the contexts with `docker context ls`, or unset DOCKER_CONTEXT"),
+            Self::Unverified { .. } => Some("give the context a CA certificate with `docker context update NAME --docker ca=FILE`"),
+            Self::Silent { .. } => Some("look at the engine with `docker info` and at its log; restart it if it hangs"),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Images that the engine has: inspect, pull, tag, untag, list.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use bollard::models::{CreateImageInfo, ImageInspect};
+use bollard::query_parameters as query;
+use futures_util::StreamExt;
+
+use super::{Docker, DockerError, LONG, SHORT};
+use crate::model::{EntryPoint, ImageIdentity};
+
+/// How long a pull may be silent.
+const PULL_SILENCE: Duration = Duration::from_mins(5);
+
+/// An image of the engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalImage {
+    /// Which one it is.
+    pub identity: ImageIdentity,
+    /// Architecture in Docker's words.
+    pub arch: String,
+    /// What it wants to be started as.
+    pub entry: EntryPoint,
+    /// Its default command.
+    pub command: Vec<String>,
+    /// Its environment, as `NAME=value`.
+    pub env: Vec<String>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// A tag of ours, for deciding which to keep.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaggedImage {
+    /// The image's id.
+    pub id: String,
+    /// `name:tag`.
+    pub reference: String,
+    /// When the image was made, in seconds since 1970.
+    pub created: i64,
+}
+
+impl Docker {
+    /// The image of this name or id, if the engine has it.
+    pub async fn image(&self, reference: &str) -> Result<Option<LocalImage>, DockerError> {
+        let attempt = || format!("inspect the image `{reference}`");
+        match self.call(attempt, SHORT, self.client.inspect_image(reference)).await {
+            Ok(found) => Ok(Some(local_image(found))),
+            Err(error) if error.is_missing() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Pulls an image; `heard` is told what the engine says on the way.
+    pub async fn pull(&self, reference: &str, platform: Option<&str>, mut heard: impl FnMut(String)) -> Result<(), DockerError> {
+        let attempt = || format!("pull the image `{reference}`");
+        let credentials = self.credentials_for(reference).await?;
+        let options = query::CreateImageOptionsBuilder::new().from_image(&tagged(reference)).platform(platform.unwrap_or_default()).build();
+        let mut stream = self.client.create_image(Some(options), None, credentials);
+        loop {
+            let next = async { Ok(stream.next().await) };
+            match self.call(attempt, PULL_SILENCE, next).await? {
+                None => return Ok(()),
+                Some(Ok(info)) => {
+                    if let Some(text) = pull_news(&info) {
+                        heard(text);
+                    }
+                }
+                Some(Err(error)) => return Err(DockerError::of(attempt(), error, self.endpoint())),
+            }
+        }
+    }
+
+    /// Gives an image another name, `name:tag`.
+    pub async fn tag(&self, image: &str, reference: &str) -> Result<(), DockerError> {
+        let (repo, tag) = reference.rsplit_once(':').unwrap_or((reference, "latest"));
+        let options = query::TagImageOptionsBuilder::new().repo(repo).tag(tag).build();
+        self.call(|| format!("tag the image `{image}` as `{reference}`"), SHORT, self.client.tag_image(image, Some(options))).await
+    }
+
+    /// Takes a name from an image, and removes the image when it was its last one and nothing uses it. Says whether it did.
+    pub async fn untag(&self, reference: &str) -> Result<bool, DockerError> {
+        let attempt = || format!("remove the image `{reference}`");
+        match self.call(attempt, LONG, self.client.remove_image(reference, None::<query::RemoveImageOptions>, None)).await {
+            Ok(_) => Ok(true),
+            Err(DockerError::Conflict { .. } | DockerError::Missing { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Names under `repository` (without tag), the newest image first.
+    pub async fn tags_of(&self, repository: &str) -> Result<Vec<TaggedImage>, DockerError> {
+        let filters = HashMap::from([("reference", vec![repository])]);
+        let options = query::ListImagesOptionsBuilder::new().filters(&filters).build();
+        let images = self.call(|| format!("list the images of `{repository}`"), SHORT, self.client.list_images(Some(options))).await?;
+        let mut tags: Vec<_> = images
+            .into_iter()
+            .flat_map(|image| {
+                let (id, created) = (image.id, image.created);
+                image.repo_tags.into_iter().map(move |reference| TaggedImage { id: id.clone(), reference, created })
+            })
+            .filter(|tag| tag.reference.strip_prefix(repository).is_some_and(|rest| rest.starts_with(':')))
+            .collect();
+        tags.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.reference.cmp(&b.reference)));
+        Ok(tags)
+    }
+}
+
+fn local_image(found: ImageInspect) -> LocalImage {
+    let config = found.config.unwrap_or_default();
+    let arch = found.architecture.unwrap_or_default();
+    let mut platform = format!("{}/{arch}", found.os.unwrap_or_default());
+    if let Some(variant) = found.variant.filter(|variant| !variant.is_empty()) {
+        platform.push('/');
+        platform.push_str(&variant);
+    }
+    let manifest =
+        found.repo_digests.unwrap_or_default().first().and_then(|named| named.split_once('@')).map(|(_, digest)| digest.to_owned());
+    LocalImage {
+        identity: ImageIdentity { platform, config: found.id.unwrap_or_default(), manifest },
+        arch,
+        entry: EntryPoint {
+            entrypoint: config.entrypoint.unwrap_or_default(),
+            workdir: config.working_dir.filter(|path| !path.is_empty()),
+            user: config.user.filter(|user| !user.is_empty()),
+        },
+        command: config.cmd.unwrap_or_default(),
+        env: config.env.unwrap_or_default(),
+        labels: config.labels.unwrap_or_default().into_iter().collect(),
+    }
+}
+
+fn pull_news(info: &CreateImageInfo) -> Option<String> {
+    let status = info.status.as_deref()?;
+    let id = info.id.as_deref().unwrap_or_default();
+    let progress = info.progress_detail.as_ref();
+    match progress.and_then(|progress| Some((progress.current?, progress.total?))) {
+        Some((current, total)) if total > 0 => Some(format!("{id} {status} {}%", current.saturating_mul(100) / total)),
+        _ if id.is_empty() => Some(status.to_owned()),
+        _ => Some(format!("{id} {status}")),
+    }
+}
+
+/// A reference without tag and digest would pull every tag there is.
+fn tagged(reference: &str) -> String {
+    let name = reference.rsplit('/').next().unwrap_or(reference);
+    if name.contains(':') || reference.contains('@') { reference.to_owned() } else { format!("{reference}:latest") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reference_without_tag_means_the_latest() {
+        assert_eq!(tagged("python"), "python:latest");
+        assert_eq!(tagged("ci:5000/python"), "ci:5000/python:latest");
+        assert_eq!(tagged("python:3.12"), "python:3.12");
+        assert_eq!(tagged("python@sha256:00"), "python@sha256:00");
+    }
+}

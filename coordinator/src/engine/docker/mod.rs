@@ -1,0 +1,266 @@
+//! Shards as containers of the tested image, on one Docker engine, local or remote.
+//!
+//! A shard is made, attached to, and only then started, so that no byte is lost; its standard streams are the only line to it. The worker gets in
+//! through a volume (`worker_volume`), never through the root file system. The engine removes a container when it ends; how it ended is heard
+//! from the engine's events. Nothing here knows what travels on the stream.
+//! `shape` decides what a container is given, `security` what of it the engine can keep, `owner` whose containers may be swept.
+
+mod owner;
+mod security;
+mod shape;
+mod worker_volume;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use tokio::sync::OnceCell;
+
+use super::{Engine, EngineError, Shard, ShardEnd, ShardHandle, ShardSpec, WorkerBinaries};
+use crate::docker::container::{ContainerSpec, StderrTail};
+use crate::docker::deaths::Deaths;
+use crate::docker::{Docker, DockerError};
+use crate::model::settings::ContainerSettings;
+use crate::model::{EntryPoint, RunId};
+use owner::Owner;
+pub use shape::runs_image_init;
+
+/// Label that every container and volume of ours carries; its value names who owns a container.
+pub const OWNER_LABEL: &str = "splitci.owner";
+/// Label with the run.
+pub const RUN_LABEL: &str = "splitci.run";
+/// Label with the shard's number.
+pub const SHARD_LABEL: &str = "splitci.shard";
+
+/// A worker whose stream was closed ends by itself; this long it may take before it is killed.
+const OWN_END: Duration = Duration::from_millis(100);
+/// From the order to die to the engine's word that it is done.
+const KILLED_WITHIN: Duration = Duration::from_secs(10);
+/// An engine may tell of exhausted memory a little after it tells of the death.
+const OOM_AFTER: Duration = Duration::from_millis(300);
+
+/// What the shards of a run are made of.
+#[derive(Debug, Clone)]
+pub struct DockerSetup {
+    /// The run.
+    pub run: RunId,
+    /// The image's id.
+    pub image: String,
+    /// Platform, where it is not the engine's own.
+    pub platform: Option<String>,
+    /// Architecture of the image.
+    pub arch: String,
+    /// What the image wants to be started as.
+    pub entry: EntryPoint,
+    /// What containers are given.
+    pub container: ContainerSettings,
+    /// The worker's programs.
+    pub workers: WorkerBinaries,
+    /// Leave the containers when their shards end.
+    pub keep: bool,
+}
+
+/// Why shards cannot be made of this image on this engine.
+#[derive(Debug, thiserror::Error)]
+pub enum DockerEngineError {
+    /// There is no worker for the image's architecture.
+    #[error("the image is for `{image}` and there is a worker for {}", listed(.workers))]
+    NoWorker {
+        /// The image's architecture.
+        image: String,
+        /// Those there are workers for.
+        workers: Vec<String>,
+    },
+    /// The engine cannot keep a security option.
+    #[error("the engine does not support the security option `{option}`; it has {}", listed(.engine))]
+    Unsupported {
+        /// The option.
+        option: String,
+        /// What the engine has.
+        engine: Vec<String>,
+    },
+    /// The security option means nothing to us.
+    #[error("the security option `{0}` is not known")]
+    UnknownOption(String),
+    /// A seccomp profile cannot be read.
+    #[error("cannot read the seccomp profile")]
+    Profile(#[source] std::io::Error),
+    /// The engine did not do it.
+    #[error(transparent)]
+    Docker(#[from] DockerError),
+}
+
+impl DockerEngineError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoWorker { image, .. } => Some(format!("put a worker at `SPLITCI_WORKER_DIR/splitci-worker-linux-{image}`")),
+            Self::Unsupported { .. } | Self::UnknownOption(_) => Some("change `shard.security_opt`".to_owned()),
+            Self::Profile(_) => None,
+            Self::Docker(error) => error.hint().map(str::to_owned),
+        }
+    }
+
+    fn when(self, attempt: &str) -> EngineError {
+        EngineError { attempt: attempt.to_owned(), hint: self.hint(), cause: Box::new(self) }
+    }
+}
+
+fn listed(words: &[String]) -> String {
+    if words.is_empty() { "none".to_owned() } else { words.join(", ") }
+}
+
+/// Containers of one image on one engine.
+pub struct DockerEngine {
+    docker: Arc<Docker>,
+    setup: DockerSetup,
+    security: Vec<String>,
+    worker: Arc<[u8]>,
+    volume: OnceCell<String>,
+    deaths: Deaths,
+    stderr: Mutex<HashMap<String, StderrTail>>,
+    owner: Owner,
+}
+
+impl DockerEngine {
+    /// Checks that shards can be made, and begins to listen to the engine.
+    pub async fn new(docker: Arc<Docker>, setup: DockerSetup) -> Result<Self, EngineError> {
+        Self::prepare(docker, setup).await.map_err(|error| error.when("prepare the shards"))
+    }
+
+    async fn prepare(docker: Arc<Docker>, setup: DockerSetup) -> Result<Self, DockerEngineError> {
+        let worker = setup.workers.get(&setup.arch).cloned().ok_or_else(|| DockerEngineError::NoWorker {
+            image: setup.arch.clone(),
+            workers: setup.workers.archs().map(str::to_owned).collect(),
+        })?;
+        let facts = docker.facts().await?;
+        let security = security::options(&setup.container.security_opt, &facts.security)?;
+        let deaths = Deaths::listen(&docker, format!("{RUN_LABEL}={}", setup.run), facts.clock.clone());
+        let (volume, stderr) = (OnceCell::new(), Mutex::default());
+        Ok(Self { docker, setup, security, worker, volume, deaths, stderr, owner: Owner::here() })
+    }
+
+    async fn start_shard(&self, spec: &ShardSpec) -> Result<Shard, DockerEngineError> {
+        let volume = self.volume.get_or_try_init(|| worker_volume::ready(&self.docker, &self.setup, &self.worker)).await?;
+        let container = shape::container(&self.setup, spec, self.security.clone(), (volume, &self.owner.to_string()), &self.proxies());
+        match self.start_container(spec, &container).await {
+            Err(error) if worker_volume::is_unfilled(&error) => {
+                worker_volume::fill(&self.docker, &self.setup, volume, &self.worker).await?;
+                Ok(self.start_container(spec, &container).await?)
+            }
+            other => Ok(other?),
+        }
+    }
+
+    async fn start_container(&self, spec: &ShardSpec, container: &ContainerSpec) -> Result<Shard, DockerError> {
+        let name = self.docker.create_container(container).await?;
+        let guard = RemoveOnDrop::of(&self.docker, &name);
+        let attached = self.docker.attach(&name).await?;
+        self.docker.start_container(&name).await?;
+        guard.disarm();
+        self.tails().insert(name.clone(), attached.stderr);
+        Ok(Shard { input: attached.stdin, output: attached.stdout, handle: ShardHandle { name, shard: spec.shard } })
+    }
+
+    fn proxies(&self) -> Vec<String> {
+        let address = self.docker.endpoint().to_string();
+        self.docker.config().proxies(&address).into_iter().map(|(name, value)| format!("{name}={value}")).collect()
+    }
+
+    fn tails(&self) -> std::sync::MutexGuard<'_, HashMap<String, StderrTail>> {
+        self.stderr.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Kills a container if it still runs, and waits until it has ended and is gone.
+    async fn see_off(&self, id: &str) -> Result<(Option<i32>, bool), DockerError> {
+        let mut death = self.deaths.wait(id, OWN_END, |death| death.exit.is_some()).await;
+        if death.exit.is_none() {
+            self.docker.kill_container(id).await?;
+            death = self.deaths.wait(id, KILLED_WITHIN, |death| death.exit.is_some() || death.removed).await;
+        }
+        if death.exit == Some(137) && self.setup.container.memory.is_some() {
+            death = self.deaths.wait(id, OOM_AFTER, |death| death.oom).await;
+        }
+        let (mut exit, mut oom) = (death.exit, death.oom);
+        if self.setup.keep {
+            if let Some(standing) = self.docker.standing(id).await? {
+                (exit, oom) = (exit.or(standing.exit), oom || standing.oom);
+            }
+            return Ok((exit, oom));
+        }
+        if !self.deaths.wait(id, KILLED_WITHIN, |death| death.removed).await.removed {
+            self.docker.remove_container(id).await?;
+        }
+        Ok((exit, oom))
+    }
+
+    async fn sweep_all(&self) -> Result<Vec<String>, DockerError> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
+        let mut removed = Vec::new();
+        for container in self.docker.containers_labelled(OWNER_LABEL).await? {
+            let owner = container.labels.get(OWNER_LABEL).map(String::as_str).unwrap_or_default();
+            let running = container.state == "running";
+            if owner::is_orphan(owner, &self.owner, running, now - container.created) {
+                self.docker.remove_container(&container.id).await?;
+                removed.push(format!("container {}", container.name));
+            }
+        }
+        for volume in worker_volume::outdated(&self.docker, &self.setup, &self.worker).await? {
+            if self.docker.remove_volume(&volume).await? {
+                removed.push(format!("volume {volume}"));
+            }
+        }
+        Ok(removed)
+    }
+}
+
+#[async_trait]
+impl Engine for DockerEngine {
+    async fn start(&self, spec: &ShardSpec) -> Result<Shard, EngineError> {
+        self.start_shard(spec).await.map_err(|error| error.when(&format!("start shard {}", spec.shard)))
+    }
+
+    async fn end(&self, handle: &ShardHandle) -> ShardEnd {
+        let id = handle.name.as_str();
+        let said = self.tails().get(id).map(StderrTail::text).unwrap_or_default();
+        match self.see_off(id).await {
+            Ok((status, oom)) => ShardEnd { status, oom, detail: said },
+            Err(error) => {
+                let death = self.deaths.of(id);
+                ShardEnd { status: death.exit, oom: death.oom, detail: format!("{said}\n{error}").trim().to_owned() }
+            }
+        }
+    }
+
+    async fn sweep(&self) -> Result<Vec<String>, EngineError> {
+        self.sweep_all().await.map_err(|error| DockerEngineError::from(error).when("sweep the containers of earlier runs"))
+    }
+}
+
+/// Removes a container that was made and never handed over.
+struct RemoveOnDrop {
+    docker: Option<Arc<Docker>>,
+    id: String,
+}
+
+impl RemoveOnDrop {
+    fn of(docker: &Arc<Docker>, id: &str) -> Self {
+        Self { docker: Some(Arc::clone(docker)), id: id.to_owned() }
+    }
+
+    fn disarm(mut self) {
+        self.docker = None;
+    }
+}
+
+impl Drop for RemoveOnDrop {
+    fn drop(&mut self) {
+        let (Some(docker), Ok(runtime)) = (self.docker.take(), tokio::runtime::Handle::try_current()) else { return };
+        let id = std::mem::take(&mut self.id);
+        // Nobody can wait for this in a drop. If the process ends before it is through, the next sweep finds the container by its dead owner.
+        let removing = async move {
+            let _told = docker.remove_container(&id).await;
+        };
+        drop(runtime.spawn(removing));
+    }
+}
