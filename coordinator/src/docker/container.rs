@@ -29,6 +29,8 @@ pub struct ContainerSpec {
     pub env: Vec<String>,
     /// User instead of the image's.
     pub user: Option<String>,
+    /// Working directory instead of the image's.
+    pub workdir: Option<String>,
     /// Labels.
     pub labels: BTreeMap<String, String>,
     /// Host side of it.
@@ -174,11 +176,13 @@ impl Docker {
         Ok(listed.collect())
     }
 
-    /// Unpacks a tar at a path of a container that exists, started or not.
-    pub async fn put_archive(&self, id: &str, path: &str, tar: Vec<u8>) -> Result<(), DockerError> {
-        let options = query::UploadToContainerOptionsBuilder::new().path(path).build();
+    /// Puts an executable file into a folder of a container that exists, started or not. It appears whole or not at all: it is written under a
+    /// passing name and then linked to its own, so that neither a broken connection nor somebody who does the same leaves half of it.
+    pub async fn put_program(&self, id: &str, folder: &str, name: &str, program: &[u8]) -> Result<(), DockerError> {
+        let options = query::UploadToContainerOptionsBuilder::new().path(folder).build();
+        let tar = program_tar(name, program);
         let request = self.client.upload_to_container(id, Some(options), bollard::body_full(tar.into()));
-        self.call(|| format!("put files into the container `{}`", short(id)), LONG, request).await
+        self.call(|| format!("put `{name}` into the container `{}`", short(id)), LONG, request).await
     }
 }
 
@@ -202,6 +206,7 @@ fn body(spec: &ContainerSpec) -> ContainerCreateBody {
         cmd: Some(spec.command.clone()),
         env: Some(spec.env.clone()),
         user: spec.user.clone(),
+        working_dir: spec.workdir.clone(),
         labels: Some(spec.labels.clone().into_iter().collect()),
         attach_stdin: Some(true),
         attach_stdout: Some(true),
@@ -256,4 +261,48 @@ fn mounts(host: &HostSpec) -> Vec<Mount> {
     };
     let read_only = host.volumes_read_only.iter().map(|volume| mount(volume, true));
     read_only.chain(host.volumes_writable.iter().map(|volume| mount(volume, false))).collect()
+}
+
+fn program_tar(name: &str, program: &[u8]) -> Vec<u8> {
+    let passing = format!(".{name}");
+    let header = |size: usize| {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(size as u64);
+        header.set_mode(0o555);
+        header.set_mtime(0);
+        header
+    };
+    let mut tar = tar::Builder::new(Vec::with_capacity(program.len() + 4096));
+    let mut link = header(0);
+    link.set_entry_type(tar::EntryType::Link);
+    // Writing to memory does not fail, and the names are short.
+    let _infallible = tar.append_data(&mut header(program.len()), &passing, program);
+    let _infallible = tar.append_link(&mut link, name, &passing);
+    tar.into_inner().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    #[test]
+    fn a_program_appears_under_its_name_only_when_it_is_whole() {
+        let bytes = program_tar("worker", b"program");
+        let mut tar = tar::Archive::new(bytes.as_slice());
+        let entries: Vec<_> = tar
+            .entries()
+            .expect("a tar")
+            .map(|entry| {
+                let mut entry = entry.expect("an entry");
+                let mut content = String::new();
+                entry.read_to_string(&mut content).expect("readable");
+                let link = entry.link_name().expect("a link").map(|path| path.display().to_string());
+                (entry.path().expect("a path").display().to_string(), link, content)
+            })
+            .collect();
+        let expected =
+            [(".worker".to_owned(), None, "program".to_owned()), ("worker".to_owned(), Some(".worker".to_owned()), String::new())];
+        assert_eq!(entries, expected);
+    }
 }

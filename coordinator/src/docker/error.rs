@@ -100,6 +100,12 @@ pub enum DockerError {
         /// The engine's words.
         message: String,
     },
+    /// We stopped before it was through.
+    #[error("cannot {attempt}: it was given up")]
+    GivenUp {
+        /// What was attempted.
+        attempt: String,
+    },
     /// The conversation broke.
     #[error("cannot {attempt}")]
     Broken {

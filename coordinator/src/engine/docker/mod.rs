@@ -15,10 +15,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, oneshot};
+use tokio::task::JoinSet;
 
 use super::{Engine, EngineError, Shard, ShardEnd, ShardHandle, ShardSpec, WorkerBinaries};
-use crate::docker::container::{ContainerSpec, StderrTail};
+use crate::docker::container::{Attached, ContainerSpec, StderrTail};
 use crate::docker::deaths::Deaths;
 use crate::docker::{Docker, DockerError};
 use crate::model::settings::ContainerSettings;
@@ -119,7 +120,14 @@ pub struct DockerEngine {
     volume: OnceCell<String>,
     deaths: Deaths,
     stderr: Mutex<HashMap<String, StderrTail>>,
+    starts: Mutex<JoinSet<()>>,
     owner: Owner,
+}
+
+/// A container that runs.
+struct Started {
+    name: String,
+    streams: Attached,
 }
 
 impl DockerEngine {
@@ -136,30 +144,38 @@ impl DockerEngine {
         let facts = docker.facts().await?;
         let security = security::options(&setup.container.security_opt, &facts.security)?;
         let deaths = Deaths::listen(&docker, format!("{RUN_LABEL}={}", setup.run), facts.clock.clone());
-        let (volume, stderr) = (OnceCell::new(), Mutex::default());
-        Ok(Self { docker, setup, security, worker, volume, deaths, stderr, owner: Owner::here() })
+        let (volume, stderr, starts) = (OnceCell::new(), Mutex::default(), Mutex::default());
+        Ok(Self { docker, setup, security, worker, volume, deaths, stderr, starts, owner: Owner::here() })
     }
 
     async fn start_shard(&self, spec: &ShardSpec) -> Result<Shard, DockerEngineError> {
+        while self.starts().try_join_next().is_some() {}
         let volume = self.volume.get_or_try_init(|| worker_volume::ready(&self.docker, &self.setup, &self.worker)).await?;
         let container = shape::container(&self.setup, spec, self.security.clone(), (volume, &self.owner.to_string()), &self.proxies());
-        match self.start_container(spec, &container).await {
+        match self.start_container(spec, container.clone()).await {
             Err(error) if worker_volume::is_unfilled(&error) => {
                 worker_volume::fill(&self.docker, &self.setup, volume, &self.worker).await?;
-                Ok(self.start_container(spec, &container).await?)
+                Ok(self.start_container(spec, container).await?)
             }
             other => Ok(other?),
         }
     }
 
-    async fn start_container(&self, spec: &ShardSpec, container: &ContainerSpec) -> Result<Shard, DockerError> {
-        let name = self.docker.create_container(container).await?;
-        let guard = RemoveOnDrop::of(&self.docker, &name);
-        let attached = self.docker.attach(&name).await?;
-        self.docker.start_container(&name).await?;
-        guard.disarm();
-        self.tails().insert(name.clone(), attached.stderr);
-        Ok(Shard { input: attached.stdin, output: attached.stdout, handle: ShardHandle { name, shard: spec.shard } })
+    /// An engine finishes what it was asked although nobody waits for it any more. So a start goes on in a task of its own, and what it made is
+    /// removed if it fails, or if nobody takes it over.
+    async fn start_container(&self, spec: &ShardSpec, container: ContainerSpec) -> Result<Shard, DockerError> {
+        let (hand_over, taken) = oneshot::channel();
+        let docker = Arc::clone(&self.docker);
+        self.starts().spawn(async move {
+            if let Err(Ok(started)) = hand_over.send(create_and_start(&docker, &container).await) {
+                // Nobody is there to be told. If this fails too, the next sweep finds the container by its owner.
+                let _told = docker.remove_container(&started.name).await;
+            }
+        });
+        let started = taken.await.unwrap_or_else(|_| Err(DockerError::GivenUp { attempt: format!("start shard {}", spec.shard) }))?;
+        self.tails().insert(started.name.clone(), started.streams.stderr);
+        let handle = ShardHandle { name: started.name, shard: spec.shard };
+        Ok(Shard { input: started.streams.stdin, output: started.streams.stdout, handle })
     }
 
     fn proxies(&self) -> Vec<String> {
@@ -169,6 +185,10 @@ impl DockerEngine {
 
     fn tails(&self) -> std::sync::MutexGuard<'_, HashMap<String, StderrTail>> {
         self.stderr.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn starts(&self) -> std::sync::MutexGuard<'_, JoinSet<()>> {
+        self.starts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Kills a container if it still runs, and waits until it has ended and is gone.
@@ -237,30 +257,18 @@ impl Engine for DockerEngine {
     }
 }
 
-/// Removes a container that was made and never handed over.
-struct RemoveOnDrop {
-    docker: Option<Arc<Docker>>,
-    id: String,
-}
-
-impl RemoveOnDrop {
-    fn of(docker: &Arc<Docker>, id: &str) -> Self {
-        Self { docker: Some(Arc::clone(docker)), id: id.to_owned() }
-    }
-
-    fn disarm(mut self) {
-        self.docker = None;
-    }
-}
-
-impl Drop for RemoveOnDrop {
-    fn drop(&mut self) {
-        let (Some(docker), Ok(runtime)) = (self.docker.take(), tokio::runtime::Handle::try_current()) else { return };
-        let id = std::mem::take(&mut self.id);
-        // Nobody can wait for this in a drop. If the process ends before it is through, the next sweep finds the container by its dead owner.
-        let removing = async move {
-            let _told = docker.remove_container(&id).await;
-        };
-        drop(runtime.spawn(removing));
+async fn create_and_start(docker: &Docker, container: &ContainerSpec) -> Result<Started, DockerError> {
+    let name = docker.create_container(container).await?;
+    let streams = async {
+        let streams = docker.attach(&name).await?;
+        docker.start_container(&name).await?;
+        Ok(streams)
+    };
+    match streams.await {
+        Ok(streams) => Ok(Started { name, streams }),
+        Err(error) => {
+            docker.remove_container(&name).await?;
+            Err(error)
+        }
     }
 }

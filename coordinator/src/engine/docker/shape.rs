@@ -13,7 +13,9 @@ use crate::model::settings::ContainerSettings;
 
 /// Where the worker's volume is mounted.
 pub(super) const WORKER_FOLDER: &str = "/.splitci";
-/// The worker in it.
+/// The worker's name there.
+pub(super) const WORKER_NAME: &str = "worker";
+/// Both together.
 pub(super) const WORKER_PATH: &str = "/.splitci/worker";
 /// Where the worker keeps its socket, its slot and the driver.
 const RUN_FOLDER: &str = "/.splitci-run";
@@ -51,6 +53,7 @@ pub(super) fn container(
         command,
         env,
         user: settings.user.clone(),
+        workdir: settings.workdir.clone(),
         labels: labels(spec, owner),
         host: HostSpec {
             auto_remove: !setup.keep,

@@ -3,7 +3,7 @@
 //!
 //! A volume and not a bind mount, on local engines too: an engine need not see our files (it may be remote, rootless, or the socket may be lent to
 //! a container), and a root file system may be read-only. Filling is safe against others who do the same and against being cut off: the program is
-//! unpacked under another name and then linked to its own, so that it is there whole or not at all. Therefore an existing volume is taken as filled;
+//! there whole or not at all (`Docker::put_program`). Therefore an existing volume is taken as filled;
 //! when a shard's start shows that it is not, it is filled and the shard started again.
 
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::DockerSetup;
 use super::OWNER_LABEL;
 use super::owner::Owner;
-use super::shape::{WORKER_FOLDER, WORKER_PATH};
+use super::shape::{WORKER_FOLDER, WORKER_NAME, WORKER_PATH};
 use crate::docker::container::{ContainerSpec, HostSpec};
 use crate::docker::{Docker, DockerError};
 
@@ -45,7 +45,7 @@ pub(super) async fn fill(docker: &Arc<Docker>, setup: &DockerSetup, volume: &str
         ..ContainerSpec::default()
     };
     let filler = docker.create_container(&spec).await?;
-    let put = docker.put_archive(&filler, WORKER_FOLDER, archive(worker)).await;
+    let put = docker.put_program(&filler, WORKER_FOLDER, WORKER_NAME, worker).await;
     docker.remove_container(&filler).await?;
     put
 }
@@ -64,49 +64,4 @@ pub(super) async fn outdated(docker: &Docker, setup: &DockerSetup, worker: &[u8]
 
 fn name(setup: &DockerSetup, worker: &[u8]) -> String {
     format!("splitci-worker-{}-{}", &blake3::hash(worker).to_hex()[..16], setup.arch)
-}
-
-/// The worker as a tar: whole under a passing name, then linked to its own.
-fn archive(worker: &[u8]) -> Vec<u8> {
-    let passing = ".worker";
-    let header = |size: usize| {
-        let mut header = tar::Header::new_ustar();
-        header.set_size(size as u64);
-        header.set_mode(0o555);
-        header.set_mtime(0);
-        header
-    };
-    let mut tar = tar::Builder::new(Vec::with_capacity(worker.len() + 4096));
-    let mut link = header(0);
-    link.set_entry_type(tar::EntryType::Link);
-    // Writing to memory does not fail, and the names are short.
-    let _infallible = tar.append_data(&mut header(worker.len()), passing, worker);
-    let _infallible = tar.append_link(&mut link, "worker", passing);
-    tar.into_inner().unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::Read;
-
-    #[test]
-    fn the_worker_appears_under_its_name_only_when_it_is_whole() {
-        let bytes = archive(b"program");
-        let mut tar = tar::Archive::new(bytes.as_slice());
-        let entries: Vec<_> = tar
-            .entries()
-            .expect("a tar")
-            .map(|entry| {
-                let mut entry = entry.expect("an entry");
-                let mut content = String::new();
-                entry.read_to_string(&mut content).expect("readable");
-                let link = entry.link_name().expect("a link").map(|path| path.display().to_string());
-                (entry.path().expect("a path").display().to_string(), link, content)
-            })
-            .collect();
-        let expected =
-            [(".worker".to_owned(), None, "program".to_owned()), ("worker".to_owned(), Some(".worker".to_owned()), String::new())];
-        assert_eq!(entries, expected);
-    }
 }
