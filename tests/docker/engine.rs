@@ -128,15 +128,14 @@ async fn default_capabilities_are_reduced() {
     bench.engine.end(&shard.handle).await;
 }
 
-/// An image of the stand-in's making: nothing in it but what is said.
-fn image(name: &str, change: &[&str]) -> String {
+/// An image with nothing in it but what its configuration says.
+fn image(name: &str, changes: &[&str]) -> String {
     let tag = format!("splitci-test/{}", unique(name));
-    let changes: String = change.iter().map(|line| format!(" --change {}", line.replace(' ', "\u{a0}"))).collect();
     let empty = splitci_tests::scratch().join("empty.tar");
     fs_err::write(&empty, [0_u8; 1024]).expect("written");
-    let line = format!("import{changes} {} {tag}", empty.display());
-    let words: Vec<_> = line.split(' ').map(|word| word.replace('\u{a0}', " ")).collect();
-    let done = std::process::Command::new("docker").args(&words).output().expect("start docker");
+    let mut command = std::process::Command::new("docker");
+    command.arg("import").args(changes.iter().flat_map(|change| ["--change", change])).arg(&empty).arg(&tag);
+    let done = command.output().expect("start docker");
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     tag
 }
