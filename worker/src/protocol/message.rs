@@ -3,6 +3,9 @@
 //! A message is the JSON control body of a frame; bulk bytes (outputs, files) travel behind it as the frame's blob, and the body says which
 //! part of the blob is whose by lengths, in order. The worker never asks; it is told what to start and what to run, and tells what happened.
 
+#[cfg(test)]
+mod tests;
+
 use serde::{Deserialize, Serialize};
 
 use super::Version;

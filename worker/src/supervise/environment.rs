@@ -33,8 +33,10 @@ pub(super) fn compose(base: &Environment, start: &Start, run: &Path) -> Environm
                     joined.push(separator);
                     joined.push(&old);
                 }
-                // Prepended to twice, the first old value is the one to restore.
-                env.entry(format!("SPLITCI_SAVED_{name}").into()).or_insert(old);
+                // Prepended to twice, the first old value is the one to restore; of one that was added there is none.
+                if !added.contains(&name.as_str()) {
+                    env.entry(format!("SPLITCI_SAVED_{name}").into()).or_insert(old);
+                }
             }
             None => added.push(name.as_str()),
         }
@@ -62,4 +64,63 @@ fn expand(value: &str, run: &Path) -> OsString {
         expanded.push(piece);
     }
     expanded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::message::Limits;
+
+    fn composed(base: &[(&str, &str)], change: impl FnOnce(&mut Start)) -> BTreeMap<String, String> {
+        let limits = Limits { boot_ms: 0, test_ms: 0, finish_ms: 0, grace_ms: 0, test_output: 0, session_output: 0 };
+        let (argv, env, env_remove) = (Vec::new(), Vec::new(), Vec::new());
+        let mut start =
+            Start { session: 1, argv, cwd: None, env, env_prepend: Vec::new(), env_remove, files: Vec::new(), dump_signal: None, limits };
+        change(&mut start);
+        let base = base.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))).collect();
+        let text = |text: OsString| text.into_string().expect("text");
+        let composed = compose(&base, &start, Path::new("/r/s1"));
+        composed.into_iter().map(|(name, value)| (text(name), text(value))).filter(|(name, _)| !name.ends_with("_SOCKET")).collect()
+    }
+
+    fn pairs(list: &[(&str, &str)]) -> BTreeMap<String, String> {
+        let mut all: BTreeMap<String, String> = list.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        all.insert("SPLITCI_DRIVER_SLOT".into(), "/r/s1/slot".into());
+        all
+    }
+
+    #[test]
+    fn an_outer_runs_variables_are_not_inherited() {
+        let outer =
+            [("A", "1"), ("SPLITCI_RUN_DIR", "/x"), ("SPLITCI_SILENCE_MS", "9"), ("SPLITCI_SAVED_A", "0"), ("SPLITCI_DRIVER_SLOT", "/o")];
+        assert_eq!(composed(&outer, |_| ()), pairs(&[("A", "1")]));
+    }
+
+    #[test]
+    fn a_prepended_variable_keeps_its_old_value_for_the_driver() {
+        let got = composed(&[("A", "old"), ("E", "")], |start| {
+            start.env_prepend = ["A", "E", "N"].map(|name| (name.into(), "{run}/p".into(), ":".into())).to_vec();
+        });
+        let saved = [("SPLITCI_SAVED_A", "old"), ("SPLITCI_SAVED_E", ""), ("SPLITCI_DRIVER_ADDED", "N")];
+        let set = [("A", "/r/s1/p:old"), ("E", "/r/s1/p"), ("N", "/r/s1/p")];
+        assert_eq!(got, pairs(&[saved, set].concat()));
+    }
+
+    #[test]
+    fn a_variable_prepended_to_twice_restores_its_first_value() {
+        let got = composed(&[], |start| {
+            start.env = vec![("A".into(), "first".into())];
+            start.env_prepend = ["1", "2"].map(|value| ("A".into(), value.into(), " ".into())).to_vec();
+        });
+        assert_eq!(got, pairs(&[("A", "2 1 first"), ("SPLITCI_SAVED_A", "first")]));
+    }
+
+    #[test]
+    fn removals_come_before_settings() {
+        let got = composed(&[("A", "1"), ("B", "1")], |start| {
+            start.env_remove = vec!["A".into(), "B".into()];
+            start.env = vec![("B".into(), "{run}:{run}".into())];
+        });
+        assert_eq!(got, pairs(&[("B", "/r/s1:/r/s1")]));
+    }
 }

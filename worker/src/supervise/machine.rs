@@ -5,6 +5,9 @@
 //! file holds what outlives it: the agent's silence, orders to end. Invariant: a session that was started is always followed by its `Ended`,
 //! unless the whole worker ends.
 
+#[cfg(test)]
+mod tests;
+
 use super::session::Session;
 use crate::protocol::VERSION;
 use crate::protocol::frame::Frame;
