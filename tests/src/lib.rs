@@ -7,6 +7,7 @@
 //! | [`facts`] | a second, independent reading of the event stream: which test ended how |
 //! | [`expected`] | `expected.toml`: what a fixture's run must come to |
 //! | [`python`] | virtual environments with a framework and its friends |
+//! | [`schedules`] | random schedules for a queue, and a judge of what it does |
 //! | [`engine`] | the Docker engine, for tests that need it; it must be there |
 //!
 //! Nothing here reads the coordinator's folds: a verdict that is wrong must not be checked by the code that made it.
@@ -20,6 +21,7 @@ pub mod facts;
 pub mod program;
 pub mod python;
 pub mod sandbox;
+pub mod schedules;
 
 pub use facts::Facts;
 pub use program::{Done, Running, Splitci};

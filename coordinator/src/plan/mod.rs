@@ -10,9 +10,6 @@ mod shuffle;
 mod slices;
 pub mod timings;
 
-#[cfg(test)]
-mod tests;
-
 pub use timings::{FileRun, FileTiming, Timings};
 
 use std::cmp::Reverse;
@@ -93,3 +90,6 @@ fn ideal_ms(units: &[Unit], shards: u32) -> u64 {
     let mean = sum.checked_div(number).unwrap_or(0);
     (sum + mean * (units.len() as u64 - number)) / u64::from(shards.max(1))
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,11 +22,11 @@ mod pending;
 mod progress;
 mod session;
 
-#[cfg(test)]
-mod contract;
-
 pub use call::{
     Cause, End, Epoch, Fact, Lease, Listing, Partial, Policy, QueueError, QueueUnit, Remaining, Reply, Role, Started, State, Step,
     StepError, Suspect, UnitResult,
 };
 pub use machine::Queue;
+
+#[cfg(test)]
+mod contract;
