@@ -8,6 +8,7 @@ pub mod engine;
 pub mod framework;
 pub mod history;
 pub mod model;
+pub mod pipeline;
 pub mod plan;
 pub mod proof;
 pub mod queue;

@@ -5,8 +5,8 @@
 //! - The end of the stream's input is the worker's order to die: dropping the `Shard` ends the shard, whatever else happens.
 //! - `end` is idempotent, kills what still lives, waits until it is gone, and says what is known of how it ended.
 
-pub mod process;
 pub mod docker;
+pub mod process;
 mod workers;
 
 use async_trait::async_trait;

@@ -15,6 +15,7 @@ use crate::model::{Listener, Progress, RunId, Telling};
 
 /// What a run stands on.
 pub(super) struct Ground {
+    pub(super) run: RunId,
     pub(super) engine: Arc<dyn Engine>,
     /// The image, as the record tells it.
     pub(super) image_ready: Option<EventKind>,
@@ -26,16 +27,16 @@ pub(super) struct Ground {
 
 pub(super) async fn prepare(job: &Job<'_>, run: &RunId, world: &World, listener: &dyn Listener) -> Result<Ground, PipelineError> {
     match job.settings.engine {
-        EngineKind::Process => processes(job, world),
+        EngineKind::Process => processes(job, run, world),
         EngineKind::Docker => containers(job, run, world, listener).await,
     }
 }
 
-fn processes(job: &Job<'_>, world: &World) -> Result<Ground, PipelineError> {
+fn processes(job: &Job<'_>, run: &RunId, world: &World) -> Result<Ground, PipelineError> {
     let worker = worker_on_disk(world, &job.project.records.state).map_err(PipelineError::Worker)?;
     let engine = ProcessEngine::new(worker, job.project.root.clone(), world.env.clone(), world.scratch.clone());
     let engine = engine.map_err(|cause| EngineError { attempt: "start local processes".to_owned(), cause: Box::new(cause), hint: None })?;
-    Ok(Ground { engine: Arc::new(engine), image_ready: None, inherited: world.env.clone(), entrypoint: Vec::new() })
+    Ok(Ground { run: run.clone(), engine: Arc::new(engine), image_ready: None, inherited: world.env.clone(), entrypoint: Vec::new() })
 }
 
 /// The worker's program for this machine as a file: made once per version, replaced in one move so that two runs may do it at the same time.
@@ -52,4 +53,9 @@ fn worker_on_disk(world: &World, state: &Path) -> std::io::Result<PathBuf> {
     fs_err::set_permissions(&fresh, std::fs::Permissions::from_mode(0o755))?;
     fs_err::rename(&fresh, &path)?;
     Ok(path)
+}
+
+async fn containers(_job: &Job<'_>, _run: &RunId, _world: &World, listener: &dyn Listener) -> Result<Ground, PipelineError> {
+    listener.hear(&Telling::Progress(Progress::Doing("looking for the image".to_owned())));
+    Err(EngineError { attempt: "use docker: images are not wired up yet".to_owned(), cause: "x".into(), hint: None }.into())
 }

@@ -7,6 +7,9 @@ use crate::model::{Fence, SessionId, UnitId};
 use crate::plan::FileRun;
 use crate::proof::{Proof, TestState};
 
+/// Id and microseconds of each test, by its place in the file: slices come in any order.
+type Tests = BTreeMap<u32, (String, u64)>;
+
 /// How long units took to load, from the last thing that their session did before.
 #[derive(Debug, Default)]
 pub(super) struct Loads {
@@ -40,7 +43,7 @@ impl Loads {
 
     /// What to remember of each file of a finished run.
     pub(super) fn lessons(&self, proof: &Proof) -> Vec<FileRun> {
-        let mut files: BTreeMap<String, (FileRun, BTreeMap<u32, (String, u64)>)> = BTreeMap::new();
+        let mut files: BTreeMap<String, (FileRun, Tests)> = BTreeMap::new();
         for test in proof.tests() {
             let (run, tests) = files.entry(test.unit_file.to_owned()).or_insert_with(|| {
                 let file = test.unit_file.to_owned();

@@ -11,7 +11,7 @@ use crate::history::{History, Keep};
 use crate::model::event::{EventKind, RunStarted};
 use crate::model::settings::RunSettings;
 use crate::model::verdict::Verdict;
-use crate::model::{Listener, Manifest, RunId, SessionId};
+use crate::model::{ImageIdentity, Listener, Manifest, RunId, SessionId};
 use crate::plan::{self, PlanRequest, Timings};
 use crate::proof::Proof;
 use crate::queue::Epoch;
@@ -29,12 +29,7 @@ pub struct RunRequest {
 }
 
 /// Runs a project's suite.
-pub async fn run(
-    request: &RunRequest,
-    world: &World,
-    listener: Arc<dyn Listener>,
-    controls: Controls,
-) -> Result<Finished, PipelineError> {
+pub async fn run(request: &RunRequest, world: &World, listener: Arc<dyn Listener>, controls: Controls) -> Result<Finished, PipelineError> {
     let project = &request.project;
     let history = History::open(&project.records.state)?;
     let timings = history.timings().load::<Timings>();
@@ -44,7 +39,16 @@ pub async fn run(
     } else {
         (None, planned(project, timings.timings)?)
     };
-    let job = Job { project, settings: project.settings.clone(), planner, of, list_only: false, as_shard: None, shards: project.settings.shards };
+    let job = Job {
+        project,
+        settings: project.settings.clone(),
+        planner,
+        of,
+        list_only: false,
+        as_shard: None,
+        shards: project.settings.shards,
+        image: None,
+    };
     let (finished, told, proof) = carry_out(job, world, &history, listener, controls).await?;
     let lessons = told.loads().lessons(&proof);
     // What was learnt is worth less than the run: if it cannot be kept the next plan is worse, and nothing else.
@@ -59,11 +63,20 @@ pub async fn plan(request: &RunRequest, world: &World, listener: Arc<dyn Listene
     let timings = history.timings().load::<Timings>();
     let settings = RunSettings { shards: 1, ..project.settings.clone() };
     let shards = project.settings.shards;
-    let job = Job { project, settings, planner: planned(project, timings.timings)?, of: None, list_only: true, as_shard: None, shards };
+    let job = Job {
+        project,
+        settings,
+        planner: planned(project, timings.timings)?,
+        of: None,
+        list_only: true,
+        as_shard: None,
+        shards,
+        image: None,
+    };
     let told = Arc::new(Tellers::new(None, listener));
     let run = new_run();
     let ground = prepare(&job, &run, world, told.user.as_ref()).await?;
-    let outcome = go(job, run, &ground, world, Arc::clone(&told), controls).await?;
+    let outcome = go(job, ground, world, Arc::clone(&told), controls).await?;
     absent(&outcome, project)?;
     let manifest = told.manifest().ok_or(PipelineError::NotListed)?;
     Ok(Planned { manifest, shards })
@@ -80,6 +93,8 @@ pub(super) struct Job<'a> {
     pub(super) as_shard: Option<SessionId>,
     /// How many shards tests are told that there are.
     pub(super) shards: u32,
+    /// The image that must be used, with its name: that of the run which is reproduced.
+    pub(super) image: Option<(ImageIdentity, String)>,
 }
 
 /// A run from its ground to its record.
@@ -96,7 +111,7 @@ pub(super) async fn carry_out(
     let record = history.begin(&run)?;
     let path = record.path().to_owned();
     let told = Arc::new(Tellers::new(Some(record), listener));
-    let outcome = go(job, run.clone(), &ground, world, Arc::clone(&told), controls).await?;
+    let outcome = go(job, ground, world, Arc::clone(&told), controls).await?;
     let kept = told.record.as_ref().map_or(Ok(()), |record| tokio::task::block_in_place(|| record.finish()));
     absent(&outcome, project)?;
     let exit = exit_of(outcome.verdict, project, kept.is_err());
@@ -123,17 +138,10 @@ fn absent(outcome: &Outcome, project: &Project) -> Result<(), PipelineError> {
     }
 }
 
-async fn go(
-    job: Job<'_>,
-    run: RunId,
-    ground: &Ground,
-    world: &World,
-    told: Arc<Tellers>,
-    controls: Controls,
-) -> Result<Outcome, PipelineError> {
+async fn go(job: Job<'_>, ground: Ground, world: &World, told: Arc<Tellers>, controls: Controls) -> Result<Outcome, PipelineError> {
     let framework = framework_of(&job.settings)?;
     let started = RunStarted {
-        run: run.clone(),
+        run: ground.run.clone(),
         splitci: world.version.clone(),
         project: job.project.root.display().to_string(),
         started: (world.now)(),
@@ -144,9 +152,9 @@ async fn go(
     preamble.extend(ground.image_ready.clone());
     preamble.extend(job.project.notices.iter().map(|text| EventKind::Notice { session: None, text: text.clone() }));
     let brief = Brief {
-        run,
+        run: ground.run.clone(),
         epoch: Epoch(ulid::Ulid::generate().0),
-        launch: launcher(&job, framework, ground),
+        launch: launcher(&job, framework, &ground),
         settings: job.settings,
         plan: job.planner,
         list_only: job.list_only,
@@ -187,8 +195,11 @@ fn launcher(job: &Job<'_>, framework: &'static dyn Framework, ground: &Ground) -
     })
 }
 
+/// A file and ids of some of its tests.
+type FileTests = (String, Vec<String>);
+
 /// The failures of the last run, by file.
-fn failed_before(history: &History) -> Result<(RunId, Vec<(String, Vec<String>)>), PipelineError> {
+fn failed_before(history: &History) -> Result<(RunId, Vec<FileTests>), PipelineError> {
     let run = history.resolve("last")?;
     let mut proof = Proof::default();
     for event in history.read(&run)? {

@@ -1,0 +1,226 @@
+//! `splitci repro`: runs exactly what a shard ran, from the record: the same image, units and tests in the executed order, seed and environment,
+//! each session in a process of its own.
+//!
+//! What a session executed is read from its leases: a unit from the lease's first ordinal on, up to where it was interrupted. With a test given, the
+//! session that ran it last is run up to and including it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::run::{Job, carry_out, given};
+use super::{Controls, Finished, PipelineError, World};
+use crate::config::Project;
+use crate::history::History;
+use crate::model::event::{EventKind, RunEvent, RunStarted};
+use crate::model::settings::{Order, RunSettings};
+use crate::model::{Fence, ImageIdentity, Listener, Manifest, RunId, SessionId, ShardId, TestKey, Unit, UnitId, UnitKind};
+use crate::proof::Proof;
+
+/// What to run again.
+#[derive(Debug, Clone)]
+pub struct ReproRequest {
+    /// The project: where its history is, and where process shards run.
+    pub project: Project,
+    /// The run, as the user names it.
+    pub run: String,
+    /// One of its shards; without it those that had failures.
+    pub shard: Option<u32>,
+    /// Only up to this test, by its id.
+    pub test: Option<String>,
+}
+
+/// Runs it, session after session; one result each. Stops early when the user does.
+pub async fn repro(
+    request: &ReproRequest,
+    world: &World,
+    listener: Arc<dyn Listener>,
+    mut controls: Controls,
+) -> Result<Vec<Finished>, PipelineError> {
+    let history = History::open(&request.project.records.state)?;
+    let run = history.resolve(&request.run)?;
+    let past = Past::read(&history, &run)?;
+    let mut finished = Vec::new();
+    for session in past.wanted(request)? {
+        let job = past.job(request, session);
+        let (forward, controls_here) = mpsc::unbounded_channel();
+        let mut stopped = false;
+        let one = carry_out(job, world, &history, Arc::clone(&listener), controls_here);
+        tokio::pin!(one);
+        let result = loop {
+            tokio::select! {
+                result = &mut one => break result,
+                Some(order) = controls.recv() => {
+                    stopped = true;
+                    // A run that is over does not listen any more, and need not.
+                    forward.send(order).ok();
+                }
+            }
+        };
+        finished.push(result?.0);
+        if stopped {
+            break;
+        }
+    }
+    Ok(finished)
+}
+
+/// What a record says of the sessions of a run.
+struct Past {
+    started: RunStarted,
+    image: Option<(ImageIdentity, String)>,
+    manifest: Manifest,
+    sessions: BTreeMap<SessionId, Vec<Executed>>,
+    fences: BTreeMap<Fence, SessionId>,
+    ids: BTreeMap<UnitId, Vec<String>>,
+    proof: Proof,
+}
+
+/// A unit as a session executed it.
+#[derive(Debug, Clone, Copy)]
+struct Executed {
+    unit: UnitId,
+    fence: Fence,
+    from: u32,
+    until: Option<u32>,
+    declared: bool,
+}
+
+impl Past {
+    fn read(history: &History, run: &RunId) -> Result<Self, PipelineError> {
+        let mut events = history.read(run)?;
+        let Some(first) = events.next().transpose()? else { return Err(nothing(run, "events", "it ended before it began")) };
+        let EventKind::RunStarted(started) = &first.kind else { return Err(nothing(run, "beginning", "its record is damaged")) };
+        let mut past = Self {
+            started: (**started).clone(),
+            image: None,
+            manifest: Manifest { units: Vec::new() },
+            sessions: BTreeMap::new(),
+            fences: BTreeMap::new(),
+            ids: BTreeMap::new(),
+            proof: Proof::default(),
+        };
+        past.proof.apply(&first);
+        for event in events {
+            past.take(&event?);
+        }
+        Ok(past)
+    }
+
+    fn take(&mut self, event: &RunEvent) {
+        match &event.kind {
+            EventKind::ImageReady { identity, reference, .. } => self.image = Some((identity.clone(), reference.clone())),
+            EventKind::PlanMade { manifest, .. } => self.manifest = manifest.clone(),
+            EventKind::UnitLeased { unit, fence, session, from, .. } => {
+                self.fences.insert(*fence, *session);
+                let executed = Executed { unit: *unit, fence: *fence, from: *from, until: None, declared: false };
+                self.sessions.entry(*session).or_default().push(executed);
+            }
+            EventKind::UnitDeclared { unit, fence, ids, .. } => {
+                self.ids.insert(*unit, ids.clone());
+                if let Some(executed) = self.executed(*fence) {
+                    executed.declared = true;
+                }
+            }
+            EventKind::UnitInterrupted { fence, final_below, suspect, .. } => {
+                // A suspect that is its own file's loading has no tests after it.
+                let until = suspect.filter(|ordinal| *ordinal != u32::MAX).map_or(*final_below, |ordinal| ordinal.saturating_add(1));
+                if let Some(executed) = self.executed(*fence) {
+                    executed.until = (until != u32::MAX).then_some(until);
+                }
+            }
+            _ => {}
+        }
+        self.proof.apply(event);
+    }
+
+    fn executed(&mut self, fence: Fence) -> Option<&mut Executed> {
+        let session = self.fences.get(&fence)?;
+        self.sessions.get_mut(session)?.iter_mut().find(|executed| executed.fence == fence)
+    }
+
+    /// The sessions to run, in their order.
+    fn wanted(&self, request: &ReproRequest) -> Result<Vec<SessionId>, PipelineError> {
+        if let Some(id) = &request.test {
+            return self.last_session_of(id, request.shard.map(ShardId)).map(|session| vec![session]).ok_or_else(|| {
+                nothing(
+                    &self.started.run,
+                    &format!("test `{id}`"),
+                    "give an id as the summary or `splitci report RUN --format json` has it",
+                )
+            });
+        }
+        let failing: BTreeSet<ShardId> = self.proof.failures().map(|failure| failure.session.shard).collect();
+        let wanted = |shard: ShardId| request.shard.map_or_else(|| failing.contains(&shard), |number| shard == ShardId(number));
+        let sessions: Vec<SessionId> = self.sessions.keys().copied().filter(|session| wanted(session.shard)).collect();
+        if sessions.is_empty() {
+            let what = request.shard.map_or_else(|| "failures".to_owned(), |shard| format!("shard {shard} that ran something"));
+            let shards: BTreeSet<String> = self.sessions.keys().map(|session| session.shard.to_string()).collect();
+            let hint = format!("its shards are {}; name one with `--shard`", shards.into_iter().collect::<Vec<_>>().join(", "));
+            return Err(nothing(&self.started.run, &what, &hint));
+        }
+        Ok(sessions)
+    }
+
+    fn place_of(&self, id: &str) -> Vec<TestKey> {
+        let ordinals = |ids: &[String]| (0..).zip(ids).filter(|(_, other)| *other == id).map(|(ordinal, _)| ordinal).collect::<Vec<u32>>();
+        let tests = self.ids.iter().flat_map(|(unit, ids)| ordinals(ids).into_iter().map(|ordinal| TestKey { unit: *unit, ordinal }));
+        tests.collect()
+    }
+
+    /// The session that ran a test last.
+    fn last_session_of(&self, id: &str, shard: Option<ShardId>) -> Option<SessionId> {
+        let places = self.place_of(id);
+        let ran = |executed: &&Executed| places.iter().any(|place| executed.has(*place));
+        let here = |session: &&SessionId| shard.is_none_or(|shard| session.shard == shard);
+        let all = self.sessions.iter().filter(|(session, _)| here(session));
+        let fences = all.flat_map(|(session, units)| units.iter().filter(ran).map(|executed| (executed.fence, *session)));
+        fences.max().map(|(_, session)| session)
+    }
+
+    /// The run that repeats a session.
+    fn job<'a>(&self, request: &'a ReproRequest, session: SessionId) -> Job<'a> {
+        let executed = self.sessions.get(&session).map_or(&[][..], Vec::as_slice);
+        let places = request.test.as_ref().map(|id| self.place_of(id));
+        let mut units = Vec::new();
+        for one in executed.iter().filter(|executed| executed.declared || executed.until.is_none()) {
+            let Some(unit) = self.manifest.get(one.unit) else { continue };
+            let last = places.iter().flatten().filter(|place| one.has(**place)).map(|place| place.ordinal).max();
+            let until = last.map_or(one.until, |ordinal| Some(ordinal + 1));
+            let kind = UnitKind::Part { select: unit.select(), from: one.from.max(lowest(unit)), until };
+            units.push(Unit { file: unit.file.clone(), kind, predicted_ms: None });
+            if last.is_some() {
+                break;
+            }
+        }
+        let settings = RunSettings { shards: 1, order: Order::Defined, fail_fast: false, ..self.started.settings.clone() };
+        Job {
+            project: &request.project,
+            shards: self.started.settings.shards,
+            settings,
+            planner: given(Manifest { units }),
+            of: Some(self.started.run.clone()),
+            list_only: false,
+            as_shard: Some(session),
+            image: self.image.clone(),
+        }
+    }
+}
+
+impl Executed {
+    fn has(&self, place: TestKey) -> bool {
+        self.unit == place.unit && place.ordinal >= self.from && self.until.is_none_or(|until| place.ordinal < until)
+    }
+}
+
+fn lowest(unit: &Unit) -> u32 {
+    match unit.kind {
+        UnitKind::Part { from, .. } => from,
+        UnitKind::File | UnitKind::Slice { .. } | UnitKind::Fallback => 0,
+    }
+}
+
+fn nothing(run: &RunId, what: &str, hint: &str) -> PipelineError {
+    PipelineError::NothingToRepeat { run: run.clone(), what: what.to_owned(), hint: hint.to_owned() }
+}
