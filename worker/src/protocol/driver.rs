@@ -37,6 +37,10 @@
 //! at once on a failure. A file that cannot be loaded declares one test, named after the file, with outcome errored and the reason.
 //! A name that is not there any more is treated the same way. The driver falls silent in any process whose pid is not that of hello.
 //!
+//! Bye may come instead of units (nothing can be collected: the errors say why) and before stop (the framework ends itself); what comes after it is
+//! not read. One unit is given at a time, the next at its unit end. A driver that breaks this order, finishes a test that was not declared and selected, names
+//! another sum than arrived, or closes its connection before bye and lives on, is lost: the process is ended.
+//!
 //! # Slot
 //! `u32 unit, u32 ordinal, u64 changes`. Written before each test (its unit and ordinal), before each loading (unit, 0xFFFFFFFF), when there is nothing to run
 //! (0xFFFFFFFF, 0xFFFFFFFF) and when the session closes (0xFFFFFFFF, 0xFFFFFFFD); `changes` goes up by one each time. It outlives the process: it is how a culprit is named.

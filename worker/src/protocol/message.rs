@@ -184,7 +184,7 @@ pub enum FromWorker {
         /// How many tests the driver says it ran in it.
         count: u32,
     },
-    /// A unit or a test has started: sent when the slot is seen to change to a new unit, at most every 50 ms.
+    /// A test, or the loading of a unit, takes longer than a second: sent then, and every five seconds after. What starts is told by `Declared`.
     Running {
         /// Which session.
         session: SessionNumber,

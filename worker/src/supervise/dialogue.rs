@@ -9,13 +9,14 @@ use std::collections::VecDeque;
 use super::machine::Effect;
 use super::output::{cap, shorten};
 use crate::protocol::driver::{Decoder, DriverError, DriverUnit, Finished, FromDriver, ToDriver, Wire};
+use crate::protocol::frame::MAX_FRAME;
 use crate::protocol::message::{FinishedTest, FromWorker, RunUnit, SessionNumber};
 use crate::protocol::{VERSION, Version};
 
 /// A batch is sent on when its blob is this long, so that a frame stays far below the limit.
 const BATCH: usize = 8 << 20;
-/// Longest list of names that is believed, in bytes: JSON may make six bytes of one, and a frame has a limit.
-const MAX_NAMES: usize = 8 << 20;
+/// Longest list of names that goes on, in bytes as JSON writes them: a frame has a limit, and one that exceeds it would end the whole shard.
+const MAX_NAMES: usize = MAX_FRAME - (1 << 20);
 /// Longest reason, file, or notice that goes on, in bytes.
 const MAX_LINE: usize = 16 << 10;
 /// Longest text about errors outside of tests that goes on, in bytes.
@@ -34,7 +35,7 @@ pub(super) enum Violation {
     #[error("the driver sent `{0}` where that is not allowed")]
     Order(&'static str),
     /// A list too long to hand on.
-    #[error("the driver sent names of {0} bytes in one list")]
+    #[error("the driver sent a list of names that needs {0} bytes; {MAX_NAMES} go into a frame")]
     Names(usize),
     /// Something about a unit that does not run.
     #[error("the driver spoke of unit {said} while {current} runs")]
@@ -400,10 +401,38 @@ fn check_selected(unit: u32, tests: usize, selected: &[u32]) -> Result<(), Viola
 }
 
 fn check_size(names: &[String]) -> Result<(), Violation> {
-    let size: usize = names.iter().map(|name| name.len() + 4).sum();
+    let size: usize = names.iter().map(|name| name.bytes().map(written).sum::<usize>() + 3).sum();
     if size > MAX_NAMES { Err(Violation::Names(size)) } else { Ok(()) }
+}
+
+/// Bytes that JSON needs for one.
+fn written(byte: u8) -> usize {
+    match byte {
+        0..0x20 => 6,
+        b'"' | b'\\' => 2,
+        _ => 1,
+    }
 }
 
 fn length(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_size_of_names_is_what_json_needs_for_them() {
+        let names: Vec<String> = ["plain", "\u{1}\n\t", "a\"b\\c", "é"].map(String::from).to_vec();
+        let json = serde_json::to_string(&names).expect("written").len();
+        let size: usize = names.iter().map(|name| name.bytes().map(written).sum::<usize>() + 3).sum();
+        assert!((json..json + 20).contains(&size), "{size} for {json}");
+    }
+
+    #[test]
+    fn names_that_fit_into_a_message_but_not_into_a_frame_are_a_violation() {
+        assert_eq!(check_size(&["\u{1}".repeat(1 << 20)]), Ok(()));
+        assert!(matches!(check_size(&["\u{1}".repeat(11 << 20)]), Err(Violation::Names(_))));
+    }
 }

@@ -145,11 +145,23 @@ fn inject(dir: &Path, files: &[InjectedFile], mut blob: &[u8]) -> Result<(), Pla
         let len = usize::try_from(file.len).unwrap_or(usize::MAX);
         let (content, rest) = blob.split_at_checked(len).ok_or_else(|| PlaceError::Missing(file.path.clone()))?;
         blob = rest;
+        make_parents(dir, path)?;
         let path = dir.join(path);
-        if let Some(parent) = path.parent() {
-            fs_err::create_dir_all(parent)?;
-        }
         fs_err::write(&path, content)?;
+        fs_err::set_permissions(&path, Permissions::from_mode(0o644))?;
+    }
+    Ok(())
+}
+
+/// Modes are set, not left to the umask: the framework may run as another user.
+fn make_parents(dir: &Path, file: &Path) -> Result<(), PlaceError> {
+    let mut at = dir.to_owned();
+    for part in file.parent().into_iter().flat_map(Path::components) {
+        at.push(part);
+        if !at.is_dir() {
+            fs_err::create_dir(&at)?;
+            fs_err::set_permissions(&at, Permissions::from_mode(0o755))?;
+        }
     }
     Ok(())
 }

@@ -49,10 +49,10 @@ fn the_order_to_exit_kills_everything() {
 
 #[test]
 fn silence_ends_the_worker_and_beats_keep_it() {
-    let mut worker = Worker::with(&Setup { silence_ms: Some(1500), ..Setup::default() });
+    let mut worker = Worker::with(&Setup { silence_ms: Some(3000), ..Setup::default() });
     let pids = stubborn(&mut worker);
-    for _ in 0..4 {
-        std::thread::sleep(Duration::from_millis(600));
+    for _ in 0..8 {
+        std::thread::sleep(Duration::from_millis(500));
         worker.send(&ToWorker::Beat);
     }
     assert!(pids.iter().all(|pid| lives(*pid)));
