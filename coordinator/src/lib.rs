@@ -12,4 +12,5 @@ pub mod pipeline;
 pub mod plan;
 pub mod proof;
 pub mod queue;
+pub mod report;
 pub mod run;

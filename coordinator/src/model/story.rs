@@ -6,11 +6,13 @@
 
 use std::collections::BTreeMap;
 
-use super::event::{Cancelled, Close, Crash, EventKind, RunEvent, RunStarted, SessionEnded, ShardLoss, Superseded, TestFinished};
+use super::event::{
+    Cancelled, Close, Crash, EventKind, ImageSource, RunEvent, RunStarted, SessionEnded, ShardLoss, Superseded, TestFinished,
+};
 use super::settings::{ContainerSettings, EngineKind, Order, RunSettings, Timeouts};
 use super::unit::UnitKind;
 use super::verdict::Verdict;
-use super::{Exit, Fence, Manifest, Outcome, RunId, Select, SessionId, ShardId, Slot, TestKey, Unit, UnitId};
+use super::{Exit, Fence, ImageIdentity, Manifest, Outcome, RunId, Select, SessionId, ShardId, Slot, TestKey, Unit, UnitId};
 
 /// The run of every story.
 pub(crate) const RUN: &str = "01JD2Q5T8Z0000000000000000";
@@ -104,6 +106,22 @@ impl Story {
         self.events.push(RunEvent { seq, at_ms: self.at_ms, kind });
         self.at_ms += 10;
         self
+    }
+
+    /// Time passes.
+    pub(crate) fn wait(&mut self, ms: u64) -> &mut Self {
+        self.at_ms += ms;
+        self
+    }
+
+    /// An image is ready.
+    pub(crate) fn image(&mut self, how: ImageSource) -> &mut Self {
+        self.say(EventKind::ImageReady {
+            identity: ImageIdentity { platform: "linux/amd64".to_owned(), config: "sha256:0123456789abcdef".to_owned(), manifest: None },
+            reference: "splitci/shop:3f2a9c1b7d04".to_owned(),
+            how,
+            key: Some("3f2a9c1b7d04".to_owned()),
+        })
     }
 
     /// The suite is listed and the plan is made of these units.

@@ -1,11 +1,11 @@
 //! How many tests ended how: of a run, or of one shard.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::model::Outcome;
 
 /// Tests by outcome.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Passed.
     pub passed: usize,

@@ -87,27 +87,19 @@ pub struct TestView<'a> {
     pub unit_file: &'a str,
     /// What became of it.
     pub state: TestState<'a>,
-    /// All starts in its unit that do not count; see [`TestView::attempts`].
-    unit_attempts: &'a [Attempt],
+    /// Starts of it that do not count, in order.
+    pub attempts: &'a [Attempt],
 }
 
 /// What became of a test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TestState<'a> {
-    /// It has a final result.
+    /// It has a final result, or one that is bad already.
     Final(&'a TestResult),
     /// It crashed for good, or its shard was lost as often as is allowed.
     Crashed(&'a Crashed),
     /// It has no final result.
     Missing,
-}
-
-impl<'a> TestView<'a> {
-    /// Starts of this test that do not count, in order.
-    pub fn attempts(&self) -> impl Iterator<Item = &'a Attempt> + use<'a> {
-        let ordinal = self.test.ordinal;
-        self.unit_attempts.iter().filter(move |attempt| attempt.ordinal == ordinal)
-    }
 }
 
 impl Proof {
@@ -269,27 +261,33 @@ impl UnitProof {
             id,
             unit_file: &self.file,
             state,
-            unit_attempts: &self.attempts,
+            attempts: self.attempts.get(&ordinal).map(Vec::as_slice).unwrap_or_default(),
         })
     }
 
     fn state(&self, ordinal: u32) -> TestState<'_> {
-        match (self.crashes.get(&ordinal), self.result(ordinal)) {
+        match (self.crashes.get(&ordinal), self.known_result(ordinal)) {
             (Some(crashed), _) => TestState::Crashed(crashed),
             (None, Some(result)) => TestState::Final(result),
             (None, None) => TestState::Missing,
         }
     }
 
+    /// The accepted result of a test, or a bad one that nothing has overtaken: it is red already.
+    fn known_result(&self, ordinal: u32) -> Option<&TestResult> {
+        self.result(ordinal).or_else(|| self.standing_result(ordinal).filter(|result| result.outcome.is_bad()))
+    }
+
     fn missing(&self, unit: UnitId) -> impl Iterator<Item = Missing<'_>> {
-        let tests = self.unproven().filter_map(move |ordinal| {
+        let unknown = || self.unproven().filter(|ordinal| self.known_result(*ordinal).is_none());
+        let ended = self.is_final() || unknown().next().is_some();
+        let tests = unknown().filter_map(move |ordinal| {
             let lost = self.crashes.contains_key(&ordinal);
             Some(Missing::Test { test: TestKey { unit, ordinal }, id: self.id_of(ordinal)?, lost })
         });
         let file = &*self.file;
-        let ended = self.is_final() || self.unproven().next().is_some();
-        let unknown = self.declared().is_none() || self.crashes.contains_key(&LOADING);
-        let whole = if unknown { Missing::Unit { unit, file } } else { Missing::UnitEnd { unit, file } };
+        let unheard = self.declared().is_none() || self.crashes.contains_key(&LOADING);
+        let whole = if unheard { Missing::Unit { unit, file } } else { Missing::UnitEnd { unit, file } };
         tests.chain((!ended).then_some(whole))
     }
 }

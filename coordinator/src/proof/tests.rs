@@ -71,6 +71,8 @@ fn a_failure_counts_before_its_unit_is_through() {
     let mut story = two_files();
     story.lease(0, 1).declare(0, 2).test(0, 0, Failed);
     assert_eq!(verdict_of(&story), Verdict::Failed { complete: false });
+    let counts = proof_of(&story).counts();
+    assert_eq!((counts.failed, counts.missing), (1, 1));
     story.cancel(Cancelled::Interrupted);
     assert_eq!(verdict_of(&story), Verdict::Failed { complete: false });
 }
@@ -130,7 +132,7 @@ fn a_lost_session_costs_nothing_when_its_work_is_run_again() {
     story.run(1, 2, &[Passed]);
     let proof = proof_of(&closed(story));
     assert_eq!(proof.verdict(), Verdict::Passed);
-    let attempts: Vec<_> = proof.tests().flat_map(|view| view.attempts()).map(|a| (a.ordinal, a.outcome)).collect();
+    let attempts: Vec<_> = proof.tests().flat_map(|view| view.attempts.iter().map(move |a| (view.test.ordinal, a.outcome))).collect();
     assert_eq!(attempts, [(1, Some(Passed)), (1, None)]);
 }
 

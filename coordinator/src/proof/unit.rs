@@ -48,8 +48,6 @@ impl Crashed {
 /// A start of a test that does not count: it was lost, or overtaken by a newer lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Attempt {
-    /// Which test.
-    pub ordinal: u32,
     /// Who ran it.
     pub session: SessionId,
     /// How it ended; absent when its session was lost.
@@ -81,7 +79,7 @@ pub(super) struct UnitProof {
     conflicting: bool,
     accepted: Vec<Option<TestResult>>,
     pub(super) crashes: BTreeMap<u32, Crashed>,
-    pub(super) attempts: Vec<Attempt>,
+    pub(super) attempts: BTreeMap<u32, Vec<Attempt>>,
 }
 
 #[derive(Debug)]
@@ -165,7 +163,7 @@ impl UnitProof {
             conflicting: false,
             accepted: Vec::new(),
             crashes: BTreeMap::new(),
-            attempts: Vec::new(),
+            attempts: BTreeMap::new(),
         }
     }
 
@@ -246,7 +244,7 @@ impl UnitProof {
         self.accept(lease.live);
         self.overtake(rest);
         if let Some(ordinal) = suspect {
-            self.attempts.push(Attempt { ordinal, session: lease.session, outcome: None });
+            self.attempts.entry(ordinal).or_default().push(Attempt { session: lease.session, outcome: None });
         }
         Ok(())
     }
@@ -360,11 +358,10 @@ impl UnitProof {
     }
 
     fn overtake(&mut self, live: BTreeMap<u32, TestResult>) {
-        self.attempts.extend(live.into_iter().map(|(ordinal, result)| Attempt {
-            ordinal,
-            session: result.session,
-            outcome: Some(result.outcome),
-        }));
+        for (ordinal, result) in live {
+            let attempt = Attempt { session: result.session, outcome: Some(result.outcome) };
+            self.attempts.entry(ordinal).or_default().push(attempt);
+        }
     }
 
     /// The lease with this fence if it is the current one; nothing if it was overtaken.

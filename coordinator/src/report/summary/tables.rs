@@ -1,0 +1,71 @@
+//! The summary's figures: slowest tests, what each shard did, and time won.
+//!
+//! Sums are of tests as they ran; what is compared is stated beside it.
+
+use std::fmt::Write;
+
+use crate::proof::TestState;
+use crate::report::account::Account;
+use crate::report::words::{count, duration, harmless, number, times};
+
+/// Tests that are named as slow.
+const SLOWEST: usize = 5;
+/// Tests faster than this are not slow, whatever the others are.
+const WORTH_NAMING_US: u64 = 100_000;
+
+/// What comes before the shards is told if it takes this long.
+const WORTH_TELLING_MS: u64 = 1_000;
+
+/// The slowest tests, slowest first; nothing if none is worth naming.
+pub(super) fn slowest(account: &Account) -> String {
+    let mut timed: Vec<_> = account
+        .proof()
+        .tests()
+        .filter_map(|view| match view.state {
+            TestState::Final(result) if result.micros >= WORTH_NAMING_US => Some((result.micros, view.test, view.id)),
+            TestState::Final(_) | TestState::Crashed(_) | TestState::Missing => None,
+        })
+        .collect();
+    timed.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
+    let mut table = String::new();
+    for (micros, _, id) in timed.into_iter().take(SLOWEST) {
+        let _infallible = writeln!(table, "  {:>9}  {}", duration(micros / 1_000), harmless(id));
+    }
+    table
+}
+
+/// Which shard did what.
+pub(super) fn shards(account: &Account) -> String {
+    if account.shards().is_empty() {
+        return String::new();
+    }
+    let tests = account.proof().counts_by_shard();
+    let mut table = format!("{:>7}{:>9}{:>13}{:>13}   sessions\n", "shard", "tests", "busy", "boot");
+    for (shard, told) in account.shards() {
+        let done = tests.get(shard).map_or(0, |counts| counts.total() - counts.lost);
+        let boot = told.boot_ms.map_or_else(|| "-".to_owned(), duration);
+        let lost = if told.sessions_lost > 0 { format!(", {} lost", told.sessions_lost) } else { String::new() };
+        let _infallible =
+            writeln!(table, "{shard:>7}{:>9}{:>13}{boot:>13}   {}{lost}", number(done), duration(told.busy_us / 1_000), told.sessions);
+    }
+    table
+}
+
+/// How long the shards took for how much of test time.
+pub(super) fn time(account: &Account) -> String {
+    let busy_ms = account.shards().values().fold(0, |sum: u64, shard| sum.saturating_add(shard.busy_us)) / 1_000;
+    let shards_ms = account.shards_ms();
+    if account.shards().is_empty() {
+        return duration(account.wall_ms());
+    }
+    let shards = count(account.shards().len(), "shard");
+    let mut time = format!("{} on {shards} for {} of tests", duration(shards_ms), duration(busy_ms));
+    // Otherwise the start of the framework is all there is to see.
+    if busy_ms > shards_ms && shards_ms > 0 {
+        let _infallible = write!(time, ": {} times as fast as one after the other", times(busy_ms, shards_ms));
+    }
+    if account.wall_ms() >= shards_ms + WORTH_TELLING_MS {
+        let _infallible = write!(time, "; {} in all", duration(account.wall_ms()));
+    }
+    time
+}
