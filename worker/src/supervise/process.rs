@@ -1,4 +1,4 @@
-//! The framework's process: start it, signal it, reap it. The only file with `unsafe`: `pre_exec` and `wait4` have no safe form.
+//! The framework's process: start it, signal it, reap it. The only file with `unsafe`: `pre_exec`, `wait4` and real-time signals have no safe form.
 //!
 //! The child gets its own process group, `/dev/null` as input, pipes as output, a death signal in case the worker dies, and a higher score for the
 //! kernel's memory killer, so that it goes before the worker does.
@@ -166,14 +166,25 @@ pub(super) fn reap() -> Reap {
 /// Sends a signal to a process; one that is gone already does not matter.
 pub(super) fn signal(pid: i32, number: i32) {
     // 1 and below name more than one process, or the one that is nobody's child.
-    if let (Some(pid), Some(signal)) = (Pid::from_raw(pid.max(0)).filter(|pid| !pid.is_init()), Signal::from_named_raw(number)) {
+    if let (Some(pid), Some(signal)) = (Pid::from_raw(pid.max(0)).filter(|pid| !pid.is_init()), numbered(number)) {
         kill_process(pid, signal).ok();
     }
 }
 
 /// Sends a signal to a process group whose leader has not been reaped, so that its number cannot be somebody else's.
 pub(super) fn signal_group(leader: Pid, number: i32) {
-    if let Some(signal) = Signal::from_named_raw(number) {
+    if let Some(signal) = numbered(number) {
         kill_process_group(leader, signal).ok();
     }
+}
+
+/// The signal with this number: a named one, or a real-time one, which drivers like for their stacks because nothing else uses them.
+#[expect(unsafe_code, reason = "there is no checked way to name a real-time signal")]
+fn numbered(number: i32) -> Option<Signal> {
+    let real_time = || {
+        // SAFETY: what must not be forged are the numbers that a C library keeps for itself: 32 and 33 in glibc, 34 too in musl. They are outside of the
+        // range; and the signal is only ever sent to other processes. Test: `a_test_that_never_ends_prints_its_stacks_and_is_terminated`.
+        (35..=64).contains(&number).then(|| unsafe { Signal::from_raw_unchecked(number) })
+    };
+    Signal::from_named_raw(number).or_else(real_time)
 }

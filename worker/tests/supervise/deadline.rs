@@ -13,15 +13,17 @@ fn run_within(limits: Limits, script: &str) -> Heard {
 #[test]
 fn a_test_that_never_ends_prints_its_stacks_and_is_terminated() {
     let mut worker = Worker::new();
-    let script = "import faulthandler
-faulthandler.register(signal.SIGUSR1)
-begin(); serve(during=lambda u, o: o == 1 and hang())";
-    let order = Start { dump_signal: Some(10), limits: Limits { test_ms: 300, ..limits() }, ..start(script) };
-    worker.run_all(order, 1);
-    let heard = worker.until_ended();
-    assert_eq!((heard.ended().stopped, heard.ended().how), (Some(Stopped::TestTimeout), Exit::Signal(15)));
-    assert_eq!(heard.ended().at, Slot::Test { unit: 0, ordinal: 1 });
-    assert!(heard.text().contains("in hang"), "{}", heard.text());
+    // A named signal and a real-time one; the entrypoint above the driver would die of either.
+    for number in [10, 50] {
+        let script = format!("import faulthandler; faulthandler.register({number}); begin(); serve(during=lambda u, o: o == 1 and hang())");
+        let mut order = Start { dump_signal: Some(number), limits: Limits { test_ms: 300, ..limits() }, ..start(&script) };
+        order.argv = vec!["sh".into(), "-c".into(), format!("{}; exit $?", order.argv.join(" "))];
+        worker.run_all(order, 1);
+        let heard = worker.until_ended();
+        assert_eq!((heard.ended().stopped, heard.ended().how), (Some(Stopped::TestTimeout), Exit::Signal(15)));
+        assert_eq!(heard.ended().at, Slot::Test { unit: 0, ordinal: 1 });
+        assert!(heard.text().contains("in hang"), "{}", heard.text());
+    }
 }
 
 #[test]
