@@ -7,6 +7,7 @@ pub mod docker;
 pub mod engine;
 pub mod framework;
 pub mod history;
+pub mod image;
 pub mod model;
 pub mod pipeline;
 pub mod plan;

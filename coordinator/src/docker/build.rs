@@ -15,7 +15,8 @@ use futures_util::{Stream, StreamExt};
 use serde::Deserialize;
 
 use super::raw::{Method, encoded};
-use super::trace::{FailedStep, Trace};
+pub use super::trace::FailedStep;
+use super::trace::Trace;
 use super::{Docker, DockerError, SHORT};
 use crate::model::Progress;
 
