@@ -131,7 +131,6 @@ impl PipelineError {
             Self::Engine(error) => error.hint.clone(),
             Self::Docker(error) => error.hint().map(str::to_owned),
             Self::Image(error) => error.hint(),
-            Self::Interrupted => None,
             Self::History(error) => error.hint(),
             Self::Framework(_) => Some("use `pytest`, with the key `suite.framework`".to_owned()),
             Self::Absent { command, .. } => {
@@ -140,7 +139,7 @@ impl PipelineError {
             Self::NotListed => Some("its output is in the record: `splitci report last`".to_owned()),
             Self::NothingToRepeat { hint, .. } => Some(hint.clone()),
             Self::NothingFailed => Some("run the whole suite with `splitci run`".to_owned()),
-            Self::Worker(_) => None,
+            Self::Interrupted | Self::Worker(_) => None,
         }
     }
 }
