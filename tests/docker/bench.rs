@@ -1,35 +1,16 @@
-//! What the tests of the engine share: a connection, a stand-in for the worker, small images, and shards that speak lines.
+//! Shards for the tests of the engine: a stand-in for the worker, and a talk in lines.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
-use splitci_coordinator::docker::{self, Docker};
+use crate::ground::{connect, unique};
+use splitci_coordinator::docker::Docker;
 use splitci_coordinator::engine::docker::{DockerEngine, DockerSetup};
 use splitci_coordinator::engine::{Engine, Shard, ShardSpec, WorkerBinaries};
 use splitci_coordinator::model::settings::ContainerSettings;
 use splitci_coordinator::model::{RunId, ShardId};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-
-/// Connects to the engine of this machine, as the environment says.
-pub(crate) async fn connect() -> Arc<Docker> {
-    splitci_tests::engine::require();
-    Arc::new(docker::connect(None, &environment()).await.expect("an engine"))
-}
-
-/// The environment as the coordinator gets it.
-#[expect(clippy::disallowed_methods, reason = "a test program has to start somewhere")]
-pub(crate) fn environment() -> BTreeMap<String, String> {
-    std::env::vars().collect()
-}
-
-/// A name that no other test has.
-pub(crate) fn unique(name: &str) -> String {
-    use std::sync::atomic::{AtomicU32, Ordering};
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    format!("t{}-{}-{name}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
-}
 
 /// The stand-in for the worker, compiled.
 pub(crate) fn stand_in() -> PathBuf {

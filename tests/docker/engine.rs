@@ -2,10 +2,12 @@
 #![expect(clippy::expect_used, reason = "a test reports by panicking")]
 
 mod bench;
+mod ground;
 
 use std::time::{Duration, Instant};
 
-use bench::{bench, bench_with, connect, setup, unique};
+use bench::{bench, bench_with, setup};
+use ground::{connect, unique};
 use splitci_coordinator::engine::docker::DockerEngine;
 use splitci_coordinator::engine::{Engine, ShardSpec, WorkerBinaries};
 use splitci_coordinator::model::ShardId;

@@ -22,6 +22,9 @@ use crate::model::Progress;
 
 /// How long a build may say nothing at all. A step that prints nothing is no reason: BuildKit itself is silent then, so this is long.
 const BUILD_SILENCE: Duration = Duration::from_hours(6);
+/// How often, and after which time again, an engine is asked for its disk usage while it counts for somebody else.
+const USAGE_ATTEMPTS: u32 = 20;
+const USAGE_AGAIN: Duration = Duration::from_millis(100);
 /// What BuildKit calls the record of an uploaded context.
 const UPLOAD_RECORD: &str = "http url http://build-context-";
 
@@ -155,8 +158,21 @@ impl Docker {
         Some(self.uploads().await?.iter().map(|record| record.size).sum())
     }
 
+    /// Old engines count for one asker at a time and send the others away.
+    async fn disk_usage(&self) -> Option<Vec<u8>> {
+        for _ in 0..USAGE_ATTEMPTS {
+            match self.raw(Method::Get, "/system/df?type=build-cache", SHORT).await {
+                Ok(body) => return Some(body),
+                Err(error) if error.engine_message().is_some_and(|said| said.contains("already running")) => {}
+                Err(_) => return None,
+            }
+            tokio::time::sleep(USAGE_AGAIN).await;
+        }
+        None
+    }
+
     async fn uploads(&self) -> Option<Vec<CacheRecord>> {
-        let body = self.raw(Method::Get, "/system/df?type=build-cache", SHORT).await.ok()?;
+        let body = self.disk_usage().await?;
         let usage: DiskUsage = serde_json::from_slice(&body).ok()?;
         let records = usage.build_cache.or(usage.build_cache_usage.and_then(|usage| usage.items)).unwrap_or_default();
         Some(records.into_iter().filter(|record| record.description.starts_with(UPLOAD_RECORD)).collect())

@@ -117,6 +117,8 @@ pub enum ImageError {
         step: Option<FailedStep>,
         /// The builder's error.
         error: String,
+        /// What was already odd before it.
+        odd: Vec<String>,
     },
     /// The build said that it is done, and there is no image.
     #[error("the engine ended the build without an image")]
@@ -141,6 +143,7 @@ impl ImageError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Docker(error) => error.hint().map(str::to_owned),
+            Self::Build { odd, .. } => odd.first().cloned(),
             Self::NotThere { source, .. } => source.hint().map(str::to_owned),
             Self::Context(ContextError::NoDockerfile(_)) => {
                 Some("name the Dockerfile with `--file`, or run with `--engine process`".to_owned())
@@ -322,7 +325,7 @@ async fn build(
         (Ok(built), None) => built,
         (Err(BuildFailure::Engine(error)), None) => return Err(error.into()),
         (Err(BuildFailure::NoImage), None) => return Err(ImageError::NoImage),
-        (Err(BuildFailure::Failed { step, error }), None) => return Err(ImageError::Build { step, error }),
+        (Err(BuildFailure::Failed { step, error }), None) => return Err(ImageError::Build { step, error, odd: prepared.unseen.clone() }),
     };
     let image = docker.image(&built.image).await?.ok_or(ImageError::NoImage)?;
     Ok((image, built.left_over))

@@ -279,18 +279,18 @@ mod tests {
         let item = (any::<Vec<u8>>(), any::<u32>(), content()).prop_map(|(path, mode, content)| ContextItem { path, mode, content });
         let named = || any::<(Vec<u8>, Vec<u8>)>().prop_map(|(name, text)| NamedText { name, text });
         let files = (named(), proptest::option::of(named()), proptest::collection::vec(item, 0..4));
-        let names = ("[a-z/]{0,6}", any::<bool>(), "[0-9.]{0,4}", proptest::option::of("[a-z]{0,3}"), proptest::option::of("[a-z]{0,3}"));
+        let single = ("[a-z/]{0,6}", any::<bool>(), "[0-9.]{0,4}", proptest::option::of("[a-z]{0,3}"), proptest::option::of("[a-z]{0,3}"));
         let rest = (words(), words(), words(), proptest::collection::vec("[a-z:]{0,3}", 0..3), any::<Option<u64>>());
-        (files, names, rest).prop_map(|(files, names, rest)| KeyInputs {
-            platform: names.0,
-            containerd_store: names.1,
-            engine_line: names.2,
+        (files, single, rest).prop_map(|(files, single, rest)| KeyInputs {
+            platform: single.0,
+            containerd_store: single.1,
+            engine_line: single.2,
             dockerfile: files.0,
             ignore: files.1,
-            target: names.3,
+            target: single.3,
             args: rest.0,
             labels: rest.1,
-            network: names.4,
+            network: single.4,
             add_hosts: rest.3,
             shm_size: rest.4,
             bases: rest.2,

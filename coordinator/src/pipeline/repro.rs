@@ -204,7 +204,6 @@ impl Past {
             list_only: false,
             as_shard: Some(session),
             image: self.image.clone(),
-            keep: false,
         }
     }
 }

@@ -266,10 +266,6 @@ impl Shard {
                 self.at = at;
                 vec![Want::Say(Progress::Running { session: self.session(), at, for_ms })]
             }
-            FromWorker::Beat { at } => {
-                self.at = at;
-                Vec::new()
-            }
             FromWorker::Output { at, .. } => self.output(at, blob),
             FromWorker::Notice { text, .. } => vec![Want::Tell(EventKind::Notice { session: Some(self.session()), text })],
             FromWorker::Bye { count, status, errors, .. } => {
@@ -472,7 +468,7 @@ fn at_unit(at: Slot, held: &Held) -> Interrupted {
 
 fn session_of(message: &FromWorker) -> Option<u32> {
     match message {
-        FromWorker::Hello { .. } | FromWorker::Beat { .. } => None,
+        FromWorker::Hello { .. } => None,
         FromWorker::Fault { session, .. } => *session,
         FromWorker::Ready { session, .. }
         | FromWorker::Declared { session, .. }

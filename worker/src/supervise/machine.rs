@@ -198,10 +198,7 @@ impl Machine {
                     session.stop(now, Stopped::Aborted, out);
                 }
             }
-            ToWorker::Beat => {
-                let at = self.session.as_ref().map_or(Slot::Idle, Session::at);
-                out.push(Effect::send(FromWorker::Beat { at }));
-            }
+            ToWorker::Beat => {}
             ToWorker::Exit => out.push(Effect::Exit(Leave::Told)),
         }
     }
