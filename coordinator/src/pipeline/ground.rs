@@ -7,11 +7,15 @@ use std::sync::Arc;
 
 use super::run::Job;
 use super::{PipelineError, World};
+use crate::config::ImageSettings;
+use crate::docker;
+use crate::engine::docker::{DockerEngine, DockerSetup, runs_image_init};
 use crate::engine::process::ProcessEngine;
 use crate::engine::{Engine, EngineError};
+use crate::image::{BuildFrom, ImageRequest, ensure_image};
 use crate::model::event::EventKind;
-use crate::model::settings::EngineKind;
-use crate::model::{Listener, Progress, RunId, Telling};
+use crate::model::settings::{EngineKind, RunSettings};
+use crate::model::{EntryPoint, Listener, RunId};
 
 /// What a run stands on.
 pub(super) struct Ground {
@@ -23,6 +27,10 @@ pub(super) struct Ground {
     pub(super) inherited: BTreeMap<String, String>,
     /// What comes before the test command.
     pub(super) entrypoint: Vec<String>,
+    /// Where sessions start, if not where the engine starts them by itself.
+    pub(super) cwd: Option<String>,
+    /// What the user should know, a sentence each.
+    pub(super) notices: Vec<String>,
 }
 
 pub(super) async fn prepare(job: &Job<'_>, run: &RunId, world: &World, listener: &dyn Listener) -> Result<Ground, PipelineError> {
@@ -36,7 +44,15 @@ fn processes(job: &Job<'_>, run: &RunId, world: &World) -> Result<Ground, Pipeli
     let worker = worker_on_disk(world, &job.project.records.state).map_err(PipelineError::Worker)?;
     let engine = ProcessEngine::new(worker, job.project.root.clone(), world.env.clone(), world.scratch.clone());
     let engine = engine.map_err(|cause| EngineError { attempt: "start local processes".to_owned(), cause: Box::new(cause), hint: None })?;
-    Ok(Ground { run: run.clone(), engine: Arc::new(engine), image_ready: None, inherited: world.env.clone(), entrypoint: Vec::new() })
+    Ok(Ground {
+        run: run.clone(),
+        engine: Arc::new(engine),
+        image_ready: None,
+        inherited: world.env.clone(),
+        entrypoint: Vec::new(),
+        cwd: None,
+        notices: Vec::new(),
+    })
 }
 
 /// The worker's program for this machine as a file: made once per version, replaced in one move so that two runs may do it at the same time.
@@ -55,7 +71,72 @@ fn worker_on_disk(world: &World, state: &Path) -> std::io::Result<PathBuf> {
     Ok(path)
 }
 
-async fn containers(_job: &Job<'_>, _run: &RunId, _world: &World, listener: &dyn Listener) -> Result<Ground, PipelineError> {
-    listener.hear(&Telling::Progress(Progress::Doing("looking for the image".to_owned())));
-    Err(EngineError { attempt: "use docker: images are not wired up yet".to_owned(), cause: "x".into(), hint: None }.into())
+/// The image comes first: without it there is nothing to start.
+async fn containers(job: &Job<'_>, run: &RunId, world: &World, listener: &dyn Listener) -> Result<Ground, PipelineError> {
+    let docker = Arc::new(docker::connect(None, &world.env).await.map_err(PipelineError::Docker)?);
+    let image = ensure_image(&wanted(job), &docker, listener).await?;
+    let container = job.settings.container.clone();
+    // An init that stays the container's first process starts the worker itself; every other entrypoint comes before the test command.
+    let entrypoint = if runs_image_init(&image.entry, &container) {
+        Vec::new()
+    } else {
+        container.entrypoint.clone().unwrap_or_else(|| image.entry.entrypoint.clone())
+    };
+    let setup = DockerSetup {
+        run: run.clone(),
+        image: image.identity.config.clone(),
+        platform: image.platform.clone(),
+        arch: image.arch.clone(),
+        entry: image.entry.clone(),
+        container,
+        workers: world.workers.clone(),
+        keep: job.keep,
+    };
+    let cwd = subdirectory(&image.entry, &job.settings);
+    let image_ready = EventKind::ImageReady { identity: image.identity, reference: image.reference, how: image.how, key: image.key };
+    let inherited =
+        image.env.iter().filter_map(|row| row.split_once('=')).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let engine = DockerEngine::new(docker, setup).await?;
+    Ok(Ground {
+        run: run.clone(),
+        engine: Arc::new(engine),
+        image_ready: Some(image_ready),
+        notices: image.notes,
+        inherited,
+        entrypoint,
+        cwd,
+    })
+}
+
+fn wanted(job: &Job<'_>) -> ImageRequest {
+    if let Some((identity, _)) = &job.image {
+        return ImageRequest::Given { reference: identity.config.clone(), platform: None };
+    }
+    match &job.project.image {
+        Some(ImageSettings::Build(build)) => ImageRequest::Build(BuildFrom {
+            project: job.project.name.clone(),
+            context: build.context.clone(),
+            dockerfile: build.dockerfile.clone(),
+            target: build.target.clone(),
+            args: build.args.clone(),
+            platform: build.platform.clone(),
+            network: None,
+            add_hosts: job.settings.container.add_hosts.clone(),
+            shm_size: job.settings.container.shm_size,
+        }),
+        Some(ImageSettings::Given { reference, platform }) => {
+            ImageRequest::Given { reference: reference.clone(), platform: platform.clone() }
+        }
+        // A configuration with the docker engine always has an image; the look-up of an empty name says what is missing.
+        None => ImageRequest::Given { reference: String::new(), platform: None },
+    }
+}
+
+/// Where tests run when the project is not the whole context: the same subdirectory of the image's working directory.
+fn subdirectory(entry: &EntryPoint, settings: &RunSettings) -> Option<String> {
+    if settings.container.workdir.is_some() || matches!(settings.directory.as_str(), "" | ".") {
+        return None;
+    }
+    let workdir = entry.workdir.as_deref().filter(|workdir| !workdir.is_empty()).unwrap_or("/");
+    Some(format!("{}/{}", workdir.trim_end_matches('/'), settings.directory))
 }

@@ -16,8 +16,10 @@ use std::path::PathBuf;
 pub use repro::{ReproRequest, repro};
 pub use run::{RunRequest, plan, run};
 
+use crate::docker::DockerError;
 use crate::engine::{EngineError, WorkerBinaries};
 use crate::history::HistoryError;
+use crate::image::ImageError;
 use crate::model::verdict::Verdict;
 use crate::model::{Manifest, RunId};
 pub use crate::run::Control;
@@ -68,6 +70,15 @@ pub enum PipelineError {
     /// The engine cannot start anything.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// The docker engine cannot be reached.
+    #[error(transparent)]
+    Docker(DockerError),
+    /// The image cannot be had.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// The user stopped it before the run began.
+    #[error("stopped before the run began")]
+    Interrupted,
     /// The history cannot be read or written.
     #[error(transparent)]
     History(#[from] HistoryError),
@@ -108,7 +119,9 @@ impl PipelineError {
     pub fn exit(&self) -> u8 {
         match self {
             Self::Framework(_) | Self::Absent { .. } | Self::NothingToRepeat { .. } | Self::NothingFailed => 2,
-            Self::History(_) | Self::Engine(_) | Self::NotListed | Self::Worker(_) => 3,
+            Self::Image(error) => error.exit_code(),
+            Self::Interrupted => 130,
+            Self::Docker(_) | Self::History(_) | Self::Engine(_) | Self::NotListed | Self::Worker(_) => 3,
         }
     }
 
@@ -116,6 +129,8 @@ impl PipelineError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Engine(error) => error.hint.clone(),
+            Self::Docker(error) => error.hint().map(str::to_owned),
+            Self::Image(error) => error.hint(),
             Self::History(error) => error.hint(),
             Self::Framework(_) => Some("use `pytest`, with the key `suite.framework`".to_owned()),
             Self::Absent { command, .. } => {
@@ -124,7 +139,7 @@ impl PipelineError {
             Self::NotListed => Some("its output is in the record: `splitci report last`".to_owned()),
             Self::NothingToRepeat { hint, .. } => Some(hint.clone()),
             Self::NothingFailed => Some("run the whole suite with `splitci run`".to_owned()),
-            Self::Worker(_) => None,
+            Self::Interrupted | Self::Worker(_) => None,
         }
     }
 }

@@ -204,6 +204,7 @@ impl Past {
             list_only: false,
             as_shard: Some(session),
             image: self.image.clone(),
+            keep: false,
         }
     }
 }

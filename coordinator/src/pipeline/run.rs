@@ -48,6 +48,7 @@ pub async fn run(request: &RunRequest, world: &World, listener: Arc<dyn Listener
         as_shard: None,
         shards: project.settings.shards,
         image: None,
+        keep: request.keep,
     };
     let (finished, told, proof) = carry_out(job, world, &history, listener, controls).await?;
     let lessons = told.loads().lessons(&proof);
@@ -72,6 +73,7 @@ pub async fn plan(request: &RunRequest, world: &World, listener: Arc<dyn Listene
         as_shard: None,
         shards,
         image: None,
+        keep: request.keep,
     };
     let told = Arc::new(Tellers::new(None, listener));
     let run = new_run();
@@ -95,6 +97,8 @@ pub(super) struct Job<'a> {
     pub(super) shards: u32,
     /// The image that must be used, with its name: that of the run which is reproduced.
     pub(super) image: Option<(ImageIdentity, String)>,
+    /// Leave the shards for a look.
+    pub(super) keep: bool,
 }
 
 /// A run from its ground to its record.
@@ -103,10 +107,14 @@ pub(super) async fn carry_out(
     world: &World,
     history: &History,
     listener: Arc<dyn Listener>,
-    controls: Controls,
+    mut controls: Controls,
 ) -> Result<(Finished, Arc<Tellers>, Proof), PipelineError> {
     let run = new_run();
-    let ground = prepare(&job, &run, world, listener.as_ref()).await?;
+    let ground = tokio::select! {
+        ground = prepare(&job, &run, world, listener.as_ref()) => ground?,
+        // Dropping the preparation cancels a build.
+        Some(_) = controls.recv() => return Err(PipelineError::Interrupted),
+    };
     let project = job.project;
     let record = history.begin(&run)?;
     let path = record.path().to_owned();
@@ -150,7 +158,8 @@ async fn go(job: Job<'_>, ground: Ground, world: &World, told: Arc<Tellers>, con
     };
     let mut preamble = vec![EventKind::RunStarted(Box::new(started))];
     preamble.extend(ground.image_ready.clone());
-    preamble.extend(job.project.notices.iter().map(|text| EventKind::Notice { session: None, text: text.clone() }));
+    let notices = job.project.notices.iter().chain(&ground.notices);
+    preamble.extend(notices.map(|text| EventKind::Notice { session: None, text: text.clone() }));
     let brief = Brief {
         run: ground.run.clone(),
         epoch: Epoch(ulid::Ulid::generate().0),
@@ -185,10 +194,11 @@ fn launcher(job: &Job<'_>, framework: &'static dyn Framework, ground: &Ground) -
     let settings = job.settings.clone();
     let mut given = settings.env.clone();
     given.extend(job.project.environment.iter().map(|(name, value)| (name.to_owned(), value.to_owned())));
-    let (inherited, entrypoint, shards, as_shard) = (ground.inherited.clone(), ground.entrypoint.clone(), job.shards, job.as_shard);
+    let (inherited, entrypoint, cwd) = (ground.inherited.clone(), ground.entrypoint.clone(), ground.cwd.clone());
+    let (shards, as_shard) = (job.shards, job.as_shard);
     Box::new(move |session| {
         let session = as_shard.unwrap_or(session);
-        let request = LaunchRequest { settings: &settings, session, shards, cwd: None, given: &given, inherited: &inherited };
+        let request = LaunchRequest { settings: &settings, session, shards, cwd: cwd.as_deref(), given: &given, inherited: &inherited };
         let mut launch = framework.launch(&request);
         launch.argv.splice(0..0, entrypoint.iter().cloned());
         launch

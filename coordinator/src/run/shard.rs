@@ -266,6 +266,10 @@ impl Shard {
                 self.at = at;
                 vec![Want::Say(Progress::Running { session: self.session(), at, for_ms })]
             }
+            FromWorker::Beat { at } => {
+                self.at = at;
+                Vec::new()
+            }
             FromWorker::Output { at, .. } => self.output(at, blob),
             FromWorker::Notice { text, .. } => vec![Want::Tell(EventKind::Notice { session: Some(self.session()), text })],
             FromWorker::Bye { count, status, errors, .. } => {
@@ -468,7 +472,7 @@ fn at_unit(at: Slot, held: &Held) -> Interrupted {
 
 fn session_of(message: &FromWorker) -> Option<u32> {
     match message {
-        FromWorker::Hello { .. } => None,
+        FromWorker::Hello { .. } | FromWorker::Beat { .. } => None,
         FromWorker::Fault { session, .. } => *session,
         FromWorker::Ready { session, .. }
         | FromWorker::Declared { session, .. }

@@ -36,7 +36,7 @@ pub enum ToWorker {
         /// Which session.
         session: SessionNumber,
     },
-    /// The agent is alive. Sent every 5 s; the worker exits after 60 s without any frame.
+    /// The agent is alive. Sent every 5 s and answered; the worker exits after 60 s without any frame.
     Beat,
     /// End everything and exit.
     Exit,
@@ -192,6 +192,11 @@ pub enum FromWorker {
         at: Slot,
         /// For how long already, in milliseconds.
         for_ms: u64,
+    },
+    /// The answer to a beat: the worker is alive.
+    Beat {
+        /// What its session is at; idle without one.
+        at: Slot,
     },
     /// Output that the framework did not attribute to a test; the blob has it.
     Output {

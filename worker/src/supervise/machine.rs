@@ -198,7 +198,10 @@ impl Machine {
                     session.stop(now, Stopped::Aborted, out);
                 }
             }
-            ToWorker::Beat => {}
+            ToWorker::Beat => {
+                let at = self.session.as_ref().map_or(Slot::Idle, Session::at);
+                out.push(Effect::send(FromWorker::Beat { at }));
+            }
             ToWorker::Exit => out.push(Effect::Exit(Leave::Told)),
         }
     }

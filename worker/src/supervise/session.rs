@@ -210,6 +210,10 @@ impl Session {
     }
 
     /// The session's last words.
+    pub(super) fn at(&self) -> Slot {
+        self.watch.at()
+    }
+
     pub(super) fn ended(&self, strays: u32, oom: bool, dropped_output: u64) -> Ended {
         let (how, peak_rss) = match self.life {
             Life::Gone { how, peak_rss } => (how, peak_rss),

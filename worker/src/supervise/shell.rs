@@ -23,14 +23,12 @@ use super::memory::MemoryGroup;
 use super::place::{PlaceError, RunDirectory};
 use super::poll::{Source, Watched, wait_for};
 use super::process::{self, Reap, Reaped};
-use super::stream::{Outbox, Read, ReaderGone, read};
+use super::stream::{Outbox, Read, ReaderGone, Rest, read};
 use crate::protocol::frame::{Decoder, encode};
 use crate::protocol::message::{Start, ToWorker};
 
 /// How often the slot is read while a session lives.
 const SLOT_MS: u64 = 50;
-/// After a read that did not fill its buffer the pipes rest, so that a line at a time does not become a wake-up a line.
-const PIPE_REST_MS: u64 = 5;
 /// One read.
 const BUFFER: usize = 64 << 10;
 /// Reads of one source at a process's end: more than a pipe or socket holds, so that only somebody who goes on writing is cut off.
@@ -98,7 +96,7 @@ struct Shell {
     terminate: Arc<AtomicBool>,
     live: Option<Live>,
     slot_due: u64,
-    pipes_due: u64,
+    rest: Rest,
     blocked: bool,
     buffer: Vec<u8>,
     leave: Option<Leave>,
@@ -129,7 +127,7 @@ impl Shell {
             terminate,
             live: None,
             slot_due: 0,
-            pipes_due: 0,
+            rest: Rest::default(),
             blocked: false,
             buffer: vec![0; BUFFER],
             leave: None,
@@ -183,8 +181,8 @@ impl Shell {
         if let Some(live) = &self.live {
             due = due.min(self.slot_due);
             live.call_sources(&mut fds);
-            if !self.blocked && self.pipes_due > now {
-                due = due.min(self.pipes_due);
+            if !self.blocked && self.rest.due() > now {
+                due = due.min(self.rest.due());
                 live.driver_source(&mut fds);
             } else if !self.blocked {
                 live.driver_source(&mut fds);
@@ -211,14 +209,16 @@ impl Shell {
         if ready.contains(&Source::Driver) {
             self.read_driver();
         }
-        let mut rest = false;
+        let mut most = None;
         for (source, stderr) in [(Source::Stdout, false), (Source::Stderr, true)] {
-            if ready.contains(&source) {
-                rest |= self.read_pipe(stderr) != Read::Some(BUFFER);
+            if ready.contains(&source)
+                && let Read::Some(n) = self.read_pipe(stderr)
+            {
+                most = most.max(Some(n));
             }
         }
-        if rest {
-            self.pipes_due = self.now() + PIPE_REST_MS;
+        if let Some(most) = most {
+            self.rest.after(self.now(), most, most == BUFFER);
         }
     }
 

@@ -85,6 +85,34 @@ impl Outbox {
     }
 }
 
+/// When a pipe that brings little is read again: a framework that prints a dot a test must not cost a wake-up and a frame a test.
+///
+/// The first piece after a quiet time is read at once; the more small pieces follow, the longer the rest. Much at once ends it, since a pipe that
+/// fills up while we rest would hold the framework up.
+#[derive(Debug, Default)]
+pub(super) struct Rest {
+    due: u64,
+    ms: u64,
+}
+
+impl Rest {
+    const SHORTEST: u64 = 5;
+    const LONGEST: u64 = 50;
+    const MUCH: usize = 4 << 10;
+
+    /// Not to be read before this time.
+    pub(super) fn due(&self) -> u64 {
+        self.due
+    }
+
+    /// So many bytes were read; `more` says that the buffer was too small for all there was.
+    pub(super) fn after(&mut self, now: u64, bytes: usize, more: bool) {
+        let quiet = now > self.due + Self::LONGEST;
+        self.ms = if quiet || bytes >= Self::MUCH { Self::SHORTEST } else { (self.ms * 2).clamp(Self::SHORTEST, Self::LONGEST) };
+        self.due = if more { now } else { now + self.ms };
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,5 +145,24 @@ mod tests {
         let mut outbox = Outbox::default();
         outbox.tail().push(1);
         assert_eq!(outbox.flush(&writer), Err(ReaderGone));
+    }
+
+    #[test]
+    fn small_pieces_are_read_ever_less_often_and_much_at_once() {
+        let mut rest = Rest::default();
+        let mut now = 1000;
+        let mut dues = Vec::new();
+        for _ in 0..6 {
+            rest.after(now, 1, false);
+            dues.push(rest.due() - now);
+            now = rest.due();
+        }
+        assert_eq!(dues, [5, 10, 20, 40, 50, 50]);
+        rest.after(now, 1 << 16, true);
+        assert_eq!(rest.due(), now);
+        rest.after(now, 5000, false);
+        assert_eq!(rest.due(), now + 5);
+        rest.after(now + 500, 1, false);
+        assert_eq!(rest.due(), now + 505, "a quiet time starts anew");
     }
 }

@@ -83,6 +83,7 @@ fn from_worker() -> Vec<FromWorker> {
         FromWorker::UnitEnd { session, unit: 2, fence: 9, count: 1 },
         FromWorker::Running { session, at: Slot::Loading { unit: 2 }, for_ms: 1000 },
         FromWorker::Output { session, stderr: true, at: Slot::Idle },
+        FromWorker::Beat { at: Slot::Idle },
         FromWorker::Notice { session, text: "n".into() },
         FromWorker::Bye { session, count: 1, status: 1, errors: String::new() },
         FromWorker::Ended(ended()),

@@ -179,6 +179,7 @@ fn sent(message: &FromWorker) -> String {
         FromWorker::UnitEnd { unit, fence, count, .. } => write!(text, "end {unit}/{fence} of {count}"),
         FromWorker::Running { at, for_ms, .. } => write!(text, "running {at:?} for {for_ms}"),
         FromWorker::Output { at, .. } => write!(text, "output at {at:?}"),
+        FromWorker::Beat { .. } => write!(text, "beat"),
         FromWorker::Notice { text: notice, .. } => write!(text, "notice {notice}"),
         FromWorker::Bye { count, .. } => write!(text, "bye {count}"),
         FromWorker::Ended(ended) => write!(text, "ended {} {:?} {:?}", ended.session, ended.how, ended.stopped),
@@ -343,7 +344,7 @@ fn a_signal_ends_the_session_first_and_a_second_one_does_not_wait() {
 fn every_frame_puts_off_the_end_by_silence() {
     let mut bench = Bench::new();
     bench.now = 59_999;
-    assert_eq!(bench.order(ToWorker::Beat), "");
+    assert_eq!(bench.order(ToWorker::Beat), "> beat");
     assert_eq!(bench.at(119_998), "");
     assert_eq!(bench.at(119_999), "exit: no frame came from the agent for too long");
 }
