@@ -71,15 +71,12 @@ impl Held {
         }
         let all = u32::try_from(ids.len()).map_err(|_| HeldError::Count)?;
         let waiting = match selected {
-            Some(ordinals) => ordinals.iter().copied().filter(|ordinal| self.in_bounds(*ordinal)).collect(),
-            None => (0..all).filter(|ordinal| self.in_bounds(*ordinal)).collect(),
+            Some(ordinals) => ordinals.iter().copied().collect(),
+            // Whatever the lease's bounds: a file that cannot be loaded has one test, its first, and tells of it whichever it was asked for.
+            None => (0..all).collect(),
         };
         self.declared = Some(Declared { listing: Listing::of(&ids), ids, waiting, reported: 0 });
         Ok(())
-    }
-
-    fn in_bounds(&self, ordinal: u32) -> bool {
-        ordinal >= self.from && self.until.is_none_or(|until| ordinal < until)
     }
 
     /// A test reported. Results come in order, so that what is final is always a prefix.

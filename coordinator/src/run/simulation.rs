@@ -91,8 +91,10 @@ impl Machine {
             }
             None => match self.work.pop_front() {
                 Some(unit) => {
-                    let ids = (0..world.tests[unit.unit as usize]).map(|n| format!("t{n}")).collect();
-                    self.outbox.push_back(FromWorker::Declared { session, unit: unit.unit, fence: unit.fence, ids, selected: None });
+                    let all = world.tests[unit.unit as usize];
+                    let ids = (0..all).map(|n| format!("t{n}")).collect();
+                    let selected = Some((unit.from..unit.until.unwrap_or(all).min(all)).collect());
+                    self.outbox.push_back(FromWorker::Declared { session, unit: unit.unit, fence: unit.fence, ids, selected });
                     let from = unit.from;
                     self.at = Some((unit, from, 0));
                 }
