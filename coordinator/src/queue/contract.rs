@@ -199,7 +199,11 @@ fn a_stale_fence_changes_nothing<S: Subject>() {
         [Fact::Overtaken { unit: new.unit, fence: new.fence }],
         "somebody else's"
     );
-    assert_eq!(two.tell(&mut queue, new, End::Complete(ids(1))).state, State::Closed);
+    let call = Step { release: vec![(new.unit, new.fence)], want: 1, ..two.next() };
+    let newest = queue.step(0, &call).unwrap().leases[0];
+    let reply = two.tell(&mut queue, new, End::Complete(ids(1)));
+    assert_eq!((reply.facts, reply.remaining.leased), (vec![Fact::Overtaken { unit: new.unit, fence: new.fence }], 1), "its own old one");
+    assert_eq!(two.tell(&mut queue, newest, End::Complete(ids(1))).state, State::Closed);
     assert_eq!(one.tell(&mut queue, old, lost(0, Suspect::Loading)).facts, overtaken);
 }
 

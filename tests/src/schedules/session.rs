@@ -24,7 +24,7 @@ pub struct Session {
     dead: bool,
     /// Stopped until then.
     pub frozen_until: u64,
-    /// Nothing more will come of it.
+    /// Nothing more will come of it: it closed, or its host is gone.
     pub over: bool,
 }
 
@@ -68,7 +68,7 @@ impl Session {
         if work.load.is_none() {
             match suite.run_loading(unit) {
                 Nature::Fine => {}
-                nature => return self.die(suite, judge, nature.cause()),
+                nature => return self.fail(suite, judge, nature),
             }
             let load = suite.load(unit);
             let until = work.lease.until.unwrap_or(u32::MAX);
@@ -78,7 +78,7 @@ impl Session {
         } else if let Some(&ordinal) = work.left.front() {
             match suite.run(unit, ordinal) {
                 Nature::Fine => {}
-                nature => return self.die(suite, judge, nature.cause()),
+                nature => return self.fail(suite, judge, nature),
             }
             work.left.pop_front();
             work.buffered.push(ordinal);
@@ -88,6 +88,15 @@ impl Session {
             }
         }
         self.end_unit(suite, judge);
+    }
+
+    fn fail(&mut self, suite: &Suite, judge: &mut Judge, nature: Nature) {
+        match nature {
+            Nature::Fine => {}
+            Nature::Poison | Nature::Fragile => self.die(suite, judge, Cause::Test),
+            Nature::Hangs => self.die(suite, judge, Cause::Deadline),
+            Nature::TakesHost => self.over = true,
+        }
     }
 
     fn end_unit(&mut self, suite: &Suite, judge: &mut Judge) {
@@ -169,11 +178,5 @@ impl Work {
         for ordinal in self.buffered.drain(..) {
             judge.reported(&self.lease, ordinal);
         }
-    }
-}
-
-impl Nature {
-    fn cause(self) -> Cause {
-        if self == Self::Hangs { Cause::Deadline } else { Cause::Test }
     }
 }

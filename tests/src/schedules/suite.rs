@@ -15,6 +15,8 @@ pub enum Nature {
     Fragile,
     /// It never ends: the worker's deadline ends its process.
     Hangs,
+    /// It takes the whole host with it, always: nobody is left to say what ran.
+    TakesHost,
 }
 
 /// What the ids of a file do.
@@ -144,7 +146,7 @@ impl Suite {
 impl File {
     fn imagine(dice: &mut Dice, harm: u32, drift: u32) -> Self {
         let nature = |dice: &mut Dice, harm| {
-            let harmful = [Nature::Poison, Nature::Fragile, Nature::Hangs];
+            let harmful = [Nature::Poison, Nature::Poison, Nature::Fragile, Nature::Fragile, Nature::Hangs, Nature::TakesHost];
             if dice.chance(harm) { dice.of(&harmful).unwrap_or(Nature::Fine) } else { Nature::Fine }
         };
         let tests = (0..dice.below(10)).map(|_| nature(dice, harm)).collect();

@@ -29,7 +29,7 @@ struct Weather {
 const CALM: Weather =
     Weather { lost_step: 0, lost_reply: 0, doubled: 0, delayed: 0, killed: 0, vanished: 0, frozen: 0, jump: 0, liar: 0, cancel: 0 };
 /// By then a calm schedule is over, or it never will be.
-const PATIENCE: u32 = 20_000;
+const PATIENCE: u32 = 100_000;
 /// Shard number of the one who sends results for leases that it never had.
 const LIAR: u32 = 999;
 
@@ -185,6 +185,9 @@ impl<S: Subject> World<S> {
         }
         if session.is_busy() && self.dice.chance(700) {
             session.run(&mut self.suite, &mut self.judge, &mut self.dice);
+            if session.over {
+                self.replace(chosen);
+            }
             return;
         }
         self.talk(chosen);
