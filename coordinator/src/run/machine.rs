@@ -366,14 +366,14 @@ impl Run {
     fn over(&mut self, id: ShardId, ending: Ending) {
         match ending {
             Ending::Finished => self.leave(id),
-            Ending::SessionLost { hello, absent } => self.session_lost(id, hello, absent),
+            Ending::SessionLost { refused, absent } => self.session_lost(id, refused, absent),
             Ending::ShardLost => {}
         }
     }
 
     /// Another session in the same shard, unless there is nothing to gain by it.
-    fn session_lost(&mut self, id: ShardId, hello: bool, absent: Option<String>) {
-        let hopeless = absent.is_some() || (!hello && !self.booted);
+    fn session_lost(&mut self, id: ShardId, refused: bool, absent: Option<String>) {
+        let hopeless = absent.is_some() || (refused && !self.booted);
         self.absent = self.absent.take().or(absent);
         let over = !matches!(self.stage, Stage::Listing | Stage::Running(_));
         let Some(seat) = self.seats.get_mut(&id) else { return };

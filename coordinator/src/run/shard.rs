@@ -41,8 +41,8 @@ pub(super) enum Ending {
     Finished,
     /// The session is lost; the worker lives and can start another.
     SessionLost {
-        /// A driver had said hello.
-        hello: bool,
+        /// The framework ended by itself before it listed anything: it will do so again, if it has never done otherwise.
+        refused: bool,
         /// The framework's program could not be started at all.
         absent: Option<String>,
     },
@@ -371,6 +371,7 @@ impl Shard {
     /// The framework's process is gone.
     fn ended(&mut self, ended: &Ended, epoch: Option<queue::Epoch>) -> Vec<Want> {
         let finishing = self.stage == Stage::Finishing;
+        let refused = self.stage == Stage::Booting && matches!(ended.how, Exit::Code(_)) && ended.stopped.is_none();
         let bye = self.bye.take();
         let faults = std::mem::take(&mut self.faults);
         let errors = bye.iter().map(|bye| bye.errors.clone()).chain(faults).filter(|text| !text.is_empty()).collect::<Vec<_>>().join("\n");
@@ -403,7 +404,7 @@ impl Shard {
         let absent = if ended.how == Exit::NotStarted { self.fault_at_start.take() } else { None };
         let ending = match close {
             crate::model::event::Close::Clean | crate::model::event::Close::Dirty if finishing => Ending::Finished,
-            _ => Ending::SessionLost { hello: ended.hello, absent },
+            _ => Ending::SessionLost { refused, absent },
         };
         wants.push(Want::Over(ending));
         wants
