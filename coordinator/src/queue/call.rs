@@ -169,7 +169,7 @@ pub enum Suspect {
 pub enum Cause {
     /// The process died by itself: exit, signal, memory.
     Test,
-    /// The worker ended it because the test took too long: final at once.
+    /// The worker ended it because the test took too long: the suspect is final at once. A unit that went down beside it, without one, only counts a loss.
     Deadline,
     /// Container killed, engine or host gone. Counts, too: a run that goes on for ever proves nothing either.
     Outside,

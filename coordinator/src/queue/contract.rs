@@ -281,6 +281,11 @@ fn a_deadline_is_final_at_once<S: Subject>() {
     let facts = one.die(&mut queue, lease, End::Partial(end));
     let crashed = Fact::Crashed { unit, fence, suspect, cause: Cause::Deadline };
     assert_eq!(facts[1..], [crashed, Fact::Finished { unit, fence }], "it was the last test");
+    let mut queue = S::filled(plain(&[None]), policy());
+    let mut one = Session::new(1, 1);
+    let lease = only(&mut queue, &mut one);
+    let beside = Partial { suspect: None, final_below: 0, ..end };
+    assert_eq!(one.die(&mut queue, lease, End::Partial(beside)).len(), 1, "no suspect, no crash");
 }
 
 fn a_unit_that_cannot_be_loaded_is_given_up<S: Subject>() {

@@ -115,7 +115,8 @@ impl Progress {
         let losses = self.losses.entry(blamed).or_default();
         *losses += 1;
         self.stalls += 1;
-        cause == Cause::Deadline || *losses >= max_losses || self.stalls >= max_losses.saturating_mul(2)
+        let too_long = cause == Cause::Deadline && suspect.is_some();
+        too_long || *losses >= max_losses || self.stalls >= max_losses.saturating_mul(2)
     }
 
     fn crash(&mut self, crashed: Suspect, rest: bool) -> Next {
