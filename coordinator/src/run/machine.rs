@@ -118,8 +118,10 @@ struct Seat {
     done: u64,
     /// The engine has a stream for it.
     live: bool,
-    /// It was told to go, or given up.
+    /// It was told to go, or given up: its end is no news.
     leaving: bool,
+    /// Its stream was closed from this side: what is still on its way does not count, since nobody would hear how it ends.
+    dismissed: bool,
     heard_at: u64,
 }
 
@@ -222,6 +224,7 @@ impl Run {
                 done: 0,
                 live: false,
                 leaving: false,
+                dismissed: false,
                 heard_at: self.now,
             };
             self.seats.insert(id, seat);
@@ -240,13 +243,13 @@ impl Run {
         let (restarts, leaving) = (seat.restarts, seat.leaving);
         self.tell(EventKind::ShardStarted { shard: id, restarts, name });
         if leaving {
-            self.effects.push(Effect::EndShard(id));
+            self.dismiss(id);
         }
     }
 
     fn frame(&mut self, id: ShardId, message: FromWorker, blob: &[u8]) {
         let epoch = self.epoch();
-        let Some(seat) = self.seats.get_mut(&id) else { return };
+        let Some(seat) = self.seats.get_mut(&id).filter(|seat| !seat.dismissed) else { return };
         seat.heard_at = self.now;
         let hello = matches!(message, FromWorker::Hello { .. });
         let wants = seat.shard.heard(message, blob, epoch);
@@ -289,7 +292,7 @@ impl Run {
             Err(error) => {
                 let text = format!("the queue refused a step of shard {id}: {error}");
                 self.tell(EventKind::Notice { session: None, text });
-                self.effects.push(Effect::EndShard(id));
+                self.dismiss(id);
                 return Vec::new();
             }
         };
@@ -389,9 +392,14 @@ impl Run {
     fn leave(&mut self, id: ShardId) {
         let Some(seat) = self.seats.get_mut(&id) else { return };
         seat.leaving = true;
-        if seat.live {
-            self.effects.push(Effect::EndShard(id));
-        }
+        self.dismiss(id);
+    }
+
+    /// Closes the stream to a shard, once.
+    fn dismiss(&mut self, id: ShardId) {
+        let Some(seat) = self.seats.get_mut(&id).filter(|seat| seat.live && !seat.dismissed) else { return };
+        seat.dismissed = true;
+        self.effects.push(Effect::EndShard(id));
     }
 
     fn shard_gone(&mut self, id: ShardId, end: &ShardEnd, garbled: Option<String>) {
@@ -399,9 +407,10 @@ impl Run {
         let running = matches!(self.stage, Stage::Listing | Stage::Running(_));
         let Some(seat) = self.seats.get_mut(&id) else { return };
         seat.live = false;
-        if seat.leaving && !seat.shard.has_session() {
+        if seat.leaving && seat.dismissed {
             return;
         }
+        seat.dismissed = false;
         let wants = seat.shard.gone(end, garbled, epoch);
         self.perform(id, wants);
         let Some(seat) = self.seats.get_mut(&id) else { return };
@@ -460,7 +469,7 @@ impl Run {
             let Some(seat) = self.seats.get_mut(&id) else { continue };
             if self.now.saturating_sub(seat.heard_at) >= SILENCE_MS {
                 // The stream is there and nobody answers: a stopped process, a hung engine. Seen to its end, it comes back as gone.
-                self.effects.push(Effect::EndShard(id));
+                self.dismiss(id);
                 continue;
             }
             let wants = seat.shard.beat(epoch);

@@ -221,6 +221,9 @@ impl Schedule {
     fn lose(&mut self, shard: ShardId) {
         let Some(machine) = self.machines.get_mut(&shard) else { return };
         if std::mem::take(&mut machine.live) {
+            // Some of what was on its way still arrives.
+            let late = std::mem::take(&mut machine.outbox).into_iter().take(self.chance.below(3));
+            self.todo.extend(late.map(|message| Input::Frame { shard, message, blob: Vec::new() }));
             *machine = Machine::default();
             self.todo.push_back(Input::ShardGone { shard, end: ShardEnd::default(), garbled: None });
         }
