@@ -223,16 +223,20 @@ impl Proof {
             return false;
         }
         let Some(declared) = first.declared() else { return true };
-        let same = slices.iter().all(|slice| slice.declared().is_none_or(|other| other.ids == declared.ids));
-        let mut times = vec![0_u32; declared.ids.len()];
-        for ordinal in slices.iter().flat_map(|slice| slice.required()) {
-            if let Some(n) = times.get_mut(ordinal as usize) {
-                *n += 1;
-            }
+        if slices.iter().any(|slice| slice.declared().is_some_and(|other| other.ids != declared.ids)) {
+            return false;
         }
         // Before all slices are declared some tests are nobody's yet; that the units are not final is said elsewhere.
         let all_declared = slices.iter().all(|slice| slice.declared().is_some());
-        same && times.iter().all(|n| *n == 1 || (*n == 0 && !all_declared))
+        let mut times = vec![0_u32; declared.ids.len()];
+        for (slice, ordinal) in slices.iter().flat_map(|slice| slice.required().map(move |ordinal| (slice, ordinal))) {
+            // What stands for a failed loading is in every slice, and is red in each.
+            let once = slice.known_result(ordinal).is_none_or(|result| !result.outcome.is_bad());
+            if let Some(n) = usize::try_from(ordinal).ok().and_then(|at| times.get_mut(at)) {
+                *n = if once { *n + 1 } else { 1 };
+            }
+        }
+        times.iter().all(|n| *n == 1 || (*n == 0 && !all_declared))
     }
 }
 

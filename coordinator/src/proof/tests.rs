@@ -4,6 +4,8 @@ use super::*;
 use crate::model::Outcome::{Errored, ExpectedFailure, Failed, Passed, Skipped};
 use crate::model::event::{Close, Crash, ShardLoss};
 use crate::model::story::{Story, fallback, file, id, record, slice};
+use crate::model::unit::UnitKind;
+use crate::model::{Select, Unit};
 
 fn proof_of(story: &Story) -> Proof {
     let mut proof = Proof::default();
@@ -312,6 +314,68 @@ fn ids_that_change_after_some_are_final_leave_no_verdict_until_superseded() {
     assert_eq!(verdict_of(&closed(story)), Verdict::None);
     again.supersede(0).run(0, 1, &[Passed, Passed, Passed]);
     assert_eq!(verdict_of(&closed(again)), Verdict::Passed);
+}
+
+#[test]
+fn a_file_that_does_not_load_any_more_is_run_again_from_the_start() {
+    let mut story = two_files();
+    story.lease(0, 1).declare(0, 2).test(0, 0, Passed).interrupt(0, 1, Some(1)).close(1, Close::Lost).ready(1);
+    // It stands for its loading, under an ordinal below the lease's bound.
+    story.lease_from(0, 1, 1).declare_ids(0, vec!["a.py".to_owned()], None).test(0, 0, Errored).supersede(0);
+    assert!(proof_of(&story).faults().is_empty());
+    assert!(!proof_of(&story).is_bad());
+    let mut good = story.clone();
+    good.run(0, 1, &[Passed, Passed]).run(1, 2, &[Passed]);
+    assert_eq!(verdict_of(&closed(good)), Verdict::Passed);
+    story.lease(0, 1).declare_ids(0, vec!["a.py".to_owned()], None).test(0, 0, Errored).finish(0).run(1, 2, &[Passed]);
+    assert_eq!(verdict_of(&closed(story)), Verdict::Failed { complete: true });
+}
+
+#[test]
+fn tests_before_a_crashed_one_may_run_in_a_lease_of_their_own() {
+    let mut story = two_files();
+    story.lease(0, 1).declare(0, 5).test(0, 0, Passed).interrupt(0, 1, Some(3)).close(1, Close::Lost).ready(1);
+    story.lease_from(0, 1, 1).declare_some(0, 5, Some(&[1, 2, 3, 4])).interrupt(0, 1, Some(3)).crash(0, 3, 1, Crash::Signal(6));
+    story.close(1, Close::Lost).ready(1);
+    story.lease_from(0, 1, 1).declare_some(0, 5, Some(&[1, 2])).test(0, 1, Passed).test(0, 2, Passed).interrupt(0, 3, None);
+    let mut cut = story.clone();
+    story.lease_from(0, 1, 4).declare_some(0, 5, Some(&[4])).test(0, 4, Passed).finish(0).run(1, 2, &[Passed]);
+    assert_eq!(verdict_of(&closed(story)), Verdict::Failed { complete: true });
+    cut.run(1, 2, &[Passed]);
+    assert_eq!(verdict_of(&closed(cut)), Verdict::Failed { complete: false });
+}
+
+#[test]
+fn a_session_lost_after_the_last_test_of_a_unit_is_made_good_by_a_lease_of_nothing() {
+    let mut story = two_files();
+    story.lease(0, 1).declare(0, 1).test(0, 0, Passed).interrupt(0, 1, None).close(1, Close::Lost).ready(1);
+    story.lease_from(0, 1, 1).declare_some(0, 1, Some(&[])).finish(0).run(1, 2, &[Passed]);
+    assert_eq!(verdict_of(&closed(story)), Verdict::Passed);
+}
+
+#[test]
+fn a_part_behind_the_last_test_of_its_file_leaves_no_verdict() {
+    let part = |from| Unit { kind: UnitKind::Part { select: Select::All, from, until: None }, ..file("a.py") };
+    for (from, verdict) in [(1, Verdict::Passed), (3, Verdict::None)] {
+        let mut story = record();
+        story.boot(1).plan(&[part(from), file("b.py")]);
+        let selected: Vec<_> = (from..2).collect();
+        story.lease(0, 1).declare_some(0, 2, Some(&selected));
+        for ordinal in selected {
+            story.test(0, ordinal, Passed);
+        }
+        story.finish(0).run(1, 1, &[Passed]).close(1, Close::Clean);
+        assert_eq!(verdict_of(&story), verdict);
+    }
+}
+
+#[test]
+fn a_sliced_file_that_does_not_load_is_red_and_nothing_is_missing() {
+    let mut story = sliced();
+    for unit in 0..2 {
+        story.lease(unit, 1).declare_ids(unit, vec!["a.py".to_owned()], None).test(unit, 0, Errored).finish(unit);
+    }
+    assert_eq!(verdict_of(&closed(story)), Verdict::Failed { complete: true });
 }
 
 #[test]

@@ -68,8 +68,8 @@ pub(super) struct UnitProof {
     pub(super) file: String,
     pub(super) role: Role,
     id: UnitId,
+    /// A part begins with this test.
     from: u32,
-    until: u32,
     stage: Stage,
     newest: Option<Fence>,
     /// The lease that was ended last by the unit's end or by a loss.
@@ -130,32 +130,30 @@ impl Declared {
         selected.is_sorted_by(|a, b| a < b) && selected.last().is_none_or(|last| *last < self.len())
     }
 
-    fn ordinals(&self, from: u32, until: u32) -> impl Iterator<Item = u32> + '_ {
+    fn ordinals(&self) -> impl Iterator<Item = u32> + '_ {
         let all = if self.selected.is_none() { 0..self.len() } else { 0..0 };
-        let some = self.selected.as_deref().unwrap_or_default().iter().copied();
-        all.chain(some).filter(move |n| (from..until).contains(n))
+        all.chain(self.selected.as_deref().unwrap_or_default().iter().copied())
     }
 
-    /// Whether both promise the same tests from this ordinal on.
-    fn agrees(&self, other: &Self, from: u32) -> bool {
-        self.ids == other.ids && self.ordinals(from, LOADING).eq(other.ordinals(from, LOADING))
+    /// Whether another load promises the same tests, or some of them: a lease may run up to a crashed test and the next one go on behind it.
+    fn covers(&self, other: &Self) -> bool {
+        self.ids == other.ids && other.ordinals().all(|ordinal| self.has(ordinal))
     }
 }
 
 impl UnitProof {
     pub(super) fn new(id: UnitId, unit: &Unit) -> Self {
-        let (role, from, until) = match &unit.kind {
-            UnitKind::File => (Role::Whole, 0, LOADING),
-            UnitKind::Slice { .. } => (Role::Slice, 0, LOADING),
-            UnitKind::Fallback => (Role::Fallback, 0, LOADING),
-            UnitKind::Part { from, until, .. } => (Role::Whole, *from, until.unwrap_or(LOADING)),
+        let (role, from) = match &unit.kind {
+            UnitKind::File => (Role::Whole, 0),
+            UnitKind::Slice { .. } => (Role::Slice, 0),
+            UnitKind::Fallback => (Role::Fallback, 0),
+            UnitKind::Part { from, .. } => (Role::Whole, *from),
         };
         Self {
             file: unit.file.clone(),
             role,
             id,
             from,
-            until,
             stage: Stage::Waiting,
             newest: None,
             ended: None,
@@ -181,9 +179,11 @@ impl UnitProof {
         Ok(())
     }
 
-    /// Takes note of the declared tests. A change of what is final already is no fault yet: the unit may still be superseded.
+    /// Takes note of the declared tests. Which of them run is what the driver says, whatever the bounds of the lease. A change of what is final
+    /// already is no fault yet: the unit may still be superseded.
     pub(super) fn declare(&mut self, fence: Fence, declared: Declared) -> Result<(), Fault> {
-        let (id, first) = (self.id, !self.has_final());
+        let (id, first) = (self.id, self.from);
+        let has_final = self.has_final();
         let Some(lease) = self.current(fence)? else { return Ok(()) };
         if lease.declared.is_some() {
             return Err(Fault::DeclaredTwice { unit: id, fence });
@@ -191,11 +191,13 @@ impl UnitProof {
         if !declared.is_sound() {
             return Err(Fault::BadSelection(id));
         }
-        let from = lease.from;
+        let continues = has_final || lease.from > first;
         lease.declared = Some(declared.clone());
         match &self.declared {
-            Some(before) if !first => self.conflicting |= !before.agrees(&declared, from),
+            Some(before) if continues => self.conflicting |= !before.covers(&declared),
             _ => {
+                // A part that begins behind the file's last test has nothing to show for it.
+                self.conflicting = first > 0 && declared.len() <= first && declared.ordinals().next().is_none();
                 self.accepted = vec![None; declared.ids.len()];
                 self.declared = Some(declared);
             }
@@ -205,14 +207,18 @@ impl UnitProof {
 
     /// Takes note of a result; says whether it is live.
     pub(super) fn report(&mut self, finished: &TestFinished) -> Result<bool, Fault> {
-        let (id, from, until) = (self.id, self.from, self.until);
+        let (id, conflicting) = (self.id, self.conflicting);
         let test = finished.test;
         let known = self.crashes.contains_key(&test.ordinal) || self.result(test.ordinal).is_some();
         let Some(lease) = self.current(finished.fence)? else { return Ok(false) };
         let Some(declared) = &lease.declared else {
             return Err(Fault::NotDeclared { unit: id, fence: finished.fence });
         };
-        if !(from.max(lease.from)..until).contains(&test.ordinal) || !declared.has(test.ordinal) {
+        if conflicting {
+            // Its place means another test than before; the unit cannot become final with it.
+            return Ok(false);
+        }
+        if !declared.has(test.ordinal) {
             return Err(Fault::UnexpectedTest { test });
         }
         if known || lease.live.contains_key(&test.ordinal) {
@@ -306,7 +312,7 @@ impl UnitProof {
 
     /// Ordinals that have to become final, in order.
     pub(super) fn required(&self) -> impl Iterator<Item = u32> + '_ {
-        self.declared.iter().flat_map(|declared| declared.ordinals(self.from, self.until))
+        self.declared.iter().flat_map(Declared::ordinals)
     }
 
     /// Those that are not final.
