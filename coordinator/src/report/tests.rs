@@ -175,6 +175,14 @@ fn pretty(json: &str) -> String {
     serde_json::to_string_pretty(&value).expect("pretty JSON")
 }
 
+/// A difference here is a change of the record's format: it takes a new version, and old records have to be read still.
+#[test]
+fn the_lines_of_a_record_do_not_change() {
+    let events = red().events().into_iter().chain(interrupted().cancel(Cancelled::Deadline).notice("n").events());
+    let lines: Vec<_> = events.flat_map(|event| event_line(&event)).collect();
+    insta::assert_snapshot!(String::from_utf8(lines).expect("lines are text"));
+}
+
 #[test]
 fn a_replayed_record_gives_the_same_bytes_as_the_run_did() {
     for story in [green(), red(), killed(), interrupted(), lost(), record()] {
