@@ -1,6 +1,6 @@
 //! What a run teaches about durations: tests by their own clock, the loading of files by the times between events.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::event::{EventKind, RunEvent, Superseded};
 use crate::model::{Fence, SessionId, UnitId};
@@ -16,7 +16,8 @@ pub(super) struct Loads {
     leases: BTreeMap<Fence, SessionId>,
     busy_until: BTreeMap<SessionId, u64>,
     load_ms: BTreeMap<UnitId, u64>,
-    unstable: Vec<UnitId>,
+    files: BTreeMap<UnitId, String>,
+    unstable: BTreeSet<String>,
 }
 
 impl Loads {
@@ -36,7 +37,9 @@ impl Loads {
                     self.busy_until.insert(*session, event.at_ms);
                 }
             }
-            EventKind::UnitSuperseded { unit, reason: Superseded::IdsChanged } => self.unstable.push(*unit),
+            EventKind::PlanMade { manifest, .. } => self.files = manifest.iter().map(|(id, unit)| (id, unit.file.clone())).collect(),
+            // The slices' results are void and stand in no proof: it is their file that must be remembered.
+            EventKind::UnitSuperseded { unit, reason: Superseded::IdsChanged } => self.unstable.extend(self.files.get(unit).cloned()),
             _ => {}
         }
     }
@@ -51,7 +54,7 @@ impl Loads {
             });
             let load_us = self.load_ms.get(&test.test.unit).copied().unwrap_or(0).saturating_mul(1_000);
             run.load_us = run.load_us.max(load_us);
-            run.unstable |= self.unstable.contains(&test.test.unit);
+            run.unstable |= self.unstable.contains(test.unit_file);
             match test.state {
                 TestState::Final(result) => {
                     tests.insert(test.test.ordinal, (test.id.to_owned(), result.micros));
