@@ -57,8 +57,8 @@ fn processes(job: &Job<'_>, run: &RunId, world: &World) -> Result<Ground, Pipeli
 
 /// The worker's program for this machine as a file: made once per version, replaced in one move so that two runs may do it at the same time.
 fn worker_on_disk(world: &World, state: &Path) -> std::io::Result<PathBuf> {
-    let missing = || std::io::Error::other(format!("this build carries no worker for {}", std::env::consts::ARCH));
-    let program = world.workers.get(std::env::consts::ARCH).ok_or_else(missing)?;
+    let missing = || std::io::Error::other(format!("this build carries no worker for {}", world.arch));
+    let program = world.workers.get(&world.arch).ok_or_else(missing)?;
     let name = &blake3::hash(program).to_hex()[..16];
     let path = state.join(format!("worker-{name}"));
     if fs_err::metadata(&path).is_ok_and(|found| found.len() == program.len() as u64) {

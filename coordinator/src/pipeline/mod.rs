@@ -34,6 +34,8 @@ pub struct World {
     pub env: BTreeMap<String, String>,
     /// The worker's programs.
     pub workers: WorkerBinaries,
+    /// This machine's architecture, as the kernel spells it.
+    pub arch: String,
     /// Version of splitci.
     pub version: String,
     /// Where private directories of process shards are made; at most 60 bytes long, since sockets live there.

@@ -15,6 +15,7 @@ use crate::model::{ImageIdentity, Listener, Manifest, RunId, SessionId};
 use crate::plan::{self, PlanRequest, Timings};
 use crate::proof::Proof;
 use crate::queue::Epoch;
+use crate::report::failed::failed;
 use crate::run::{Brief, Launcher, Outcome, Planner, Run, supervise};
 
 /// What to run.
@@ -215,7 +216,7 @@ fn failed_before(history: &History) -> Result<(RunId, Vec<FileTests>), PipelineE
     for event in history.read(&run)? {
         proof.apply(&event?);
     }
-    let only: Vec<_> = proof.failures().map(|failure| (failure.unit_file.to_owned(), vec![failure.id.to_owned()])).collect();
+    let only: Vec<_> = failed(&proof).into_iter().map(|failed| (failed.file, failed.ids)).collect();
     if only.is_empty() { Err(PipelineError::NothingFailed) } else { Ok((run, only)) }
 }
 

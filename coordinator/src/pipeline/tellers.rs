@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::learn::Loads;
 use crate::history::RecordWriter;
-use crate::model::event::EventKind;
+use crate::model::event::{EventKind, RunEvent};
+use crate::model::verdict::Verdict;
 use crate::model::{Listener, Manifest, Telling};
 
 pub(super) struct Tellers {
@@ -30,11 +31,26 @@ impl Tellers {
     }
 }
 
+impl Tellers {
+    /// The run's end as it is told: a pass that could not be written down is none.
+    fn end(&self, event: &RunEvent) -> Option<RunEvent> {
+        let EventKind::RunFinished { exit: 0 | 4, .. } = event.kind else { return None };
+        let written = self.record.as_ref().is_none_or(|record| record.flush().is_ok());
+        (!written).then(|| RunEvent {
+            kind: EventKind::RunFinished { verdict: Verdict::None, exit: Verdict::None.exit_code(false) },
+            ..event.clone()
+        })
+    }
+}
+
 impl Listener for Tellers {
     fn hear(&self, telling: &Telling) {
         if let Telling::Event(event) = telling {
             if let Some(record) = &self.record {
                 record.add(event);
+            }
+            if let Some(end) = self.end(event) {
+                return self.user.hear(&Telling::Event(end));
             }
             self.loads.lock().unwrap_or_else(PoisonError::into_inner).hear(event);
             if let EventKind::PlanMade { manifest, .. } = &event.kind {

@@ -4,15 +4,19 @@
 //! Not here: what a test's outcome means for the verdict (`proof`), who gets which unit (`queue`), in which order (`plan`), where shards live (`engine`).
 
 mod brief;
+mod facts;
 mod held;
 mod lost;
 mod machine;
+mod seat;
 mod shard;
 mod supervisor;
+mod words;
 
 #[cfg(test)]
 mod simulation;
 
 pub use brief::{Brief, Launcher, Planner};
-pub use machine::{Effect, Input, Run};
+pub use machine::Run;
 pub use supervisor::{Control, Outcome, supervise};
+pub use words::{Effect, Input};

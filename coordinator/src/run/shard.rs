@@ -4,17 +4,17 @@
 //! the queue's. It keeps one invariant: whatever happens to a session, everything that it held is handed back to the queue in one step
 //! (complete, partial, or released) before its end is told.
 
+mod end;
+
 use std::collections::VecDeque;
 
 use splitci_worker::protocol::VERSION;
-use splitci_worker::protocol::message::{Ended, FinishedTest, FromWorker, Start, ToWorker};
+use splitci_worker::protocol::message::{FinishedTest, FromWorker, Start, ToWorker};
 
-use super::held::{Held, HeldError, Interrupted, hash_list};
-use super::lost::{Loss, classify};
-use crate::engine::ShardEnd;
-use crate::model::event::{Crash, EventKind, SessionEnded, ShardLoss, TestFinished};
+use super::held::{Held, HeldError, hash_list};
+use crate::model::event::{Crash, EventKind, ShardLoss, TestFinished};
 use crate::model::progress::Progress;
-use crate::model::{Exit, Fence, Manifest, SessionId, ShardId, Slot, TestKey, UnitId};
+use crate::model::{Fence, Manifest, SessionId, ShardId, Slot, TestKey, UnitId};
 use crate::queue;
 
 /// What a shard's brain wants done.
@@ -46,6 +46,8 @@ pub(super) enum Ending {
         /// The framework's program could not be started at all.
         absent: Option<String>,
     },
+    /// The worker is of no use: it speaks another protocol.
+    Unfit,
     /// The worker is gone.
     ShardLost,
 }
@@ -247,7 +249,7 @@ impl Shard {
 
     /// The worker said something.
     pub(super) fn heard(&mut self, message: FromWorker, blob: &[u8], epoch: Option<queue::Epoch>) -> Vec<Want> {
-        if session_of(&message).is_some_and(|session| session != self.number) {
+        if message.session().is_some_and(|session| session != self.number) {
             return Vec::new();
         }
         match message {
@@ -284,7 +286,9 @@ impl Shard {
     fn hello(&mut self, version: splitci_worker::protocol::Version) -> Vec<Want> {
         if version.major != VERSION.major {
             self.faults.push(format!("the worker speaks protocol {version}, this is {VERSION}"));
-            return vec![Want::Over(Ending::ShardLost)];
+            let detail = std::mem::take(&mut self.faults).join("; ");
+            let lost = EventKind::ShardLost { shard: self.id, cause: ShardLoss::Garbled, detail };
+            return vec![Want::Tell(lost), Want::Over(Ending::Unfit)];
         }
         self.stage = Stage::Idle;
         vec![Want::Tell(EventKind::ShardReady { shard: self.id })]
@@ -368,87 +372,6 @@ impl Shard {
         vec![Want::Tell(EventKind::Notice { session: Some(self.session()), text })]
     }
 
-    /// The framework's process is gone.
-    fn ended(&mut self, ended: &Ended, epoch: Option<queue::Epoch>) -> Vec<Want> {
-        let finishing = self.stage == Stage::Finishing;
-        let refused = self.stage == Stage::Booting && matches!(ended.how, Exit::Code(_)) && ended.stopped.is_none();
-        let bye = self.bye.take();
-        let faults = std::mem::take(&mut self.faults);
-        let errors = bye.iter().map(|bye| bye.errors.clone()).chain(faults).filter(|text| !text.is_empty()).collect::<Vec<_>>().join("\n");
-        let loss = Loss {
-            ended,
-            bye: bye.as_ref().map(|bye| (bye.count, bye.status)),
-            errors: &errors,
-            reported: self.reported,
-            bad: self.bad,
-            finishing,
-            holding: !self.held.is_empty(),
-        };
-        let (close, crash, cause) = classify(&loss);
-        self.loss = Some(crash);
-        let mut wants = vec![Want::Tell(EventKind::SessionEnded(Box::new(SessionEnded {
-            session: self.session(),
-            how: ended.how,
-            stopped: ended.stopped,
-            close,
-            at: ended.at,
-            oom: ended.oom,
-            peak_rss: ended.peak_rss,
-            strays: ended.strays,
-            errors,
-            tests: self.reported,
-        })))];
-        let interrupted = |held: &Held| at_unit(ended.at, held);
-        wants.extend(self.hand_back(epoch, cause, interrupted));
-        self.stage = Stage::Idle;
-        let absent = if ended.how == Exit::NotStarted { self.fault_at_start.take() } else { None };
-        let ending = match close {
-            crate::model::event::Close::Clean | crate::model::event::Close::Dirty if finishing => Ending::Finished,
-            _ => Ending::SessionLost { refused, absent },
-        };
-        wants.push(Want::Over(ending));
-        wants
-    }
-
-    /// The byte stream ended.
-    pub(super) fn gone(&mut self, end: &ShardEnd, garbled: Option<String>, epoch: Option<queue::Epoch>) -> Vec<Want> {
-        let cause = match (end.oom, &garbled, end.status) {
-            (true, ..) => ShardLoss::OutOfMemory,
-            (_, Some(_), _) => ShardLoss::Garbled,
-            (_, _, Some(status)) if status > 128 => ShardLoss::Killed,
-            _ if self.stage == Stage::Starting => ShardLoss::NotStarted,
-            _ => ShardLoss::Gone,
-        };
-        let detail = garbled.into_iter().chain(std::mem::take(&mut self.faults)).chain([end.detail.clone()]);
-        let detail = detail.filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; ");
-        self.loss = Some(if end.oom { Crash::OutOfMemory } else { Crash::ShardLost });
-        let mut wants = vec![Want::Tell(EventKind::ShardLost { shard: self.id, cause, detail })];
-        let blame = if end.oom { queue::Cause::Test } else { queue::Cause::Outside };
-        let at = self.at;
-        wants.extend(self.hand_back(epoch, blame, |held| match at_unit(at, held) {
-            Interrupted::NotBegun if !held.is_declared() => Interrupted::NotBegun,
-            // The slot is lost with the shard, and what was last heard of it is old.
-            _ => Interrupted::Unknown,
-        }));
-        self.stage = Stage::Gone;
-        wants.push(Want::Over(Ending::ShardLost));
-        wants
-    }
-
-    /// Gives everything that the session held back to the queue, and closes the session there.
-    fn hand_back(&mut self, epoch: Option<queue::Epoch>, cause: queue::Cause, at: impl Fn(&Held) -> Interrupted) -> Vec<Want> {
-        let Some(epoch) = epoch else { return Vec::new() };
-        if self.seq == 0 {
-            return Vec::new();
-        }
-        let partial: Vec<_> = self.held.iter().filter_map(|held| held.interrupt(at(held), cause)).collect();
-        let begun: Vec<UnitId> = partial.iter().map(|result| result.unit).collect();
-        let release = self.held.iter().filter(|held| !begun.contains(&held.unit)).map(|held| (held.unit, held.fence)).collect();
-        self.results.extend(partial);
-        let Want::Step(step) = self.step(epoch, Asked::Closing) else { return Vec::new() };
-        vec![Want::Step(queue::Step { release, started: Vec::new(), ..step })]
-    }
-
     /// The id of a held test, for the name of a crash.
     pub(super) fn id_of(&self, unit: UnitId, ordinal: u32) -> Option<String> {
         self.held.iter().find(|held| held.unit == unit)?.id_of(ordinal).map(str::to_owned)
@@ -459,31 +382,6 @@ impl Shard {
         self.held.clear();
         self.results.clear();
         self.seq = 0;
-    }
-}
-
-fn at_unit(at: Slot, held: &Held) -> Interrupted {
-    match at {
-        Slot::Loading { unit } if unit == held.unit.0 => Interrupted::Loading,
-        Slot::Test { unit, ordinal } if unit == held.unit.0 => Interrupted::Running(ordinal),
-        _ if held.is_declared() => Interrupted::Loading,
-        _ => Interrupted::NotBegun,
-    }
-}
-
-fn session_of(message: &FromWorker) -> Option<u32> {
-    match message {
-        FromWorker::Hello { .. } | FromWorker::Beat { .. } => None,
-        FromWorker::Fault { session, .. } => *session,
-        FromWorker::Ready { session, .. }
-        | FromWorker::Declared { session, .. }
-        | FromWorker::Finished { session, .. }
-        | FromWorker::UnitEnd { session, .. }
-        | FromWorker::Running { session, .. }
-        | FromWorker::Output { session, .. }
-        | FromWorker::Notice { session, .. }
-        | FromWorker::Bye { session, .. } => Some(*session),
-        FromWorker::Ended(ended) => Some(ended.session),
     }
 }
 

@@ -9,7 +9,8 @@ use splitci_worker::protocol::VERSION;
 use splitci_worker::protocol::message::{Ended, FinishedTest, FromWorker, RunUnit, ToWorker};
 
 use super::brief::Brief;
-use super::machine::{Effect, Input, Run};
+use super::machine::Run;
+use super::words::{Effect, Input};
 use crate::engine::ShardEnd;
 use crate::model::event::{EventKind, RunEvent};
 use crate::model::settings::RunSettings;

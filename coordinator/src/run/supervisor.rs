@@ -13,7 +13,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::machine::{Effect, Input, Run};
+use super::machine::Run;
+use super::words::{Effect, Input};
 use crate::engine::{Engine, Shard, ShardHandle, ShardSpec};
 use crate::model::event::Cancelled;
 use crate::model::verdict::Verdict;

@@ -236,6 +236,25 @@ pub enum FromWorker {
     },
 }
 
+impl FromWorker {
+    /// The session that it is about, if one.
+    pub fn session(&self) -> Option<SessionNumber> {
+        match self {
+            Self::Hello { .. } | Self::Beat { .. } => None,
+            Self::Fault { session, .. } => *session,
+            Self::Ready { session, .. }
+            | Self::Declared { session, .. }
+            | Self::Finished { session, .. }
+            | Self::UnitEnd { session, .. }
+            | Self::Running { session, .. }
+            | Self::Output { session, .. }
+            | Self::Notice { session, .. }
+            | Self::Bye { session, .. } => Some(*session),
+            Self::Ended(ended) => Some(ended.session),
+        }
+    }
+}
+
 /// One finished test.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FinishedTest {

@@ -1,0 +1,96 @@
+//! What a run does by itself, without a message: heartbeats, the deadline, work for the hungry, the end.
+
+use super::{BEAT_MS, Run, Stage};
+use crate::model::ShardId;
+use crate::model::event::{Cancelled, EventKind};
+use crate::queue;
+use crate::run::words::Effect;
+
+/// A worker that has not answered for this long is lost: the lease's length.
+const SILENCE_MS: u64 = 20_000;
+
+impl Run {
+    pub(super) fn tick(&mut self) {
+        if self.now >= self.brief.settings.timeouts.run_ms {
+            self.cancel(Cancelled::Deadline);
+        }
+        if self.now < self.next_beat {
+            return;
+        }
+        self.next_beat = self.now + BEAT_MS;
+        let epoch = self.epoch();
+        let ids: Vec<ShardId> = self.seats.iter().filter(|(_, seat)| seat.live).map(|(id, _)| *id).collect();
+        for id in ids {
+            let Some(seat) = self.seats.get_mut(&id) else { continue };
+            if self.now.saturating_sub(seat.heard_at) >= SILENCE_MS {
+                // The stream is there and nobody answers: a stopped process, a hung engine. Seen to its end, it comes back as gone.
+                self.dismiss(id);
+                continue;
+            }
+            let wants = seat.shard.beat(epoch);
+            self.perform(id, wants);
+        }
+    }
+
+    /// After every input: is there work for the hungry, is everything final, is everybody gone?
+    pub(super) fn settle(&mut self) {
+        if self.brief.settings.fail_fast && self.proof.is_bad() {
+            self.cancel(Cancelled::FailFast);
+        }
+        self.feed();
+        if let Stage::Running(open) = &self.stage
+            && open.queue.state() == queue::State::Closed
+        {
+            self.close();
+        }
+        let gone = self.seats.values().all(|seat| seat.leaving && !seat.live);
+        match self.stage {
+            Stage::Listing | Stage::Running(_) if gone && !self.seats.is_empty() => {
+                if self.cancelled.is_none() {
+                    self.cancelled = Some(Cancelled::NoShards);
+                    self.tell(EventKind::RunCancelled { reason: Cancelled::NoShards });
+                }
+                self.finish();
+            }
+            Stage::Closing if gone => self.finish(),
+            Stage::Listing | Stage::Running(_) | Stage::Closing | Stage::Over => {}
+        }
+    }
+
+    fn feed(&mut self) {
+        let Some(epoch) = self.epoch() else { return };
+        let hungry: Vec<ShardId> = self.seats.iter().filter(|(_, seat)| seat.shard.is_hungry()).map(|(id, _)| *id).collect();
+        for id in hungry {
+            let Stage::Running(open) = &self.stage else { return };
+            if open.queue.remaining().pending == 0 {
+                return;
+            }
+            let Some(seat) = self.seats.get_mut(&id) else { continue };
+            let wants = seat.shard.feed(epoch);
+            self.perform(id, wants);
+        }
+    }
+
+    /// All units are final: sessions are closed in order, and what is still starting is not needed.
+    pub(super) fn close(&mut self) {
+        self.stage = Stage::Closing;
+        let ids: Vec<ShardId> = self.seats.keys().copied().collect();
+        for id in ids {
+            let Some(seat) = self.seats.get_mut(&id) else { continue };
+            if seat.shard.is_open() {
+                let wants = seat.shard.finish();
+                self.perform(id, wants);
+            } else {
+                self.leave(id);
+            }
+        }
+    }
+
+    fn finish(&mut self) {
+        let verdict = self.proof.verdict();
+        let exit = verdict.exit_code(self.brief.settings.allow_empty);
+        self.tell(EventKind::RunFinished { verdict, exit });
+        self.stage = Stage::Over;
+        self.effects.push(Effect::Finished(verdict));
+    }
+}
