@@ -233,6 +233,18 @@ impl Faults {
         if self.0.is_empty() { Ok(value) } else { Err(ConfigError { faults: self.0 }) }
     }
 
+    /// Those about the keys of one section.
+    pub(super) fn about(self, section: &str) -> Self {
+        let keys = schema::KEYS.iter().filter(|key| key.path.starts_with(section));
+        let variables: Vec<String> = keys.map(schema::Key::variable).collect();
+        let about = |fault: &Fault| match &fault.place {
+            Place::File { key, .. } => key.starts_with(section),
+            Place::Variable(name) => variables.contains(name),
+            Place::Flag(_) | Place::Nowhere => true,
+        };
+        Self(self.0.into_iter().filter(about).collect())
+    }
+
     /// Notes a file that could not be read.
     pub(super) fn unreadable(&mut self, place: Place, path: &Path, cause: std::io::Error) {
         self.push(place, FaultKind::Unreadable { path: path.to_owned(), cause });

@@ -35,7 +35,7 @@ pub use paths::Bases;
 pub use read::Flags;
 pub use resolve::{Facts, default_state, resolve};
 pub use schema::{KEYS, Key, Layer, SECTIONS};
-pub use survey::{Request, Where, load, locate};
+pub use survey::{Request, Where, load, locate, records};
 
 use crate::model::settings::RunSettings;
 

@@ -232,25 +232,39 @@ impl Resolver {
     }
 
     fn records(&mut self, record: RecordSection) -> RecordSettings {
-        let state = match record.state {
-            Some(Given { value, place }) => Some(self.facts.bases.absolute(&place, &value)),
-            None => default_state(&self.facts.env, &self.facts.bases.root),
-        };
-        if state.is_none() {
-            self.faults.push(Place::Nowhere, FaultKind::NoStateDirectory);
+        let found = record_settings(record, &self.facts.bases, &self.facts.env, &mut self.faults);
+        if found.state.starts_with(&self.facts.bases.root) {
+            let state = found.state.display();
+            self.notices
+                .push(format!("records are kept inside the project: exclude `{state}` in .dockerignore, or each run changes the image"));
         }
-        let state = state.unwrap_or_default();
-        if state.starts_with(&self.facts.bases.root) {
-            self.notices.push(format!(
-                "records are kept inside the project: exclude `{}` in .dockerignore, or each run changes the image",
-                state.display()
-            ));
-        }
-        RecordSettings {
-            state,
-            keep: value(record.keep).map_or(50, |Count(n)| n),
-            keep_bytes: value(record.keep_size).map_or(1 << 30, |size| size.0),
-        }
+        found
+    }
+}
+
+/// Where the records are, and nothing else of a project.
+pub(super) fn records(
+    record: RecordSection,
+    bases: &Bases,
+    env: &BTreeMap<String, String>,
+    mut faults: Faults,
+) -> Result<RecordSettings, ConfigError> {
+    let found = record_settings(record, bases, env, &mut faults);
+    faults.finish(found)
+}
+
+fn record_settings(record: RecordSection, bases: &Bases, env: &BTreeMap<String, String>, faults: &mut Faults) -> RecordSettings {
+    let state = match record.state {
+        Some(Given { value, place }) => Some(bases.absolute(&place, &value)),
+        None => default_state(env, &bases.root),
+    };
+    if state.is_none() {
+        faults.push(Place::Nowhere, FaultKind::NoStateDirectory);
+    }
+    RecordSettings {
+        state: state.unwrap_or_default(),
+        keep: value(record.keep).map_or(50, |Count(n)| n),
+        keep_bytes: value(record.keep_size).map_or(1 << 30, |size| size.0),
     }
 }
 

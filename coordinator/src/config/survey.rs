@@ -9,9 +9,9 @@ use super::environment::EnvFile;
 use super::fault::{ConfigError, FaultKind, Faults, Place};
 use super::paths::Bases;
 use super::read::{self, Flags};
-use super::resolve::{Facts, resolve};
+use super::resolve::{self, Facts};
 use super::schema::Layer;
-use super::{Candidate, FILE_NAME, Project};
+use super::{Candidate, FILE_NAME, Project, RecordSettings};
 
 /// What configuration starts from.
 #[derive(Debug)]
@@ -54,7 +54,14 @@ pub fn load(request: Request, detect: &dyn Fn(&Path) -> Vec<Candidate>) -> Resul
         seed: request.seed,
     };
     check_paths(&layer, &facts.bases, &mut faults);
-    resolve(layer, facts, faults)
+    resolve::resolve(layer, facts, faults)
+}
+
+/// The first half alone: where the project's records are. What else is wrong with its configuration does not keep anybody from reading reports.
+pub fn records(request: Request) -> Result<RecordSettings, ConfigError> {
+    let located = locate(&request.directory, &request.env)?;
+    let (layer, faults) = layers(&located, request.flags, &request.env);
+    resolve::records(layer.record, &located.bases, &request.env, faults.about("record"))
 }
 
 /// Finds the project and its Dockerfile from a directory.

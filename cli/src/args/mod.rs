@@ -1,0 +1,92 @@
+//! The command line, as structs: one file per subcommand, with its help. The only place that knows clap.
+//!
+//! No decisions here. Options that are also keys of `splitci.toml` stay texts: they are parsed by the key's own rules (`config`), so that a
+//! value means the same wherever it is given and all faults are told at once.
+
+mod doctor;
+mod init;
+mod plan;
+mod project;
+mod report;
+mod repro;
+mod run;
+mod runs;
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+pub(crate) use doctor::DoctorArgs;
+pub(crate) use init::InitArgs;
+pub(crate) use plan::PlanArgs;
+pub(crate) use report::{Format, ReportArgs};
+pub(crate) use repro::ReproArgs;
+pub(crate) use run::{OutputArgs, RunArgs};
+pub(crate) use runs::RunsArgs;
+
+const AFTER: &str = "\
+Exit status: 0 passed, 1 tests failed, 2 usage or configuration, 3 no verdict (infrastructure), 4 no tests ran, 5 the image did not build, \
+70 a bug of splitci, 130 interrupted.
+
+stdout has the answer, stderr the telling.";
+
+/// Build an image once, split its tests over N instances of it, trust the verdict
+#[derive(Debug, Parser)]
+#[command(name = "splitci", version, after_help = AFTER, max_term_width = 100, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    /// What applies everywhere.
+    #[command(flatten)]
+    pub everywhere: Everywhere,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Everywhere {
+    /// Run as if started in DIR
+    #[arg(short = 'C', long = "directory", value_name = "DIR", global = true, help_heading = "Everywhere")]
+    pub directory: Option<PathBuf>,
+    /// Keep records in DIR instead of the state directory of the user
+    #[arg(long, value_name = "DIR", global = true, help_heading = "Everywhere")]
+    pub state: Option<String>,
+    /// Use colour and live progress: when a terminal is there, or as said
+    #[arg(long, value_name = "WHEN", default_value = "auto", global = true, help_heading = "Everywhere")]
+    pub color: ColorWhen,
+    /// Tell failures and the summary only
+    #[arg(short, long, global = true, help_heading = "Everywhere")]
+    pub quiet: bool,
+}
+
+/// When to use colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ColorWhen {
+    /// On a terminal, unless `NO_COLOR` or `TERM=dumb` is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Build the image, run its tests in N shards, give a verdict
+    Run(Box<RunArgs>),
+    /// List what would run, without running it
+    Plan(Box<PlanArgs>),
+    /// Run again exactly what a run or one of its shards ran
+    Repro(ReproArgs),
+    /// Print a report of a run
+    Report(ReportArgs),
+    /// List the runs there are records of
+    Runs(RunsArgs),
+    /// Write a splitci.toml from what is found here
+    Init(InitArgs),
+    /// Check this machine, the Dockerfile and the configuration
+    Doctor(Box<DoctorArgs>),
+}

@@ -1,0 +1,33 @@
+//! `splitci report`.
+
+use clap::ValueEnum;
+
+const EXAMPLES: &str = "\
+Examples:
+  splitci report last
+  splitci report 01JD2 --format junit > junit.xml";
+
+/// Print a report of a run
+///
+/// Reports are computed from the record alone: the same today and in a year.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct ReportArgs {
+    /// The run: the beginning of its name, or `last`
+    #[arg(value_name = "RUN", default_value = "last")]
+    pub run: String,
+    /// What to print
+    #[arg(long, value_name = "FORMAT", default_value = "summary")]
+    pub format: Format,
+}
+
+/// What a report looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// As at the end of a run.
+    Summary,
+    /// JUnit XML.
+    Junit,
+    /// The events, a JSON object a line.
+    Json,
+}

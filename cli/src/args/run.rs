@@ -1,0 +1,103 @@
+//! `splitci run`.
+
+use std::path::PathBuf;
+
+use splitci_coordinator::config::Flags;
+
+use super::project::{ProjectArgs, one};
+
+const EXAMPLES: &str = "\
+Examples:
+  splitci run                          everything, a shard for each CPU
+  splitci run -n 8 tests/api           eight shards, one directory
+  splitci run -- -k login -m 'not slow'
+                                       what follows -- goes to the framework
+  splitci run --failed                 what failed in the last run
+  splitci run --image shop:candidate   an image that exists
+  splitci run --engine process -n 4    no container at all
+  splitci run --junit junit.xml        a report for the CI system";
+
+/// Build the image, run its tests in N shards, give a verdict
+///
+/// Finds the Dockerfile and the test framework by itself; splitci.toml (see `splitci init`) and the options below say otherwise.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct RunArgs {
+    /// Project, image, containers.
+    #[command(flatten)]
+    pub project: ProjectArgs,
+
+    /// Run only the tests that failed in the last run
+    #[arg(long, help_heading = "Run")]
+    pub failed: bool,
+    /// Try a failed test again, up to N times
+    #[arg(long, value_name = "N", help_heading = "Run")]
+    pub retries: Option<String>,
+    /// Stop at the first failure
+    #[arg(
+        short = 'x',
+        long,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_name = "BOOL",
+        hide_possible_values = true,
+        help_heading = "Run"
+    )]
+    pub fail_fast: Option<String>,
+    /// Exit with 0 when no test ran
+    #[arg(
+        long,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_name = "BOOL",
+        hide_possible_values = true,
+        help_heading = "Run"
+    )]
+    pub allow_empty: Option<String>,
+    /// Longest time for one test, such as 90s or 10m [default: 10m]
+    #[arg(long, value_name = "TIME", help_heading = "Run")]
+    pub timeout: Option<String>,
+    /// Longest time for the whole run, without the build [default: 60m]
+    #[arg(long, value_name = "TIME", help_heading = "Run")]
+    pub run_timeout: Option<String>,
+    /// Longest time for the framework's start [default: 5m]
+    #[arg(long, value_name = "TIME", help_heading = "Run")]
+    pub boot_timeout: Option<String>,
+    /// Leave the shards for a look when the run is over
+    #[arg(long, help_heading = "Run")]
+    pub keep: bool,
+
+    /// What is written.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// What a run writes besides its record.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct OutputArgs {
+    /// Write a JUnit report to FILE
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// Print the run's events to stdout, a JSON object a line, instead of the summary
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl RunArgs {
+    /// Puts what was given under its keys.
+    pub(crate) fn into_flags(self, flags: &mut Flags) {
+        self.project.into_flags(flags);
+        let rows = [
+            ("run.retries", "--retries", self.retries),
+            ("run.fail_fast", "--fail-fast", self.fail_fast),
+            ("run.allow_empty", "--allow-empty", self.allow_empty),
+            ("run.timeout.test", "--timeout", self.timeout),
+            ("run.timeout.run", "--run-timeout", self.run_timeout),
+            ("run.timeout.boot", "--boot-timeout", self.boot_timeout),
+        ];
+        one(flags, rows);
+    }
+}

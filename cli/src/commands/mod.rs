@@ -1,0 +1,28 @@
+//! What is done: a file per subcommand, arguments in, an exit status or a failure out.
+
+mod doctor;
+mod drive;
+mod init;
+mod plan;
+mod report;
+mod repro;
+mod run;
+mod runs;
+
+use crate::Context;
+use crate::args::Command;
+use crate::ui::error::Failure;
+use crate::ui::exit::Exit;
+
+/// Does what was asked.
+pub(crate) fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> {
+    match command {
+        Command::Run(args) => run::run(*args, context),
+        Command::Plan(args) => plan::plan(*args, context),
+        Command::Repro(args) => repro::repro(args, context),
+        Command::Report(args) => report::report(&args, context),
+        Command::Runs(args) => runs::runs(&args, context),
+        Command::Init(args) => init::init(&args, context),
+        Command::Doctor(args) => Ok(doctor::doctor(*args, context)),
+    }
+}

@@ -1,0 +1,196 @@
+//! Turns what a listener hears into lines that stay: failures the moment they happen, the image, what was lost, what to know.
+//!
+//! Pure. Keeps the board too, since names of tests and shards come from there. Lines of the second kind are for logs alone: where there is a live
+//! display, it shows the same in place.
+
+use std::collections::HashSet;
+
+use splitci_coordinator::model::event::{Cancelled, Close, EventKind, ImageSource, RunStarted, SessionEnded, ShardLoss, Superseded};
+use splitci_coordinator::model::progress::{BuildStep, BuildStepState};
+use splitci_coordinator::model::settings::EngineKind;
+use splitci_coordinator::model::{Progress, Slot, Telling, TestKey, UnitId};
+
+use super::board::Board;
+use super::failure;
+use super::rows::{count, span};
+use super::terminal::{Paint, tame};
+
+/// What to print.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Lines {
+    /// On any stderr, to stay.
+    pub always: String,
+    /// Only where nothing is live.
+    pub calm: String,
+}
+
+impl Lines {
+    fn always(text: String) -> Self {
+        Self { always: text, calm: String::new() }
+    }
+
+    fn calm(text: String) -> Self {
+        Self { always: String::new(), calm: text }
+    }
+}
+
+/// Keeps the board and says what happens.
+#[derive(Debug)]
+pub(crate) struct Teller {
+    /// What stands now.
+    pub board: Board,
+    paint: Paint,
+    quiet: bool,
+    said: HashSet<String>,
+    image_began: u64,
+}
+
+impl Teller {
+    /// With colours or not; quiet tells failures alone.
+    pub(crate) fn new(paint: Paint, quiet: bool) -> Self {
+        Self { board: Board::default(), paint, quiet, said: HashSet::new(), image_began: 0 }
+    }
+
+    /// Takes note, and gives what is to be printed.
+    pub(crate) fn hear(&mut self, telling: &Telling, now: u64) -> Lines {
+        // Failures need the names that stand before the event, everything else does not care.
+        let lines = match telling {
+            Telling::Event(event) => self.event(&event.kind, now),
+            Telling::Progress(progress) => self.progress(progress),
+        };
+        self.board.hear(telling, now);
+        lines
+    }
+
+    fn label(&self, label: &str, text: &str) -> String {
+        if self.quiet { String::new() } else { format!("{} {}\n", self.paint.faint(&format!("{label:>6}")), tame(text)) }
+    }
+
+    fn warning(&self, text: &str) -> String {
+        format!("{} {}\n", self.paint.odd("  note"), tame(text))
+    }
+
+    fn once(&mut self, text: &str) -> String {
+        if self.said.insert(text.to_owned()) { self.warning(text) } else { String::new() }
+    }
+
+    fn progress(&mut self, progress: &Progress) -> Lines {
+        match progress {
+            Progress::Doing(what) => Lines::calm(self.label("", what)),
+            Progress::BuildStep(step) => Lines::always(self.build_step(step)),
+            Progress::BuildLog { .. } | Progress::ContextSent(_) | Progress::Running { .. } => Lines::default(),
+        }
+    }
+
+    fn build_step(&self, step: &BuildStep) -> String {
+        let end = match &step.state {
+            BuildStepState::Started => return String::new(),
+            BuildStepState::Cached => self.paint.faint("cached"),
+            BuildStepState::Done(ms) => self.paint.faint(&span(*ms)),
+            BuildStepState::Failed(why) => self.paint.bad(&format!("failed: {why}")),
+        };
+        self.label("build", &format!("{}  ", step.name)).trim_end_matches('\n').to_owned() + &format!("{end}\n")
+    }
+
+    fn event(&mut self, kind: &EventKind, now: u64) -> Lines {
+        match kind {
+            EventKind::RunStarted(started) => {
+                // A reproduction is several runs, one after the other.
+                self.board = Board::default();
+                self.image_began = now;
+                Lines::always(self.label("run", &run(started)))
+            }
+            EventKind::ImageReady { reference, how, .. } => Lines::always(self.image(reference, *how, now)),
+            EventKind::ShardLost { shard, cause, detail } => {
+                let detail = if detail.is_empty() { String::new() } else { format!(": {detail}") };
+                Lines::always(self.warning(&format!("shard {shard} {}{detail}", lost(*cause))))
+            }
+            EventKind::SessionReady { framework, version, boot_ms, .. } => {
+                let first = self.said.insert("session".into());
+                let text = format!("{framework} {version} in {}", span(*boot_ms));
+                if first { Lines::always(self.label("ready", &text)) } else { Lines::default() }
+            }
+            EventKind::SuiteListed { files, .. } => Lines::always(self.label("suite", &count(files.len(), "file"))),
+            EventKind::TestFinished(test) if test.outcome.is_bad() => {
+                Lines::always(failure::test(test, &self.board.name(test.test), self.board.shard_of(test.fence), self.paint))
+            }
+            EventKind::TestCrashed { id, session, how, .. } => Lines::always(failure::crash(id, *how, session.shard, self.paint)),
+            EventKind::UnitSuperseded { unit, reason: Superseded::IdsChanged } => {
+                let text = format!("the ids of tests in {} differ between two loads: it runs again as a whole", self.board.file(*unit));
+                Lines::always(self.once(&text))
+            }
+            EventKind::SessionEnded(ended) => Lines::always(self.session(ended)),
+            EventKind::Notice { text, .. } => Lines::always(self.once(text)),
+            EventKind::RunCancelled { reason } => Lines::always(self.warning(cancelled(*reason))),
+            EventKind::ShardStarted { .. }
+            | EventKind::ShardReady { .. }
+            | EventKind::PlanMade { .. }
+            | EventKind::UnitLeased { .. }
+            | EventKind::UnitDeclared { .. }
+            | EventKind::TestFinished(_)
+            | EventKind::UnitFinished { .. }
+            | EventKind::UnitInterrupted { .. }
+            | EventKind::Output { .. }
+            | EventKind::RunFinished { .. } => Lines::default(),
+        }
+    }
+
+    fn image(&self, reference: &str, how: ImageSource, now: u64) -> String {
+        let how = match how {
+            ImageSource::Built => format!("built in {}", span(now.saturating_sub(self.image_began))),
+            ImageSource::Found => "already built".into(),
+            ImageSource::Given => "as named".into(),
+        };
+        self.label("image", &format!("{reference}, {how}"))
+    }
+
+    fn session(&self, ended: &SessionEnded) -> String {
+        let doing = failure::doing(ended.at, |slot| self.at(slot));
+        match ended.close {
+            Close::Clean => String::new(),
+            Close::Dirty | Close::NoHello => failure::session(ended, &doing, self.paint),
+            Close::Lost => {
+                let during = if doing.is_empty() { String::new() } else { format!(" {doing}") };
+                let text = format!("session {} {}{during}; what it had not finished runs again", ended.session, failure::how(ended));
+                self.warning(&text)
+            }
+        }
+    }
+
+    fn at(&self, slot: Slot) -> String {
+        match slot {
+            Slot::Idle | Slot::Closing => String::new(),
+            Slot::Loading { unit } => self.board.file(UnitId(unit)).to_owned(),
+            Slot::Test { unit, ordinal } => self.board.name(TestKey { unit: UnitId(unit), ordinal }),
+        }
+    }
+}
+
+fn run(started: &RunStarted) -> String {
+    let settings = &started.settings;
+    let what = match settings.engine {
+        EngineKind::Docker => "containers",
+        EngineKind::Process => "processes on this machine",
+    };
+    let of = started.of.as_ref().map(|run| format!(", of {run}")).unwrap_or_default();
+    format!("{}: {} in up to {} {what}, seed {}{of}", started.run, settings.framework, settings.shards, settings.seed)
+}
+
+fn lost(cause: ShardLoss) -> &'static str {
+    match cause {
+        ShardLoss::NotStarted => "could not be started",
+        ShardLoss::Killed => "was killed from outside",
+        ShardLoss::OutOfMemory => "ran out of memory",
+        ShardLoss::Gone => "is gone",
+        ShardLoss::Garbled => "sent what is not our protocol",
+    }
+}
+
+fn cancelled(reason: Cancelled) -> &'static str {
+    match reason {
+        Cancelled::Interrupted => "stopping, and cleaning up; once more to stop at once",
+        Cancelled::FailFast => "stopping at the first failure",
+        Cancelled::Deadline => "stopping: the run took longer than `--run-timeout` (key `run.timeout.run`) allows",
+        Cancelled::NoShards => "stopping: no shard can be started any more",
+    }
+}
