@@ -44,6 +44,9 @@ pub trait Framework: Send + Sync {
     /// How to start one session with our driver in it.
     fn launch(&self, request: &LaunchRequest<'_>) -> Launch;
 
+    /// Whether this command runs only some tests of a file: what it takes is not what the file takes.
+    fn picks_tests(&self, command: &[String]) -> bool;
+
     /// From a test's id, the part that names what must stay together in one slice; none if files of this framework cannot be cut.
     fn group(&self) -> Option<fn(&str) -> &str>;
 

@@ -52,7 +52,8 @@ pub async fn run(request: &RunRequest, world: &World, listener: Arc<dyn Listener
         keep: request.keep,
     };
     let (finished, told, proof) = carry_out(job, world, &history, listener, controls).await?;
-    let lessons = told.loads().lessons(&proof);
+    let whole = !request.only_failed && !framework_of(&project.settings)?.picks_tests(&project.settings.command);
+    let lessons = told.loads().lessons(&proof, whole);
     // What was learnt is worth less than the run: if it cannot be kept the next plan is worse, and nothing else.
     let _unlearnt = history.timings().update::<Timings>(|timings| timings.learn(&lessons));
     Ok(finished)

@@ -32,6 +32,9 @@ const CONFIGURATIONS: &[(&str, &[&str])] = &[
     ("setup.cfg", &["[tool:pytest]"]),
 ];
 
+/// Options that choose tests within files.
+const PICKING: &[&str] = &["-k", "-m", "--deselect", "--lf", "--last-failed", "--ff", "--sw", "--stepwise"];
+
 /// Directories whose contents are not the project's own.
 const FOREIGN: &[&str] = &["node_modules", "site-packages", "venv", ".venv", "vendor", ".tox", ".nox", "__pycache__"];
 
@@ -78,6 +81,13 @@ impl Framework for Pytest {
             files: vec![(format!("{MODULE}.py"), DRIVER.as_bytes().to_vec())],
             dump_signal: Some(DUMP_SIGNAL),
         }
+    }
+
+    fn picks_tests(&self, command: &[String]) -> bool {
+        let picks = |word: &String| word.contains("::") || PICKING.iter().any(|option| word.starts_with(option));
+        // `python -m pytest` names a module.
+        let words = if command.get(1).is_some_and(|word| word == "-m") { 3 } else { 1 };
+        command.iter().skip(words).any(picks)
     }
 
     fn group(&self) -> Option<fn(&str) -> &str> {
