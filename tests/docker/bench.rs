@@ -1,6 +1,6 @@
 //! Shards for the tests of the engine: a stand-in for the worker, and a talk in lines.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -12,21 +12,30 @@ use splitci_coordinator::model::settings::ContainerSettings;
 use splitci_coordinator::model::{RunId, ShardId};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
-/// The stand-in for the worker, compiled.
+/// The stand-in for the worker, compiled when its source is younger.
 pub(crate) fn stand_in() -> PathBuf {
     static MADE: OnceLock<PathBuf> = OnceLock::new();
     MADE.get_or_init(|| {
-        let made = splitci_tests::scratch().join(format!("stand-in-{}", std::process::id()));
+        let made = splitci_tests::scratch().join("stand-in");
         let source = splitci_tests::root().join("tests/docker/stand_in.rs");
-        let status = Command::new("rustc")
-            .args(["--edition", "2024", "-Ctarget-feature=+crt-static", "-Copt-level=s", "-Cstrip=symbols", "-o"])
-            .args([&made, &source])
-            .status()
-            .expect("start rustc");
-        assert!(status.success(), "the stand-in does not compile");
+        let age = |path: &Path| fs_err::metadata(path).and_then(|found| found.modified()).ok();
+        if age(&made) < age(&source) {
+            compile(&source, &made);
+        }
         made
     })
     .clone()
+}
+
+fn compile(source: &Path, made: &Path) {
+    let fresh = made.with_extension(std::process::id().to_string());
+    let status = Command::new("rustc")
+        .args(["--edition", "2024", "-Ctarget-feature=+crt-static", "-Copt-level=s", "-Cstrip=symbols", "-o"])
+        .args([fresh.as_path(), source])
+        .status()
+        .expect("start rustc");
+    assert!(status.success(), "the stand-in does not compile");
+    fs_err::rename(&fresh, made).expect("renamed");
 }
 
 /// Shards of an image.

@@ -6,13 +6,14 @@ mod ground;
 
 use std::time::{Duration, Instant};
 
-use bench::{bench, bench_with, setup};
-use ground::{connect, unique};
+use bench::{Bench, bench, bench_with, setup};
+use ground::{connect, environment, unique};
+use splitci_coordinator::docker::DockerError;
 use splitci_coordinator::engine::docker::DockerEngine;
 use splitci_coordinator::engine::{Engine, ShardSpec, WorkerBinaries};
 use splitci_coordinator::model::ShardId;
 use splitci_coordinator::model::settings::ContainerSettings;
-use splitci_tests::engine::{docker, docker_says, expect_no_containers};
+use splitci_tests::engine::{Door, Manner, docker, docker_says, expect_no_containers};
 use tokio::io::AsyncReadExt;
 
 const BASE: &str = "debian:bookworm-slim";
@@ -249,4 +250,39 @@ async fn eight_shards_start_side_by_side() {
     println!("8 hellos after {hellos:?}, 9 ends after {:?}", ended.elapsed());
     expect_no_containers(&bench.run);
     assert!(hellos < Duration::from_secs(20), "{hellos:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_hangs_or_is_away_is_an_error_with_a_way_out() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let door = Door::open(folder.path());
+    door.set(Manner::Silent);
+    let started = Instant::now();
+    let error = splitci_coordinator::docker::connect(Some(&door.address()), &environment()).await.expect_err("it does not answer");
+    assert!(matches!(error, DockerError::Silent { .. }) && error.hint().is_some(), "{error:?}");
+    assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
+    door.set(Manner::Shut);
+    let error = splitci_coordinator::docker::connect(Some(&door.address()), &environment()).await.expect_err("it sends us away");
+    assert!(error.to_string().contains("engine"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_goes_away_ends_the_shards() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let door = Door::open(folder.path());
+    let docker = splitci_coordinator::docker::connect(Some(&door.address()), &environment()).await.expect("an engine");
+    let run = unique("away");
+    let docker = std::sync::Arc::new(docker);
+    let setup = setup(&docker, BASE, &run, plain(), false).await;
+    let bench = Bench { engine: DockerEngine::new(docker, setup).await.expect("an engine for shards"), run };
+    let mut shard = bench.start(1).await;
+    door.set(Manner::Shut);
+    door.clear();
+    let mut rest = Vec::new();
+    let read = shard.output.read_to_end(&mut rest);
+    let _broken = tokio::time::timeout(Duration::from_secs(10), read).await.expect("the stream ends");
+    let end = bench.engine.end(&shard.handle).await;
+    assert!(end.detail.contains("engine"), "{end:?}");
+    // The worker's stream is closed: it ends by itself, and nobody has to come and kill it.
+    expect_no_containers(&bench.run);
 }

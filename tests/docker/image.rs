@@ -93,17 +93,18 @@ fn uploads() -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_inputs_are_built_once() {
-    let project = Project::new(
-        "once",
-        "FROM debian:bookworm-slim\nENV A=1\nUSER 12\nWORKDIR /app\nENTRYPOINT [\"/e\"]\nCMD [\"c\"]\nCOPY . .\nRUN echo said by a step",
-    )
-    .await;
+    // A step that no earlier build has left in the builder's cache.
+    let said = unique("said by a step");
+    let text = "FROM debian:bookworm-slim\nENV A=1\nUSER 12\nWORKDIR /app\nENTRYPOINT [\"/e\"]\nCMD [\"c\"]\nCOPY . .\nRUN echo";
+    let project = Project::new("once", &format!("{text} {said}")).await;
     project.write("code", "one");
     let (first, heard) = project.ensure(project.from()).await;
     let first = first.expect("an image");
     assert_eq!(first.how, ImageSource::Built);
-    assert!(heard.iter().any(|news| matches!(news, Progress::BuildLog { text, .. } if text.contains("said by a step"))));
-    assert!(heard.iter().any(|news| matches!(news, Progress::BuildStep(step) if step.name.contains("RUN echo said") && matches!(step.state, BuildStepState::Done(_)))));
+    assert!(heard.iter().any(|news| matches!(news, Progress::BuildLog { text, .. } if text.contains(&said))));
+    assert!(heard.iter().any(
+        |news| matches!(news, Progress::BuildStep(step) if step.name.contains(&said) && matches!(step.state, BuildStepState::Done(_)))
+    ));
     assert_eq!((first.entry.user.as_deref(), first.entry.workdir.as_deref()), (Some("12"), Some("/app")));
     assert_eq!((first.entry.entrypoint.as_slice(), first.command.as_slice()), (["/e".to_owned()].as_slice(), ["c".to_owned()].as_slice()));
     assert!(first.env.contains(&"A=1".to_owned()));
@@ -226,33 +227,35 @@ async fn odd_files_arrive_as_they_are() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_build_that_nobody_waits_for_stops() {
-    let project = Project::new("cancel", &format!("FROM debian:bookworm-slim\nRUN echo {} && sleep 600", unique("x"))).await;
-    let started = Instant::now();
+    // A length that no other process sleeps.
+    let length = format!("600.{}", std::process::id());
+    let project = Project::new("cancel", &format!("FROM debian:bookworm-slim\nRUN sleep {length}")).await;
     {
         let ears = Ears::default();
         let request = ImageRequest::Build(project.from());
-        let build = ensure_image(&request, &project.docker, &ears);
-        let began = async {
-            while !ears.heard().iter().any(|news| matches!(news, Progress::BuildStep(step) if step.name.contains("sleep 600"))) {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        };
         tokio::select! {
-            _ = build => panic!("it cannot end"),
-            () = began => {}
+            _ = ensure_image(&request, &project.docker, &ears) => panic!("it cannot end"),
+            () = until(|| sleeping(&length)) => {}
         }
     }
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while sleeping() {
-        assert!(Instant::now() < deadline, "the step still runs");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    println!("stopped after {:?}", started.elapsed());
+    let dropped = Instant::now();
+    until(|| !sleeping(&length)).await;
+    println!("stopped after {:?}", dropped.elapsed());
+    assert!(dropped.elapsed() < Duration::from_secs(10));
 }
 
-fn sleeping() -> bool {
+async fn until(happened: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_mins(1);
+    while !happened() {
+        assert!(Instant::now() < deadline, "it does not happen");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn sleeping(length: &str) -> bool {
     let listed = fs_err::read_dir("/proc").expect("processes").flatten();
-    listed.filter_map(|entry| fs_err::read(entry.path().join("cmdline")).ok()).any(|line| line.starts_with(b"sleep\x00600"))
+    let line = format!("sleep\0{length}\0");
+    listed.filter_map(|entry| fs_err::read(entry.path().join("cmdline")).ok()).any(|command| command == line.as_bytes())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -326,4 +329,54 @@ fn append(path: &Path, round: u64) {
     use std::io::Write;
     let mut file = fs_err::OpenOptions::new().append(true).open(path).expect("open");
     writeln!(file, "{round}").expect("written");
+}
+
+/// A few of the random ignore files, all the way through the engine: what the walk sends is what the image holds.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_ignore_file_leaves_is_what_the_image_holds() {
+    let cases = fs_err::read_to_string(splitci_tests::root().join("fixtures/captures/dockerignore/cases.txt")).expect("the cases");
+    let cases = cases.trim_end().split("\n\n").filter_map(|case| case.split_once('\n')).filter(|(_, paths)| *paths != "!");
+    for (quoted, paths) in cases.step_by(30) {
+        let project = Project::new("ignore", "FROM scratch\nCOPY . /\n").await;
+        for path in paths.lines().map(|line| &line[1..]) {
+            match path.strip_suffix('/') {
+                Some(folder) => fs_err::create_dir(project.root.path().join(folder)).expect("made"),
+                None => fs_err::write(project.root.path().join(path), "x").expect("written"),
+            }
+        }
+        project.write("Dockerfile.dockerignore", serde_json::from_str::<String>(quoted).expect("a quoted string"));
+        let image = project.built().await;
+        let sent = paths.lines().filter_map(|line| line.strip_prefix('+')).map(str::to_owned);
+        let mut expected: Vec<_> = sent.chain(["Dockerfile".to_owned(), "Dockerfile.dockerignore".to_owned()]).collect();
+        expected.sort();
+        assert_eq!(held(&image.reference), expected, "{quoted}");
+    }
+}
+
+/// Every path of an image with one layer.
+fn held(image: &str) -> Vec<String> {
+    let container = docker_says(&format!("create {image} none"));
+    let listed = std::process::Command::new("sh")
+        .args(["-c", &format!("docker export {container} | tar --list --quoting-style=literal")])
+        .output()
+        .expect("start docker");
+    docker_says(&format!("rm {container}"));
+    // What docker itself puts into every container.
+    let own = [
+        "dev/",
+        "dev/console",
+        "dev/pts/",
+        "dev/shm/",
+        "etc/",
+        "etc/hostname",
+        "etc/hosts",
+        "etc/mtab",
+        "etc/resolv.conf",
+        "proc/",
+        "sys/",
+    ];
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    let mut paths: Vec<_> = listed.lines().filter(|path| !own.contains(path) && *path != ".dockerenv").map(str::to_owned).collect();
+    paths.sort();
+    paths
 }

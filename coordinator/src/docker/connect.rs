@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use tokio::sync::OnceCell;
 
-use super::{ClientConfig, Docker, DockerError, SHORT};
+use super::{ClientConfig, Docker, DockerError, SIGN_OF_LIFE};
 
 const SYSTEM_SOCKET: &str = "/var/run/docker.sock";
 
@@ -51,7 +51,7 @@ pub async fn connect(host: Option<&str>, env: &BTreeMap<String, String>) -> Resu
     let endpoint = find(host, env, &config)?;
     let client = client(&endpoint)?;
     let docker = Docker { client, endpoint, config, facts: OnceCell::new() };
-    docker.call(|| "ask the engine for a sign of life".to_owned(), SHORT, docker.client.ping()).await?;
+    docker.call(|| "ask the engine for a sign of life".to_owned(), SIGN_OF_LIFE, docker.client.ping()).await?;
     Ok(docker)
 }
 

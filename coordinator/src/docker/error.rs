@@ -107,7 +107,7 @@ pub enum DockerError {
         attempt: String,
     },
     /// The conversation broke.
-    #[error("cannot {attempt}")]
+    #[error("cannot {attempt}: the conversation with the engine broke off")]
     Broken {
         /// What was attempted.
         attempt: String,

@@ -28,6 +28,8 @@ pub use connect::{Endpoint, connect};
 pub use error::DockerError;
 pub use facts::EngineFacts;
 
+/// A sign of life.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
 /// A small request: inspect, list, tag.
 const SHORT: Duration = Duration::from_secs(30);
 /// One that moves or makes things: create, start, remove. Engines under load take their time.

@@ -37,11 +37,13 @@ impl Docker {
         }
     }
 
-    /// Names of the volumes that carry a label.
-    pub async fn volumes_labelled(&self, label: &str) -> Result<Vec<String>, DockerError> {
-        let filters = HashMap::from([("label", vec![label])]);
+    /// Names of the volumes that begin with `prefix`.
+    pub async fn volumes_named(&self, prefix: &str) -> Result<Vec<String>, DockerError> {
+        let filters = HashMap::from([("name", vec![prefix])]);
         let options = query::ListVolumesOptionsBuilder::new().filters(&filters).build();
         let found = self.call(|| "list the volumes".to_owned(), SHORT, self.client.list_volumes(Some(options))).await?;
-        Ok(found.volumes.unwrap_or_default().into_iter().map(|volume| volume.name).collect())
+        let names = found.volumes.unwrap_or_default().into_iter().map(|volume| volume.name);
+        // The engine's filter looks for the text anywhere in the name.
+        Ok(names.filter(|name| name.starts_with(prefix)).collect())
     }
 }

@@ -134,7 +134,7 @@ fn visit(stages: &[Stage], at: usize, seen: &mut BTreeSet<usize>, outside: &mut 
 fn take_image(reference: &str, platform: Option<String>, outside: &mut Outside) {
     if reference.contains('$') {
         outside.unseen.push(format!("the image `{reference}` has a variable without a value"));
-    } else if reference != "scratch" && reference != "context" {
+    } else if reference != "scratch" {
         outside.images.insert(Base { reference: reference.to_owned(), platform });
     }
 }

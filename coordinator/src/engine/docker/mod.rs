@@ -34,6 +34,9 @@ pub const RUN_LABEL: &str = "splitci.run";
 /// Label with the shard's number.
 pub const SHARD_LABEL: &str = "splitci.shard";
 
+/// Label of a container that was to be left when its shard ends: it is not swept.
+pub const KEPT_LABEL: &str = "splitci.kept";
+
 /// A worker whose stream was closed ends by itself; this long it may take before it is killed.
 const OWN_END: Duration = Duration::from_millis(100);
 /// From the order to die to the engine's word that it is done.
@@ -220,7 +223,8 @@ impl DockerEngine {
         for container in self.docker.containers_labelled(OWNER_LABEL).await? {
             let owner = container.labels.get(OWNER_LABEL).map(String::as_str).unwrap_or_default();
             let running = container.state == "running";
-            if owner::is_orphan(owner, &self.owner, running, now - container.created) {
+            let kept = container.labels.contains_key(KEPT_LABEL);
+            if !kept && owner::is_orphan(owner, &self.owner, running, now - container.created) {
                 self.docker.remove_container(&container.id).await?;
                 removed.push(format!("container {}", container.name));
             }

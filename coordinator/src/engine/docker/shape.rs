@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{DockerSetup, OWNER_LABEL, RUN_LABEL, SHARD_LABEL};
+use super::{DockerSetup, KEPT_LABEL, OWNER_LABEL, RUN_LABEL, SHARD_LABEL};
 use crate::docker::container::{ContainerSpec, HostSpec};
 use crate::engine::ShardSpec;
 use crate::model::EntryPoint;
@@ -54,7 +54,7 @@ pub(super) fn container(
         env,
         user: settings.user.clone(),
         workdir: settings.workdir.clone(),
-        labels: labels(spec, owner),
+        labels: labels(spec, owner, setup.keep),
         host: HostSpec {
             auto_remove: !setup.keep,
             volumes_read_only: vec![(volume.to_owned(), WORKER_FOLDER.to_owned())],
@@ -87,12 +87,14 @@ fn start_command(entry: &EntryPoint, settings: &ContainerSettings) -> (Vec<Strin
     (entrypoint, command)
 }
 
-fn labels(spec: &ShardSpec, owner: &str) -> BTreeMap<String, String> {
-    BTreeMap::from([
+fn labels(spec: &ShardSpec, owner: &str, keep: bool) -> BTreeMap<String, String> {
+    let mut labels = BTreeMap::from([
         (OWNER_LABEL.to_owned(), owner.to_owned()),
         (RUN_LABEL.to_owned(), spec.run.clone()),
         (SHARD_LABEL.to_owned(), spec.shard.to_string()),
-    ])
+    ]);
+    labels.extend(keep.then(|| (KEPT_LABEL.to_owned(), String::new())));
+    labels
 }
 
 /// A capability that is asked for is not taken away.

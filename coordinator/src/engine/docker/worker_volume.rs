@@ -16,14 +16,14 @@ use super::shape::{WORKER_FOLDER, WORKER_NAME, WORKER_PATH};
 use crate::docker::container::{ContainerSpec, HostSpec};
 use crate::docker::{Docker, DockerError};
 
-/// Label of these volumes.
-const LABEL: &str = "splitci.worker";
+/// What the names of these volumes begin with. Not a label: a volume that the engine had to make by itself for want of one has none.
+const PREFIX: &str = "splitci-worker-";
 
 /// Sees to it that the volume exists, and says its name.
 pub(super) async fn ready(docker: &Arc<Docker>, setup: &DockerSetup, worker: &[u8]) -> Result<String, DockerError> {
     let name = name(setup, worker);
     if !docker.has_volume(&name).await? {
-        docker.create_volume(&name, &BTreeMap::from([(LABEL.to_owned(), setup.arch.clone())])).await?;
+        docker.create_volume(&name, &BTreeMap::from([("splitci.worker".to_owned(), setup.arch.clone())])).await?;
         fill(docker, setup, &name, worker).await?;
     }
     Ok(name)
@@ -58,10 +58,10 @@ pub(super) fn is_unfilled(error: &DockerError) -> bool {
 /// Volumes of other versions of the worker.
 pub(super) async fn outdated(docker: &Docker, setup: &DockerSetup, worker: &[u8]) -> Result<Vec<String>, DockerError> {
     let current = name(setup, worker);
-    let all = docker.volumes_labelled(LABEL).await?;
+    let all = docker.volumes_named(PREFIX).await?;
     Ok(all.into_iter().filter(|volume| *volume != current).collect())
 }
 
 fn name(setup: &DockerSetup, worker: &[u8]) -> String {
-    format!("splitci-worker-{}-{}", &blake3::hash(worker).to_hex()[..16], setup.arch)
+    format!("{PREFIX}{}-{}", &blake3::hash(worker).to_hex()[..16], setup.arch)
 }
