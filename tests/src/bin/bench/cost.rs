@@ -1,0 +1,62 @@
+//! What a trivial test costs beyond plain pytest, in wall and processor time: a slope between two sizes, so that start-ups fall out, and what is left
+//! at size zero.
+
+use crate::measure::{Bar, Took, median};
+use crate::rivals::Runner;
+use crate::workload::trivial;
+
+const SIZES: [usize; 2] = [2_000, 20_000];
+const PAIRS: usize = 15;
+const RUNNERS: [Runner; 3] = [Runner::Plain, Runner::Ours(1), Runner::Xdist(1, "load")];
+
+/// What one round added to plain pytest: a test's share and the rest.
+struct Added {
+    per_test_ms: f64,
+    fixed: f64,
+    cpu_per_test_ms: f64,
+}
+
+#[expect(clippy::cast_precision_loss, reason = "numbers of tests")]
+fn added(plain: &[Took; 2], other: &[Took; 2]) -> Added {
+    let tests = (SIZES[1] - SIZES[0]) as f64;
+    let slope = |of: fn(&Took) -> f64| ((of(&other[1]) - of(&plain[1])) - (of(&other[0]) - of(&plain[0]))) / tests;
+    let per_test = slope(|took| took.wall);
+    let fixed = other[0].wall - plain[0].wall - per_test * SIZES[0] as f64;
+    Added { per_test_ms: per_test * 1e3, fixed, cpu_per_test_ms: slope(|took| took.cpu) * 1e3 }
+}
+
+/// Prints the table; returns its bars.
+pub(crate) fn measure(rounds: Option<usize>) -> Vec<Bar> {
+    let rounds = rounds.unwrap_or(PAIRS);
+    let projects = SIZES.map(trivial);
+    let state = tempfile::tempdir().expect("a state directory");
+    let mut rows: Vec<Vec<[Took; 2]>> = RUNNERS.iter().map(|_| Vec::new()).collect();
+    for round in 0..=rounds {
+        for (runner, rows) in RUNNERS.iter().zip(&mut rows) {
+            let took = [0, 1].map(|size| runner.run(&projects[size], state.path(), SIZES[size]));
+            // The first round warms byte code and caches.
+            if round > 0 {
+                rows.push(took);
+            }
+        }
+    }
+    println!("\n## Cost of a trivial test, one shard, {rounds} rounds\n");
+    println!("| runner | 2,000 tests, s | 20,000 tests, s | added a test, ms | added besides, s | added CPU a test, ms | others, cores |");
+    println!("|---|---|---|---|---|---|---|");
+    let mut bars = Vec::new();
+    for (runner, took) in RUNNERS.iter().zip(&rows) {
+        let wall = |size: usize| median(took.iter().map(|pair| pair[size].wall));
+        let foreign = median(took.iter().flatten().map(|one| one.foreign));
+        let all: Vec<Added> = rows[0].iter().zip(took).map(|(plain, other)| added(plain, other)).collect();
+        let per_test = median(all.iter().map(|one| one.per_test_ms));
+        let fixed = median(all.iter().map(|one| one.fixed));
+        let cpu = median(all.iter().map(|one| one.cpu_per_test_ms));
+        println!("| {} | {} | {} | {per_test} | {fixed} | {cpu} | {foreign} |", runner.name(), wall(0), wall(1));
+        if matches!(runner, Runner::Ours(_)) {
+            bars.push(Bar::at_most("added to plain pytest, a test", 0.05, per_test.value, "ms"));
+            bars.push(Bar::at_most("added to plain pytest, besides", 0.15, fixed.value, "s"));
+            bars.push(Bar::at_most("CPU added, a test", 0.1, cpu.value, "ms"));
+        }
+    }
+    bars
+}
