@@ -158,7 +158,9 @@ class Lost(Exception):
 
 
 class Wire:
-    """Socket and slot. Everything that is called while tests run is bound here."""
+    """Socket and slot. Everything that is called while tests run is bound here, before there is any test code."""
+
+    clock, fstat, pack, unpack = perf_counter, os.fstat, struct.pack, struct.unpack_from
 
     def __init__(self, address):
         self.socket = raw_socket(AF_UNIX, SOCK_STREAM)
@@ -166,7 +168,6 @@ class Wire:
         self.socket.connect(address.socket)
         self.fd = self.socket.fileno()
         self.send_all, self.receive = self.socket.sendall, self.socket.recv
-        self.fstat, self.clock = os.fstat, perf_counter
         self.identity = self._identity()
         self.incoming = bytearray()
         self.buffer = bytearray()
@@ -178,8 +179,6 @@ class Wire:
         self.store = struct.Struct("<IIQ").pack_into
         self.pack_passed = struct.Struct("<IBIIBQIIIII").pack
         self.pack_finished = struct.Struct("<IBIIBQ").pack
-        self.pack = struct.pack
-        self.unpack = struct.unpack_from
 
     @staticmethod
     def _map(path):
@@ -453,6 +452,8 @@ class NoContext:
 class Driver:
     """Registered in the pytest that was started by the worker; nowhere else."""
 
+    getpid, leave, clock = os.getpid, os._exit, perf_counter
+
     def __init__(self, address, config):
         self.address = address
         self.seed = address.seed
@@ -467,7 +468,6 @@ class Driver:
         self.reports = []
         self.stubs = []
         self.judge = Judge(str(config.invocation_params.dir))
-        self.getpid, self.leave, self.clock = os.getpid, os._exit, perf_counter
 
     # Speaking
 
@@ -511,8 +511,8 @@ class Driver:
             wire.flush()
         except (Lost, OSError) as error:
             sys.stderr.write("splitci: %s\n" % error)
-        # Kept: the end of the connection is the end of the process.
-        self.last_wire = wire
+        # Left open without an owner to be warned about: the end of the connection is the end of the process.
+        wire.socket.detach()
 
     # Options
 
@@ -625,7 +625,10 @@ class Driver:
         def keeping(node):
             is_file = isinstance(node, pytest.File) and not isinstance(node, (pytest.Item, pytest.Package))
             if not is_file:
-                yield from genitems(node)
+                for item in genitems(node):
+                    # Items without a file have their place in the list too.
+                    self.unit_of(item)
+                    yield item
             elif keep_twice or node not in seen:
                 seen.add(node)
                 self.unit(node.nodeid).nodes.append(node)
@@ -652,8 +655,10 @@ class Driver:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session):
-        self.looped = True
         self.stay_alone()
+        if self.others_loop(session):
+            return True
+        self.looped = True
         self.settle_coverage(session.config)
         self.end = EndOfUnit.from_parent(session, name="end of unit")
         self.catch_warnings = self.warning_context(session.config)
@@ -667,6 +672,15 @@ class Driver:
             raise pytest.exit.Exception("splitci: %s" % error, LOST_STATUS)
         self.close(session)
         return True
+
+    def others_loop(self, session):
+        """Ours takes the place of pytest's own loop alone. Whether a plugin ran the tests in its way, which nobody then followed."""
+        own = (self, session.config.pluginmanager.getplugin("main"))
+        for impl in reversed(session.config.hook.pytest_runtestloop.get_hookimpls()):
+            wraps = impl.hookwrapper or getattr(impl, "wrapper", False)
+            if not wraps and impl.plugin not in own and impl.function(*(session for _ in impl.argnames)) is not None:
+                return True
+        return False
 
     def serve(self, wire):
         while True:

@@ -1,0 +1,2 @@
+def test_dropped_one():
+    assert False

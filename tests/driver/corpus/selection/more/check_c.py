@@ -1,0 +1,6 @@
+def check_quick_more():
+    pass
+
+
+def check_other():
+    pass
