@@ -176,10 +176,13 @@ class Peer:
                 process.kill()
                 process.wait()
                 raise AssertionError("%r did not end in time\n%s" % (self.argv, self.session.transcript()))
-            sources = [connection] if connection else ([listener] if self.session.hello is None else [])
-            ready = select.select(sources, [], [], 0.02 if connection is None else 0.2)[0]
+            ready = select.select([listener] + ([connection] if connection else []), [], [], 0.02 if connection is None else 0.2)[0]
             if listener in ready:
-                connection, _ = listener.accept()
+                newcomer, _ = listener.accept()
+                if connection is None and self.session.hello is None:
+                    connection = newcomer
+                else:
+                    newcomer.close()
             elif connection in ready and ready:
                 data = connection.recv(1 << 20)
                 if not data:

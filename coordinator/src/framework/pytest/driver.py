@@ -218,6 +218,8 @@ class Wire:
         data, self.buffer = self.buffer, bytearray()
         try:
             self.send_all(data, MSG_NOSIGNAL)
+        except OSError as error:
+            raise Lost("splitci's worker does not listen: %s" % error)
         except BaseException:
             self.identity = None
             raise
@@ -253,7 +255,10 @@ class Wire:
                     del self.incoming[:4 + length]
                     return message[0], message[1:]
             self.check()
-            data = self.receive(65536)
+            try:
+                data = self.receive(65536)
+            except OSError as error:
+                raise Lost("splitci's worker does not speak: %s" % error)
             if not data:
                 raise Lost("splitci's worker closed the connection")
             self.incoming += data
@@ -477,12 +482,13 @@ class Driver:
         self.pid = self.getpid()
         try:
             self.wire = Wire(self.address)
-        except OSError as error:
-            raise pytest.exit.Exception("splitci: cannot reach the worker: %s" % error, LOST_STATUS)
-        self.wire.push(HELLO, struct.pack("<HHIQ", MAJOR, MINOR, self.pid, self.seed) + field("pytest") + field(pytest.__version__))
-        for text in self.notices:
-            self.wire.push(NOTICE, field(text))
-        self.wire.flush()
+            self.wire.push(HELLO, struct.pack("<HHIQ", MAJOR, MINOR, self.pid, self.seed) + field("pytest") + field(pytest.__version__))
+            for text in self.notices:
+                self.wire.push(NOTICE, field(text))
+            self.wire.flush()
+        except (OSError, Lost) as error:
+            self.wire = None
+            raise pytest.exit.Exception("splitci: the worker hears one session for each start, and not this one: %s" % error, LOST_STATUS)
 
     def notice(self, text):
         if self.wire is None:
@@ -509,7 +515,7 @@ class Driver:
         try:
             wire.push(BYE, struct.pack("<Qi", wire.sent, status) + field(cut("\n\n".join(self.errors))))
             wire.flush()
-        except (Lost, OSError) as error:
+        except Lost as error:
             sys.stderr.write("splitci: %s\n" % error)
         # Left open without an owner to be warned about: the end of the connection is the end of the process.
         wire.socket.detach()
@@ -834,16 +840,17 @@ class Driver:
             name = "pytest.exit" if isinstance(error, pytest.exit.Exception) else name
             self.notice("%s ended its run with %s: the others go on" % (item.nodeid, name))
         message = one_line("%s: %s" % (name, error) if str(error) else name)
-        return Result(ERRORED, message, output=self.captured(), details="\n\n".join(details))
+        return Result(ERRORED, message, output=self.captured(item), details="\n\n".join(details))
 
-    def captured(self):
+    def captured(self, item):
         """What a test printed that did not get to its reports."""
+        sections = ["--- Captured %s %s ---\n%s\n" % (key, when, text) for when, key, text in getattr(item, "_report_sections", [])]
         manager = self.session.config.pluginmanager.getplugin("capturemanager")
         try:
-            out, err = manager.read_global_capture()
+            rest = zip(("stdout", "stderr"), manager.read_global_capture())
         except Exception:
-            return ""
-        return "".join("--- Captured %s ---\n%s\n" % pair for pair in (("stdout", out), ("stderr", err)) if pair[1])
+            rest = ()
+        return "".join(sections + ["--- Captured %s ---\n%s\n" % (key, text) for key, text in rest if text])
 
     # Closing
 
