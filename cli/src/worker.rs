@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use splitci_coordinator::engine::WorkerBinaries;
+use splitci_coordinator::pipeline::WorkerBinaries;
 
 use crate::variables::{Env, WORKER_DIR};
 

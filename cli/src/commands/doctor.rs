@@ -3,17 +3,16 @@
 use std::path::Path;
 
 use splitci_coordinator::config::{BuildSettings, Flags, ImageSettings, Project};
-use splitci_coordinator::docker::{Docker, connect};
-use splitci_coordinator::image::dockerfile::Choices;
-use splitci_coordinator::image::facts::{base_images, context_facts, room_left};
+use splitci_coordinator::image::facts::{context_facts, room_left};
 use splitci_coordinator::model::settings::EngineKind;
+use splitci_coordinator::pipeline::{Examined, examine};
 
 use crate::args::DoctorArgs;
 use crate::ui::checks::{Check, list};
 use crate::ui::error::Failure;
 use crate::ui::exit::Exit;
 use crate::ui::printer;
-use crate::ui::rows::bytes;
+use crate::ui::rows::{bytes, count};
 use crate::{Context, project, worker};
 
 /// A context above this is worth a word: it is read for the key at every run.
@@ -80,65 +79,34 @@ fn processes(project: &Project, context: &Context) -> Check {
 }
 
 fn containers(project: &Project, context: &Context) -> Vec<Check> {
+    let mut checks = Vec::new();
+    if let Some(ImageSettings::Build(build)) = &project.image {
+        checks.push(context_check(build));
+    }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return vec![Check::bad("engine", error.to_string(), Exit::NO_VERDICT)],
     };
-    runtime.block_on(async {
-        let docker = match connect(None, &context.env).await {
-            Ok(docker) => docker,
-            Err(error) => {
-                let told = Failure::new(Exit::NO_VERDICT, &error, error.hint().map(str::to_owned));
-                return vec![Check::failed("engine", &told, Exit::NO_VERDICT)];
-            }
-        };
-        let mut checks = vec![engine(&docker, project).await];
-        match &project.image {
-            Some(ImageSettings::Build(build)) => checks.extend(build_checks(&docker, build).await),
-            Some(ImageSettings::Given { reference, .. }) => checks.push(given(&docker, reference).await),
-            None => {}
+    match runtime.block_on(examine(project, &context.env)) {
+        Ok(seen) => checks.extend(engine(&seen, project.settings.shards)),
+        Err(error) => {
+            let failure = Failure::new(Exit::NO_VERDICT, &error, error.hint().map(str::to_owned));
+            checks.push(Check::failed("engine", &failure, Exit::NO_VERDICT));
         }
-        if let (true, Ok(facts)) = (docker.endpoint().is_local(), docker.facts().await) {
-            checks.push(room("engine", Path::new(&facts.root)));
-        }
-        checks
-    })
+    }
+    checks
 }
 
-async fn engine(docker: &Docker, project: &Project) -> Check {
-    match docker.facts().await {
-        Ok(facts) => {
-            let (version, storage, cgroup) = (&facts.version, &facts.storage_driver, &facts.cgroup_version);
-            let size = format!("{} CPUs, {}", facts.cpus, bytes(facts.memory));
-            let shards = project.settings.shards;
-            Check::good(
-                "engine",
-                format!("{shards} containers: docker {version} at {}, {storage}, cgroup v{cgroup}, {size}", docker.endpoint()),
-            )
-        }
-        Err(error) => Check::failed("engine", &Failure::new(Exit::NO_VERDICT, &error, error.hint().map(str::to_owned)), Exit::NO_VERDICT),
-    }
-}
-
-async fn build_checks(docker: &Docker, build: &BuildSettings) -> Vec<Check> {
-    let mut checks = vec![context_check(build)];
-    let text = match fs_err::read(&build.dockerfile) {
-        Ok(text) => text,
-        Err(error) => return vec![Check::bad("image", error.to_string(), Exit::USAGE)],
-    };
-    let platform = match (&build.platform, docker.facts().await) {
-        (Some(platform), _) => platform.clone(),
-        (None, Ok(facts)) => facts.platform(),
-        (None, Err(_)) => String::new(),
-    };
-    let choices = Choices { target: build.target.as_deref(), args: build.args.clone(), platform: &platform };
-    match base_images(docker, &text, &choices).await {
-        Ok(bases) => checks.extend(bases.iter().map(|(base, there)| {
-            let how = if *there { "is here" } else { "will be pulled" };
-            Check::good("base", format!("{} {how}", base.reference))
-        })),
-        Err(error) => checks.push(Check::failed("base", &Failure::new(Exit::NO_VERDICT, &error, None), Exit::NO_VERDICT)),
-    }
+fn engine(seen: &Examined, shards: u32) -> Vec<Check> {
+    let Examined { version, endpoint, storage, cgroup, cpus, .. } = seen;
+    let size = format!("{cpus} CPUs, {}", bytes(seen.memory));
+    let engine = format!("{}: docker {version} at {endpoint}, {storage}, cgroup v{cgroup}, {size}", count(shards as usize, "container"));
+    let mut checks = vec![Check::good("engine", engine)];
+    checks.extend(seen.images.iter().map(|(reference, there)| {
+        let how = if *there { "is here" } else { "will be pulled" };
+        Check::good("image", format!("{reference} {how}"))
+    }));
+    checks.extend(seen.root.as_ref().map(|root| room("the engine", root)));
     checks
 }
 
@@ -159,14 +127,6 @@ fn context_check(build: &BuildSettings) -> Check {
         return Check::odd("context", text).with(hint);
     }
     Check::good("context", text)
-}
-
-async fn given(docker: &Docker, reference: &str) -> Check {
-    match docker.image(reference).await {
-        Ok(Some(image)) => Check::good("image", format!("{reference} is here: {}", image.identity.config)),
-        Ok(None) => Check::good("image", format!("{reference} will be pulled")),
-        Err(error) => Check::failed("image", &Failure::new(Exit::NO_VERDICT, &error, None), Exit::NO_VERDICT),
-    }
 }
 
 /// Room where a path is or will be.

@@ -63,8 +63,8 @@ where
     let world = World {
         env: context.env.clone(),
         workers,
-        arch: std::env::consts::ARCH.into(),
         version: env!("CARGO_PKG_VERSION").into(),
+        arch: std::env::consts::ARCH.into(),
         scratch: scratch(&context.env),
         now,
     };

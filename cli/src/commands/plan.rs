@@ -92,7 +92,7 @@ mod tests {
         insta::assert_snapshot!(list(&Planned { manifest: Manifest { units }, shards: 1 }), @r"
                    ?  a.py
               0.01 s  b.py
-        2 units in 1 shards: 1 never timed
+        2 units in 1 shard: 1 never timed
         ");
     }
 }

@@ -190,13 +190,13 @@ fn failures_and_losses_are_told_when_they_happen() {
     FAILED tests/test_cart.py::test_b  (shard 1, 0.02 s)
       tests/a.py:7: assert 1 == 2
 
-    ERROR session 1.1 of exit status 3  (while closing)
+    ERROR session 1.1 exited with status 3  (while closing)
         conftest.py: boom
 
     CRASHED tests/b.py::test_x  (shard 2)
       the process was killed by SIGSEGV (signal 11)
       note shard 3 was killed from outside: exit status 137
-      note session 1.1 was lost in tests/test_checkout_with_a_rather_long_name.py::test_of_something_long by SIGKILL (signal 9); what it had not finished runs again
+      note session 1.1 was killed by SIGKILL (signal 9) in tests/test_checkout_with_a_rather_long_name.py::test_of_something_long; what it had not finished runs again
       note coverage threshold not checked
       note stopping, and cleaning up; once more to stop at once
     ");

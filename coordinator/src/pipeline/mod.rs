@@ -4,6 +4,7 @@
 //! listener, and what was learnt is kept for the next run. `plan` stops when the suite is listed; `repro` runs again what a shard ran. Only
 //! `ground` names concrete engines. This is the façade: whoever starts runs needs `Project` from `config` and what is here.
 
+mod examine;
 mod ground;
 mod learn;
 mod repro;
@@ -13,11 +14,13 @@ mod tellers;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+pub use examine::{Examined, examine};
 pub use repro::{ReproRequest, repro};
 pub use run::{RunRequest, plan, run};
 
 use crate::docker::DockerError;
-use crate::engine::{EngineError, WorkerBinaries};
+use crate::engine::EngineError;
+pub use crate::engine::WorkerBinaries;
 use crate::history::HistoryError;
 use crate::image::ImageError;
 use crate::model::verdict::Verdict;

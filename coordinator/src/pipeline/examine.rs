@@ -1,0 +1,63 @@
+//! What a run in containers would stand on, for `splitci doctor`: the engine and the images that must be there. Looks, and changes nothing.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::config::{ImageSettings, Project};
+use crate::docker::{Docker, DockerError, connect};
+use crate::image::dockerfile::Choices;
+use crate::image::facts::base_images;
+
+/// An engine that answered, and what it has of the project's images.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Examined {
+    /// Version, e.g. `20.10.24`.
+    pub version: String,
+    /// Where it is, e.g. `unix:///var/run/docker.sock`.
+    pub endpoint: String,
+    /// Storage driver.
+    pub storage: String,
+    /// Version of control groups.
+    pub cgroup: String,
+    /// CPUs.
+    pub cpus: u32,
+    /// Memory in bytes.
+    pub memory: u64,
+    /// Where it keeps its data, if that is on this machine.
+    pub root: Option<PathBuf>,
+    /// The images to build upon, or the one that is named, and whether each is there.
+    pub images: Vec<(String, bool)>,
+}
+
+/// Asks the engine that a run of the project would use.
+pub async fn examine(project: &Project, env: &BTreeMap<String, String>) -> Result<Examined, DockerError> {
+    let docker = connect(None, env).await?;
+    let facts = docker.facts().await?;
+    Ok(Examined {
+        version: facts.version.clone(),
+        endpoint: docker.endpoint().to_string(),
+        storage: facts.storage_driver.clone(),
+        cgroup: facts.cgroup_version.clone(),
+        cpus: facts.cpus,
+        memory: facts.memory,
+        root: docker.endpoint().is_local().then(|| facts.root.clone().into()),
+        images: images(&docker, project).await?,
+    })
+}
+
+async fn images(docker: &Docker, project: &Project) -> Result<Vec<(String, bool)>, DockerError> {
+    match &project.image {
+        Some(ImageSettings::Given { reference, .. }) => Ok(vec![(reference.clone(), docker.image(reference).await?.is_some())]),
+        Some(ImageSettings::Build(build)) => {
+            let platform = match &build.platform {
+                Some(platform) => platform.clone(),
+                None => docker.facts().await?.platform(),
+            };
+            let choices = Choices { target: build.target.as_deref(), args: build.args.clone(), platform: &platform };
+            // A Dockerfile that cannot be read is the build's to tell.
+            let text = fs_err::read(&build.dockerfile).unwrap_or_default();
+            Ok(base_images(docker, &text, &choices).await?.into_iter().map(|(base, there)| (base.reference, there)).collect())
+        }
+        None => Ok(Vec::new()),
+    }
+}
