@@ -42,13 +42,13 @@ pub(crate) struct Teller {
     paint: Paint,
     quiet: bool,
     said: HashSet<String>,
-    image_began: u64,
+    build_began: Option<u64>,
 }
 
 impl Teller {
     /// With colours or not; quiet tells failures alone.
     pub(crate) fn new(paint: Paint, quiet: bool) -> Self {
-        Self { board: Board::default(), paint, quiet, said: HashSet::new(), image_began: 0 }
+        Self { board: Board::default(), paint, quiet, said: HashSet::new(), build_began: None }
     }
 
     /// Takes note, and gives what is to be printed.
@@ -56,7 +56,7 @@ impl Teller {
         // Failures need the names that stand before the event, everything else does not care.
         let lines = match telling {
             Telling::Event(event) => self.event(&event.kind, now),
-            Telling::Progress(progress) => self.progress(progress),
+            Telling::Progress(progress) => self.progress(progress, now),
         };
         self.board.hear(telling, now);
         lines
@@ -74,10 +74,13 @@ impl Teller {
         if self.said.insert(text.to_owned()) { self.warning(text) } else { String::new() }
     }
 
-    fn progress(&mut self, progress: &Progress) -> Lines {
+    fn progress(&mut self, progress: &Progress, now: u64) -> Lines {
         match progress {
             Progress::Doing(what) => Lines::calm(self.label("", what)),
-            Progress::BuildStep(step) => Lines::always(self.build_step(step)),
+            Progress::BuildStep(step) => {
+                self.build_began.get_or_insert(now);
+                Lines::always(self.build_step(step))
+            }
             Progress::BuildLog { .. } | Progress::ContextSent(_) | Progress::Running { .. } => Lines::default(),
         }
     }
@@ -97,7 +100,6 @@ impl Teller {
             EventKind::RunStarted(started) => {
                 // A reproduction is several runs, one after the other.
                 self.board = Board::default();
-                self.image_began = now;
                 Lines::always(self.label("run", &run(started)))
             }
             EventKind::ImageReady { reference, how, .. } => Lines::always(self.image(reference, *how, now)),
@@ -135,9 +137,9 @@ impl Teller {
         }
     }
 
-    fn image(&self, reference: &str, how: ImageSource, now: u64) -> String {
+    fn image(&mut self, reference: &str, how: ImageSource, now: u64) -> String {
         let how = match how {
-            ImageSource::Built => format!("built in {}", span(now.saturating_sub(self.image_began))),
+            ImageSource::Built => format!("built in {}", span(now.saturating_sub(self.build_began.take().unwrap_or(now)))),
             ImageSource::Found => "already built".into(),
             ImageSource::Given => "as named".into(),
         };

@@ -171,7 +171,7 @@ fn a_build_shows_the_steps_that_run_and_keeps_those_that_are_done() {
     insta::assert_snapshot!(told.lines.always, @r"
     build [1/3] FROM python:3.12  cached
     build [2/3] RUN pip install -r requirements.txt  12.3 s
-    image splitci/shop:3f2a, built in 4.00 s
+    image splitci/shop:3f2a, built in 2.50 s
     ");
     assert_eq!(told.lines.calm, "       looking for the image\n");
 }
