@@ -2,7 +2,7 @@
 //!
 //! | there | is |
 //! |---|---|
-//! | `runs/<ulid>.splitci` | the record of a run, see [`format`](self::format) |
+//! | `runs/<ulid>.splitci` | the record of a run, see [`mod@format`] |
 //! | `runs/<ulid>.row` | its line in the list of runs, worked out once; may be deleted at any time |
 //! | `runs/.lock` | held while records are begun or deleted |
 //! | `timings.json`, `timings.lock` | how long things take |
