@@ -928,6 +928,29 @@ def shards_write_their_own_files(run):
 
 
 @fault
+def shards_have_databases_of_their_own(run):
+    files = {
+        "pytest.ini": "[pytest]\nDJANGO_SETTINGS_MODULE = site_settings\npythonpath = .\n",
+        "site_settings.py": """
+            SECRET_KEY = "x"
+            DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "real.db", "TEST": {"NAME": "test.db"}}}
+            INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth"]
+        """,
+        "test_a.py": """
+            import os
+
+            from django.db import connection
+
+
+            def test_a(db):
+                assert os.path.basename(str(connection.settings_dict["NAME"])) == os.environ["EXPECTED"]
+        """,
+    }
+    for shard, name in ((1, "test.db"), (2, "test.db_2")):
+        all_pass(run(files, plugins=["pytest_django.plugin"], shard=shard, env={"EXPECTED": name}), 1)
+
+
+@fault
 def the_seed_is_the_runs(run):
     files = {"test_a.py": "import random\n\n\ndef test_a():\n    assert random.randint(0, 10**9) == -1\n"}
     two = [run(files, plugins=["pytest_randomly"], seed=12345) for _ in range(2)]

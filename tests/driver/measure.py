@@ -34,7 +34,7 @@ def children():
 
 def plain(python, directory, tests):
     before, start = children(), time.monotonic()
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "SPLITCI"))}
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "SPLITCI", "PYTHON"))}
     env.update(PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
     with tempfile.TemporaryFile() as out:
         subprocess.run([python, "-m", "pytest"], cwd=directory, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out, check=True)

@@ -146,7 +146,7 @@ class Peer:
         slot = os.path.join(directory, "slot")
         with open(slot, "wb") as file:
             file.write(struct.pack("<IIQ", NONE, NONE, 0))
-        base = {name: value for name, value in os.environ.items() if not name.startswith(("SPLITCI_", "PYTEST", "PYTHONPATH"))}
+        base = {name: value for name, value in os.environ.items() if not name.startswith(("SPLITCI_", "PYTEST", "PYTHON"))}
         env = launch_environment(directory, base, self.extra, self.shard, self.shards, self.seed)
         with socket.socket(socket.AF_UNIX) as listener, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             listener.bind(env["SPLITCI_DRIVER_SOCKET"])

@@ -215,14 +215,13 @@ class Wire:
     def flush(self):
         """Sends what is buffered. A sending that did not succeed leaves half a message behind: nothing may follow it."""
         self.check()
-        data, self.buffer = self.buffer, bytearray()
+        data, self.buffer, identity = self.buffer, bytearray(), self.identity
+        self.identity = None
         try:
             self.send_all(data, MSG_NOSIGNAL)
         except OSError as error:
             raise Lost("splitci's worker does not listen: %s" % error)
-        except BaseException:
-            self.identity = None
-            raise
+        self.identity = identity
         self.flushed = self.clock()
 
     def passed(self, unit, ordinal, seconds, now):
@@ -444,6 +443,18 @@ def copy_files(source, target):
                 new.write(old.read())
 
 
+class SeparateDatabases:
+    """What pytest-django does for the workers of xdist: each shard but the first adds its number to the names of its test databases."""
+
+    def __init__(self, django, shard):
+        self.django, self.shard = django, shard
+
+    @pytest.fixture(scope="session")
+    def django_db_modify_db_settings_xdist_suffix(self):
+        self.django.skip_if_no_django()
+        self.django._set_suffix_to_test_databases(suffix=self.shard)
+
+
 class NoContext:
     """For a pytest without its warnings plugin."""
 
@@ -472,6 +483,7 @@ class Driver:
         self.units = {}
         self.reports = []
         self.stubs = []
+        self.plugins = 0
         self.judge = Judge(str(config.invocation_params.dir))
 
     # Speaking
@@ -533,6 +545,7 @@ class Driver:
         self.settle_workers(option)
         self.settle_seed(config)
         self.settle_files(config)
+        self.settle_databases(config)
         self.whole = self.whole or any("::" in str(argument) for argument in config.args) or any(
             getattr(option, name, False) for name in ("lf", "failedfirst", "newfirst")
         )
@@ -578,6 +591,12 @@ class Driver:
         if several and getattr(option, "basetemp", None):
             option.basetemp = "%s.shard%s" % (option.basetemp, self.address.shard)
         self.move_cache(config)
+
+    def settle_databases(self, config):
+        """Shards may have one database server between them."""
+        django = sys.modules.get("pytest_django.fixtures")
+        if self.address.shards > 1 and self.address.shard != "1" and hasattr(django, "_set_suffix_to_test_databases"):
+            config.pluginmanager.register(SeparateDatabases(django, self.address.shard), "splitci-databases")
 
     @staticmethod
     def move_cache(config):
@@ -728,8 +747,11 @@ class Driver:
         tests = self.load(order)
         self.stay_alone()
         ids = [encode(test.nodeid) for test in tests]
+        # What stands for a failed loading is told whatever was asked for: in the middle of a file there is nothing else to say.
         chosen = [
-            ordinal for ordinal in range(order.first, min(len(tests), order.end)) if order.wants(ids[ordinal]) or isinstance(tests[ordinal], Stub)
+            ordinal
+            for ordinal, test in enumerate(tests)
+            if isinstance(test, Stub) or (order.first <= ordinal < order.end and order.wants(ids[ordinal]))
         ]
         self.declare(order.unit, ids, chosen)
         before = wire.sent
@@ -793,11 +815,18 @@ class Driver:
                     items.extend(session.genitems(node))
                 items.extend(unit.items)
                 session.testscollected += len(items)
-                session.config.pluginmanager.check_pending()
+                self.check_plugins(session.config.pluginmanager)
                 hook.pytest_collection_modifyitems(session=session, config=session.config, items=items)
             finally:
                 hook.pytest_collection_finish(session=session)
         return items
+
+    def check_plugins(self, manager):
+        """Plugins that a module brought are checked for hooks that do not exist; it costs as much as loading a small file."""
+        known = len(manager.get_plugins())
+        if known != self.plugins:
+            self.plugins = known
+            manager.check_pending()
 
     def pytest_runtest_logreport(self, report):
         self.reports.append(report)
