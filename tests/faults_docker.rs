@@ -160,6 +160,15 @@ fn an_engine_that_is_not_there_is_exit_3_with_a_way_out() {
 }
 
 #[test]
+fn an_engine_that_sends_everybody_away_is_exit_3() {
+    let sandbox = Sandbox::of("sample");
+    let door = Door::open(&sandbox.outside(""));
+    door.set(Manner::Shut);
+    let done = sandbox.splitci("run").env("DOCKER_HOST", door.address()).run();
+    done.expect_exit(3).expect_says("--engine process");
+}
+
+#[test]
 fn an_engine_that_never_answers_is_exit_3_within_a_minute() {
     let sandbox = Sandbox::of("sample");
     let door = Door::open(&sandbox.outside(""));
@@ -248,6 +257,21 @@ fn an_image_with_an_entrypoint_of_its_own_runs_it_first() {
     let done = sandbox.splitci("run --engine docker --json").patience(Duration::from_mins(5)).run();
     done.expect_exit(0);
     assert_eq!(done.facts().count("passed"), 1);
+}
+
+#[test]
+fn an_entrypoint_that_never_comes_to_the_command_is_exit_3_with_a_way_out() {
+    require();
+    let dockerfile =
+        format!("{PYTEST}WORKDIR /app\nCOPY . .\nENTRYPOINT [\"/bin/sh\", \"-c\", \"echo waiting for the database; sleep 3600\"]\n");
+    let sandbox = Sandbox::of("sample").file("Dockerfile", &dockerfile).file("splitci.toml", "[run.timeout]\nboot = \"3s\"\n");
+    let done = sandbox.splitci("run --engine docker --shards 1").patience(Duration::from_mins(5)).run();
+    done.expect_exit(3).expect_says("waiting for the database").expect_says("entrypoint = []");
+}
+
+#[test]
+fn a_read_only_root_works() {
+    sample_in(&format!("{PYTEST}WORKDIR /app\nCOPY . .\n"), &[("splitci.toml", "[shard]\nread_only = true\n")]);
 }
 
 #[test]

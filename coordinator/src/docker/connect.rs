@@ -51,8 +51,13 @@ pub async fn connect(host: Option<&str>, env: &BTreeMap<String, String>) -> Resu
     let endpoint = find(host, env, &config)?;
     let client = client(&endpoint)?;
     let docker = Docker { client, endpoint, config, facts: OnceCell::new() };
-    docker.call(|| "ask the engine for a sign of life".to_owned(), SIGN_OF_LIFE, docker.client.ping()).await?;
-    Ok(docker)
+    let sign = docker.call(|| "ask the engine for a sign of life".to_owned(), SIGN_OF_LIFE, docker.client.ping()).await;
+    match sign {
+        Ok(_) => Ok(docker),
+        // Whoever hangs up at the first word is no engine that can be used.
+        Err(DockerError::Broken { source, .. }) => Err(DockerError::Unreachable { endpoint: docker.endpoint.to_string(), source }),
+        Err(error) => Err(error),
+    }
 }
 
 fn client(endpoint: &Endpoint) -> Result<bollard::Docker, DockerError> {

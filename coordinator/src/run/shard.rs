@@ -70,6 +70,7 @@ pub(super) struct Shard {
     loss: Option<Crash>,
     faults: Vec<String>,
     fault_at_start: Option<String>,
+    boot: Boot,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,6 +106,13 @@ struct Bye {
     errors: String,
 }
 
+/// A framework's start, for the error of one that never says hello.
+#[derive(Debug, Default)]
+struct Boot {
+    command: String,
+    said: String,
+}
+
 /// Results that wait for the next step are sent along at the latest when there are as many as this.
 const RESULTS_PER_STEP: usize = 64;
 
@@ -126,6 +134,7 @@ impl Shard {
             loss: None,
             faults: Vec::new(),
             fault_at_start: None,
+            boot: Boot::default(),
         }
     }
 
@@ -179,6 +188,7 @@ impl Shard {
         self.seq = 0;
         self.asked = None;
         self.fault_at_start = None;
+        self.boot = Boot { command: start.argv.join(" "), said: String::new() };
         vec![Want::Send(ToWorker::Start(start), blob)]
     }
 
@@ -359,8 +369,11 @@ impl Shard {
         wants
     }
 
-    fn output(&self, at: Slot, blob: &[u8]) -> Vec<Want> {
+    fn output(&mut self, at: Slot, blob: &[u8]) -> Vec<Want> {
         let text = String::from_utf8_lossy(blob).into_owned();
+        if self.stage == Stage::Booting {
+            self.boot.hear(&text);
+        }
         vec![Want::Tell(EventKind::Output { session: self.session(), at, text })]
     }
 

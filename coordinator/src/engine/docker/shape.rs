@@ -60,7 +60,7 @@ pub(super) fn container(
             volumes_read_only: vec![(volume.to_owned(), WORKER_FOLDER.to_owned())],
             volumes_writable: Vec::new(),
             binds: settings.volumes.iter().map(|volume| volume.0.clone()).collect(),
-            tmpfs: vec![(RUN_FOLDER.to_owned(), "mode=1777,exec".to_owned())],
+            tmpfs: writable(settings),
             memory: settings.memory,
             cpus: settings.cpus,
             shm_size: settings.shm_size,
@@ -102,6 +102,17 @@ fn dropped(added: &[String]) -> Vec<String> {
     let bare = |name: &str| name.to_ascii_uppercase().trim_start_matches("CAP_").to_owned();
     let asked = |name: &str| added.iter().any(|added| bare(added) == name || bare(added) == "ALL");
     DROPPED.iter().filter(|name| !asked(name)).map(|name| (*name).to_owned()).collect()
+}
+
+/// What can be written whatever the root is. Hardly a framework does without temporary files, so a read-only root gets a `/tmp` of its own.
+fn writable(settings: &ContainerSettings) -> Vec<(String, String)> {
+    let folder = |path: &str| (path.to_owned(), "mode=1777,exec".to_owned());
+    let mut folders = vec![folder(RUN_FOLDER)];
+    let mounted = settings.volumes.iter().any(|volume| volume.0.split(':').nth(1) == Some("/tmp"));
+    if settings.read_only && !mounted {
+        folders.push(folder("/tmp"));
+    }
+    folders
 }
 
 #[cfg(test)]

@@ -2,13 +2,16 @@
 
 use splitci_worker::protocol::message::Ended;
 
-use super::{Asked, Ending, Shard, Stage, Want};
+use super::{Asked, Boot, Ending, Shard, Stage, Want};
 use crate::engine::ShardEnd;
 use crate::model::event::{Close, Crash, EventKind, SessionEnded, ShardLoss};
-use crate::model::{Exit, Slot, UnitId};
+use crate::model::{Exit, Slot, Stopped, UnitId};
 use crate::queue;
 use crate::run::held::{Held, Interrupted};
 use crate::run::lost::{Loss, classify};
+
+/// Kept of what a framework prints while it starts, in bytes.
+const BOOT_OUTPUT: usize = 4 << 10;
 
 impl Shard {
     /// The framework's process is gone.
@@ -16,7 +19,10 @@ impl Shard {
         let finishing = self.stage == Stage::Finishing;
         let refused = self.stage == Stage::Booting && matches!(ended.how, Exit::Code(_)) && ended.stopped.is_none();
         let bye = self.bye.take();
-        let faults = std::mem::take(&mut self.faults);
+        let mut faults = std::mem::take(&mut self.faults);
+        if !ended.hello {
+            faults.push(self.boot.account(ended));
+        }
         let errors = bye.iter().map(|bye| bye.errors.clone()).chain(faults).filter(|text| !text.is_empty()).collect::<Vec<_>>().join("\n");
         let loss = Loss {
             ended,
@@ -90,6 +96,26 @@ impl Shard {
         self.results.extend(partial);
         let Want::Step(step) = self.step(epoch, Asked::Closing) else { return Vec::new() };
         vec![Want::Step(queue::Step { release, started: Vec::new(), ..step })]
+    }
+}
+
+impl Boot {
+    pub(super) fn hear(&mut self, text: &str) {
+        self.said.push_str(text);
+        let cut = self.said.floor_char_boundary(self.said.len().saturating_sub(BOOT_OUTPUT));
+        self.said.drain(..cut);
+    }
+
+    /// What is known of a start that came to nothing.
+    fn account(&self, ended: &Ended) -> String {
+        let mut lines = vec![format!("the framework's driver never said hello; the session was started as `{}`", self.command)];
+        if ended.stopped == Some(Stopped::BootTimeout) {
+            lines.push("if the image's entrypoint does not come to its command, set `entrypoint = []` in `[shard]`".to_owned());
+        }
+        if !self.said.trim().is_empty() {
+            lines.push(format!("it printed last:\n{}", self.said.trim_end()));
+        }
+        lines.join("\n")
     }
 }
 
