@@ -66,8 +66,9 @@ pub(crate) fn ours(line: &str, project: &Path, state: &Path) -> Command {
     command
 }
 
-/// The number in front of a word, e.g. 12 in `12 passed, 1 skipped`.
+/// The number in front of a word, e.g. 1200 in `1,200 passed, 1 skipped`.
 fn number_before(line: &str, word: &str) -> Option<usize> {
     let before = line.split(word).next().filter(|before| before.len() < line.len())?;
-    before.rsplit(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+    let digits = before.rsplit(|c: char| !c.is_ascii_digit() && c != ',').next()?;
+    digits.replace(',', "").parse().ok()
 }
