@@ -162,6 +162,10 @@ async fn go(job: Job<'_>, ground: Ground, world: &World, told: Arc<Tellers>, con
     preamble.extend(ground.image_ready.clone());
     let notices = job.project.notices.iter().chain(&ground.notices);
     preamble.extend(notices.map(|text| EventKind::Notice { session: None, text: text.clone() }));
+    if job.settings.retries > 0 {
+        let text = "failed tests are not tried again yet, whatever `retries` says".to_owned();
+        preamble.push(EventKind::Notice { session: None, text });
+    }
     let brief = Brief {
         run: ground.run.clone(),
         epoch: Epoch(ulid::Ulid::generate().0),
