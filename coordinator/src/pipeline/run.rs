@@ -11,7 +11,7 @@ use crate::history::{History, Keep};
 use crate::model::event::{EventKind, RunStarted};
 use crate::model::settings::RunSettings;
 use crate::model::verdict::Verdict;
-use crate::model::{ImageIdentity, Listener, Manifest, RunId, SessionId};
+use crate::model::{ImageIdentity, Listener, Manifest, Progress, RunId, SessionId, Telling};
 use crate::plan::{self, PlanRequest, Timings};
 use crate::proof::Proof;
 use crate::queue::Epoch;
@@ -176,7 +176,17 @@ async fn go(job: Job<'_>, ground: Ground, world: &World, told: Arc<Tellers>, con
         preamble,
     };
     let engine = Arc::clone(&ground.engine);
-    let (outcome, _swept) = tokio::join!(supervise(Run::new(brief), Arc::clone(&engine), told, controls), engine.sweep());
+    let user = Arc::clone(&told.user);
+    let sweeping = async {
+        // What an earlier run left is told, and so is that it could not be looked for; neither is a matter of this run's verdict.
+        let said = match engine.sweep().await {
+            Ok(swept) if swept.is_empty() => return,
+            Ok(swept) => format!("removed what an earlier run left: {}", swept.join(", ")),
+            Err(error) => format!("what an earlier run may have left is still there: {error}: {}", error.cause),
+        };
+        user.hear(&Telling::Progress(Progress::Doing(said)));
+    };
+    let (outcome, ()) = tokio::join!(supervise(Run::new(brief), Arc::clone(&engine), told, controls), sweeping);
     Ok(outcome)
 }
 

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::machine::Run;
 use super::words::{Effect, Input};
-use crate::engine::{Engine, Shard, ShardHandle, ShardSpec};
+use crate::engine::{Engine, Shard, ShardSpec};
 use crate::model::event::Cancelled;
 use crate::model::verdict::Verdict;
 use crate::model::{Listener, ShardId};
@@ -155,7 +155,7 @@ async fn converse(
     let writing = async {
         write_all(input, frames).await;
         // Told to go, or not to be reached: it is seen to its end even if it does not read any more.
-        end(&engine, &handle).await
+        engine.end(&handle).await
     };
     let reading = read_all(id, output, &inputs);
     tokio::pin!(writing, reading);
@@ -164,10 +164,6 @@ async fn converse(
         end = &mut writing => (end, reading.await),
     };
     inputs.send(News::Input(Input::ShardGone { shard: id, end, garbled })).await.ok();
-}
-
-async fn end(engine: &Arc<dyn Engine>, handle: &ShardHandle) -> crate::engine::ShardEnd {
-    engine.end(handle).await
 }
 
 async fn write_all(mut input: Box<dyn AsyncWrite + Send + Unpin>, mut frames: mpsc::UnboundedReceiver<Vec<u8>>) {
