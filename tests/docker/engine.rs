@@ -199,6 +199,28 @@ async fn a_volume_that_was_emptied_is_filled_again() {
     second.engine.end(&shard.handle).await;
 }
 
+/// Runs that are the first ones of a version all want to fill its volume.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_fill_a_volume_at_once() {
+    let mut worker = fs_err::read(bench::stand_in()).expect("the stand-in");
+    // A program that no volume holds yet; what follows an executable is not looked at.
+    worker.extend(unique("volume").into_bytes());
+    let runs = (0..6).map(|_| async {
+        let docker = connect().await;
+        let run = unique("fill");
+        let mut setup = setup(&docker, BASE, &run, plain(), false).await;
+        setup.workers = WorkerBinaries::new([(setup.arch.clone(), worker.clone())]);
+        let bench = Bench { engine: DockerEngine::new(docker, setup).await.expect("an engine for shards"), run };
+        let shard = bench.start(1).await;
+        let volume = docker_says(&format!("inspect -f {{{{range.Mounts}}}}{{{{.Name}}}}{{{{end}}}} {}", shard.handle.name));
+        bench.engine.end(&shard.handle).await;
+        volume
+    });
+    let volumes = futures_util::future::join_all(runs).await;
+    assert!(volumes.iter().all(|volume| *volume == volumes[0]), "{volumes:?}");
+    docker_says(&format!("volume rm {}", volumes[0]));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_start_that_fails_or_is_dropped_leaves_nothing() {
     let bench = bench(BASE, "fail", ContainerSettings { user: Some("nobody-of-this-name".into()), ..plain() }).await;

@@ -266,7 +266,8 @@ async fn uploads_do_not_stay_in_the_engines_cache() {
         project.write("data", format!("{round}").repeat(1 << 20));
         project.built().await;
     }
-    assert!(uploads() <= before, "{} uploads where there were {before}", uploads());
+    // Builds of other tests may have theirs under way; a leak stays.
+    until(|| uploads() <= before).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

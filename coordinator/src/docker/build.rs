@@ -4,7 +4,7 @@
 //! the records are removed after each build. The trace comes back as news; the answer is the image's id.
 //! Dropping the future tells the engine to stop the build.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -148,14 +148,16 @@ impl Docker {
     }
 
     /// Removes the uploaded contexts that the engine's build cache keeps, and says how many bytes of them stay. Those of other builds that go on
-    /// are in use and survive; a finished upload is of no use to anybody, since its name is never asked for again.
+    /// are in use: they survive and do not count. A finished upload is of no use to anybody, since its name is never asked for again.
     async fn drop_uploads(&self) -> Option<u64> {
-        let mut left = self.uploads().await?;
-        for record in left.extract_if(.., |record| !record.in_use) {
+        let mut dropped = BTreeSet::new();
+        for record in self.uploads().await?.into_iter().filter(|record| !record.in_use) {
             let filters = serde_json::json!({ "id": { format!("^{}$", record.id): true } }).to_string();
             self.raw(Method::Post, &format!("/build/prune?filters={}", encoded(&filters)), SHORT).await.ok()?;
+            dropped.insert(record.id);
         }
-        Some(self.uploads().await?.iter().map(|record| record.size).sum())
+        let left = self.uploads().await?;
+        Some(left.iter().filter(|record| dropped.contains(&record.id)).map(|record| record.size).sum())
     }
 
     /// Old engines count for one asker at a time and send the others away.

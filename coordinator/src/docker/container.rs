@@ -176,11 +176,23 @@ impl Docker {
         Ok(listed.collect())
     }
 
+    /// Whether a path exists in a container, started or not.
+    pub async fn has_path(&self, id: &str, path: &str) -> Result<bool, DockerError> {
+        let options = query::ContainerArchiveInfoOptionsBuilder::new().path(path).build();
+        let request = self.client.get_container_archive_info(id, Some(options));
+        match self.call(|| format!("look for `{path}` in the container `{}`", short(id)), SHORT, request).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_missing() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Puts an executable file into a folder of a container that exists, started or not. It appears whole or not at all: it is written under a
-    /// passing name and then linked to its own, so that neither a broken connection nor somebody who does the same leaves half of it.
+    /// passing name, which no other container uses, and then linked to its own, so that a broken connection does not leave half of it. Where
+    /// somebody else puts the same file into the same volume, one of the two may be refused; the file is there all the same.
     pub async fn put_program(&self, id: &str, folder: &str, name: &str, program: &[u8]) -> Result<(), DockerError> {
         let options = query::UploadToContainerOptionsBuilder::new().path(folder).build();
-        let tar = program_tar(name, program);
+        let tar = program_tar(name, &format!(".{name}-{}", short(id)), program);
         let request = self.client.upload_to_container(id, Some(options), bollard::body_full(tar.into()));
         self.call(|| format!("put `{name}` into the container `{}`", short(id)), LONG, request).await
     }
@@ -263,8 +275,7 @@ fn mounts(host: &HostSpec) -> Vec<Mount> {
     read_only.chain(host.volumes_writable.iter().map(|volume| mount(volume, false))).collect()
 }
 
-fn program_tar(name: &str, program: &[u8]) -> Vec<u8> {
-    let passing = format!(".{name}");
+fn program_tar(name: &str, passing: &str, program: &[u8]) -> Vec<u8> {
     let header = |size: usize| {
         let mut header = tar::Header::new_ustar();
         header.set_size(size as u64);
@@ -276,8 +287,8 @@ fn program_tar(name: &str, program: &[u8]) -> Vec<u8> {
     let mut link = header(0);
     link.set_entry_type(tar::EntryType::Link);
     // Writing to memory does not fail, and the names are short.
-    let _infallible = tar.append_data(&mut header(program.len()), &passing, program);
-    let _infallible = tar.append_link(&mut link, name, &passing);
+    let _infallible = tar.append_data(&mut header(program.len()), passing, program);
+    let _infallible = tar.append_link(&mut link, name, passing);
     tar.into_inner().unwrap_or_default()
 }
 
@@ -288,7 +299,7 @@ mod tests {
 
     #[test]
     fn a_program_appears_under_its_name_only_when_it_is_whole() {
-        let bytes = program_tar("worker", b"program");
+        let bytes = program_tar("worker", ".worker-1", b"program");
         let mut tar = tar::Archive::new(bytes.as_slice());
         let entries: Vec<_> = tar
             .entries()
@@ -302,7 +313,7 @@ mod tests {
             })
             .collect();
         let expected =
-            [(".worker".to_owned(), None, "program".to_owned()), ("worker".to_owned(), Some(".worker".to_owned()), String::new())];
+            [(".worker-1".to_owned(), None, "program".to_owned()), ("worker".to_owned(), Some(".worker-1".to_owned()), String::new())];
         assert_eq!(entries, expected);
     }
 }

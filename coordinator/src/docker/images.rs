@@ -37,8 +37,9 @@ pub struct TaggedImage {
     pub id: String,
     /// `name:tag`.
     pub reference: String,
-    /// When the image was made, in seconds since 1970.
-    pub created: i64,
+    /// When the image was last given a name, in seconds since 1970. When it was made says little: a builder dates an image like its youngest
+    /// cached step.
+    pub tagged: i64,
 }
 
 impl Docker {
@@ -89,21 +90,28 @@ impl Docker {
         }
     }
 
-    /// Names under `repository` (without tag), the newest image first.
+    /// Names under `repository` (without tag), the one given last first.
     pub async fn tags_of(&self, repository: &str) -> Result<Vec<TaggedImage>, DockerError> {
         let filters = HashMap::from([("reference", vec![repository])]);
         let options = query::ListImagesOptionsBuilder::new().filters(&filters).build();
         let images = self.call(|| format!("list the images of `{repository}`"), SHORT, self.client.list_images(Some(options))).await?;
-        let mut tags: Vec<_> = images
-            .into_iter()
-            .flat_map(|image| {
-                let (id, created) = (image.id, image.created);
-                image.repo_tags.into_iter().map(move |reference| TaggedImage { id: id.clone(), reference, created })
-            })
-            .filter(|tag| tag.reference.strip_prefix(repository).is_some_and(|rest| rest.starts_with(':')))
-            .collect();
-        tags.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.reference.cmp(&b.reference)));
+        let mut tags = Vec::new();
+        for image in images {
+            let tagged = self.last_tagged(&image.id).await?;
+            let names = image.repo_tags.into_iter().filter(|name| name.strip_prefix(repository).is_some_and(|rest| rest.starts_with(':')));
+            tags.extend(names.map(|reference| TaggedImage { id: image.id.clone(), reference, tagged }));
+        }
+        tags.sort_by(|a, b| b.tagged.cmp(&a.tagged).then_with(|| a.reference.cmp(&b.reference)));
         Ok(tags)
+    }
+
+    /// When an image was last given a name; the beginning of time for one that is gone meanwhile.
+    async fn last_tagged(&self, id: &str) -> Result<i64, DockerError> {
+        match self.call(|| format!("inspect the image `{id}`"), SHORT, self.client.inspect_image(id)).await {
+            Ok(found) => Ok(found.metadata.and_then(|known| known.last_tag_time).map_or(0, time::OffsetDateTime::unix_timestamp)),
+            Err(error) if error.is_missing() => Ok(0),
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -25,8 +25,8 @@ use crate::model::{EntryPoint, ImageIdentity, Listener, Progress, Telling};
 const KEY_LABEL: &str = "splitci.key";
 /// Tags kept of a project.
 const KEPT: usize = 3;
-/// A younger image is not removed: another run may be about to use it.
-const YOUNG_SECONDS: i64 = 3600;
+/// An image that was used more lately is not removed: another run may be about to use it.
+const UNUSED_SECONDS: i64 = 3600;
 /// Bytes of context between two pieces of news.
 const NEWS_EVERY: u64 = 1 << 20;
 
@@ -221,6 +221,8 @@ async fn of_project(from: &BuildFrom, docker: &Arc<Docker>, listener: &dyn Liste
         if let Some(image) = docker.image(&reference).await?
             && image.labels.get(KEY_LABEL) == Some(&prepared.key.to_hex())
         {
+            // The time of its last use, for those who make room.
+            docker.tag(&image.identity.config, &reference).await?;
             return Ok(keyed(ready(image, reference, ImageSource::Found, from.platform.clone()), &prepared));
         }
     }
@@ -375,7 +377,7 @@ async fn remove_old(repository: &str, current: &str, docker: &Docker) -> Result<
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
     let tags = docker.tags_of(repository).await?;
     let others = tags.into_iter().filter(|tag| tag.reference != current);
-    for old in others.skip(KEPT - 1).filter(|tag| now - tag.created > YOUNG_SECONDS) {
+    for old in others.skip(KEPT - 1).filter(|tag| now - tag.tagged > UNUSED_SECONDS) {
         docker.untag(&old.reference).await?;
     }
     Ok(())

@@ -41,6 +41,9 @@ pub const KEPT_LABEL: &str = "splitci.kept";
 const OWN_END: Duration = Duration::from_millis(100);
 /// From the order to die to the engine's word that it is done.
 const KILLED_WITHIN: Duration = Duration::from_secs(10);
+/// How often a start finds the worker's volume without the worker before that is an error. Once is a volume that was emptied; more than once, others
+/// who fill it at the same moment.
+const FILLINGS: u32 = 5;
 /// An engine may tell of exhausted memory a little after it tells of the death.
 const OOM_AFTER: Duration = Duration::from_millis(300);
 
@@ -155,12 +158,15 @@ impl DockerEngine {
         while self.starts().try_join_next().is_some() {}
         let volume = self.volume.get_or_try_init(|| worker_volume::ready(&self.docker, &self.setup, &self.worker)).await?;
         let container = shape::container(&self.setup, spec, self.security.clone(), (volume, &self.owner.to_string()), &self.proxies());
-        match self.start_container(spec, container.clone()).await {
-            Err(error) if worker_volume::is_unfilled(&error) => {
-                worker_volume::fill(&self.docker, &self.setup, volume, &self.worker).await?;
-                Ok(self.start_container(spec, container).await?)
+        let mut fillings = 0;
+        loop {
+            match self.start_container(spec, container.clone()).await {
+                Err(error) if fillings < FILLINGS && worker_volume::is_unfilled(&error) => {
+                    fillings += 1;
+                    worker_volume::fill(&self.docker, &self.setup, volume, &self.worker).await?;
+                }
+                other => return Ok(other?),
             }
-            other => Ok(other?),
         }
     }
 

@@ -2,9 +2,9 @@
 //! read-only in every shard.
 //!
 //! A volume and not a bind mount, on local engines too: an engine need not see our files (it may be remote, rootless, or the socket may be lent to
-//! a container), and a root file system may be read-only. Filling is safe against others who do the same and against being cut off: the program is
-//! there whole or not at all (`Docker::put_program`). Therefore an existing volume is taken as filled;
-//! when a shard's start shows that it is not, it is filled and the shard started again.
+//! a container), and a root file system may be read-only. Filling is safe against being cut off: the program is there whole or not at all
+//! (`Docker::put_program`). Therefore an existing volume is taken as filled; when a shard's start shows that it is not, it is filled and the shard
+//! started again. Several runs may do so at once: who finds the program there, or there after he was refused, is done.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -45,9 +45,19 @@ pub(super) async fn fill(docker: &Arc<Docker>, setup: &DockerSetup, volume: &str
         ..ContainerSpec::default()
     };
     let filler = docker.create_container(&spec).await?;
-    let put = docker.put_program(&filler, WORKER_FOLDER, WORKER_NAME, worker).await;
+    let outcome = fill_through(docker, &filler, worker).await;
     docker.remove_container(&filler).await?;
-    put
+    outcome
+}
+
+async fn fill_through(docker: &Docker, filler: &str, worker: &[u8]) -> Result<(), DockerError> {
+    if docker.has_path(filler, WORKER_PATH).await? {
+        return Ok(());
+    }
+    match docker.put_program(filler, WORKER_FOLDER, WORKER_NAME, worker).await {
+        Err(refused) if !docker.has_path(filler, WORKER_PATH).await? => Err(refused),
+        _ => Ok(()),
+    }
 }
 
 /// Whether a start failed because the volume was not filled.
