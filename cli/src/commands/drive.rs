@@ -129,6 +129,9 @@ where
             summary::render(&account(&history, &finished.run, Depth::Messages).map_err(|error| unread(&error))?, context.terminal.width);
         printer::answer(&colour(&text, context.terminal.out));
     }
+    for note in runs.iter().flat_map(|finished| &finished.notes) {
+        printer::tell(&format!("note: {note}\n"));
+    }
     let exit = worst(runs.iter().map(|finished| finished.exit));
     // A run says that it was interrupted; by which signal is known here.
     Ok(asked.filter(|_| exit == Exit::INTERRUPTED).unwrap_or(exit))

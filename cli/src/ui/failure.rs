@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use splitci_coordinator::model::event::{Crash, SessionEnded, TestFinished};
 use splitci_coordinator::model::{Exit, Outcome, ShardId, Slot, Stopped};
+use splitci_coordinator::report::signal;
 
 use super::rows::span;
 use super::terminal::{Paint, tame};
@@ -38,7 +39,7 @@ pub(crate) fn crash(id: &str, how: Crash, shard: ShardId, paint: Paint) -> Strin
 fn crashed(how: Crash) -> String {
     match how {
         Crash::Exited(status) => format!("the process exited with status {status} in the middle of the test"),
-        Crash::Signal(signal) => format!("the process was killed by {}", signal_name(signal)),
+        Crash::Signal(number) => format!("the process was killed by {}", signal(number)),
         Crash::OutOfMemory => "memory ran out; `--memory` (key `shard.memory`) sets the limit".into(),
         Crash::TimedOut => "it took longer than `--timeout` (key `run.timeout.test`) allows".into(),
         Crash::ShardLost => "its shard was lost, twice".into(),
@@ -63,7 +64,7 @@ pub(crate) fn how(ended: &SessionEnded) -> String {
         (Some(Stopped::Aborted), _) => "was stopped by us".into(),
         (Some(Stopped::DriverLost), _) => "was stopped, since its driver fell silent".into(),
         (None, Exit::Code(status)) => format!("exited with status {status}{oom}"),
-        (None, Exit::Signal(signal)) => format!("was killed by {}{oom}", signal_name(signal)),
+        (None, Exit::Signal(number)) => format!("was killed by {}{oom}", signal(number)),
         (None, Exit::NotStarted) => "could not be started".into(),
     }
 }
@@ -76,25 +77,6 @@ pub(crate) fn doing(at: Slot, name: impl Fn(Slot) -> String) -> String {
         Slot::Loading { .. } => format!("while loading {}", name(at)),
         Slot::Test { .. } => format!("in {}", name(at)),
     }
-}
-
-fn signal_name(signal: i32) -> String {
-    let name = match signal {
-        1 => "SIGHUP",
-        2 => "SIGINT",
-        3 => "SIGQUIT",
-        4 => "SIGILL",
-        6 => "SIGABRT",
-        7 => "SIGBUS",
-        8 => "SIGFPE",
-        9 => "SIGKILL",
-        11 => "SIGSEGV",
-        13 => "SIGPIPE",
-        14 => "SIGALRM",
-        15 => "SIGTERM",
-        _ => return format!("signal {signal}"),
-    };
-    format!("{name} (signal {signal})")
 }
 
 fn head(word: &str, what: &str, rest: &str, paint: Paint) -> String {

@@ -11,7 +11,7 @@ use super::environment::{self, EnvFile};
 use super::fault::{ConfigError, FaultKind, Faults, Place};
 use super::paths::{Bases, relative};
 use super::schema::{Given, ImageSection, Layer, RecordSection, ShardSection, SuiteSection, TimeoutSection};
-use super::setting::{Count, EngineChoice, Init, Items, Paths, ProjectName, Span};
+use super::setting::{Count, EngineChoice, Init, Items, Paths, ProjectName, Shards, Span};
 use super::{BuildSettings, Candidate, ImageSettings, Project, RecordSettings};
 use crate::model::Volume;
 use crate::model::settings::{ContainerSettings, EngineKind, Order, RunSettings, Timeouts};
@@ -62,7 +62,7 @@ impl Resolver {
             .extend(env.missing.iter().map(|name| format!("variable `{name}` is asked for and not set here: tests run without it")));
         let settings = RunSettings {
             engine: kind,
-            shards: value(run.shards).map_or(self.facts.cpus.max(1), |Count(n)| n),
+            shards: value(run.shards).map_or(self.facts.cpus.max(1), |Shards(n)| n),
             framework,
             command,
             directory: built.as_ref().map(|(_, directory)| directory.clone()).unwrap_or_default(),

@@ -6,7 +6,7 @@
 use super::assignment::{Arguments, Variables};
 use super::fault::{FaultKind, Place};
 use super::setting::{
-    ByteSize, Count, Cpus, EngineChoice, Init, Items, Paths, Pids, Platform, ProjectName, Raw, Seed, Setting, Span, Words,
+    ByteSize, Count, Cpus, EngineChoice, Init, Items, Paths, Pids, Platform, ProjectName, Raw, Seed, Setting, Shards, Span, Words,
 };
 use crate::model::settings::Order;
 
@@ -129,7 +129,7 @@ schema! {
         /// Where shards run.
         engine: EngineChoice = "engine",
         /// How many. Default: one a CPU.
-        shards: Count = "shards",
+        shards: Shards = "shards",
         /// In which order units are dispatched.
         order: Order = "order",
         /// The seed. Default: a new one each run.

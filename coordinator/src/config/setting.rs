@@ -112,6 +112,18 @@ impl Setting for Count {
     }
 }
 
+/// A number of shards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shards(pub u32);
+
+impl Setting for Shards {
+    const EXPECTED: &'static str = "a whole number from 1 to 1000";
+
+    fn parse(raw: Raw<'_>, _: &Place) -> Option<Self> {
+        raw.number().filter(|n| (1..=1000).contains(n)).map(Self)
+    }
+}
+
 impl Setting for u32 {
     const EXPECTED: &'static str = "a whole number from 0 on";
 

@@ -173,7 +173,7 @@ fn options_and_variables_are_judged_by_the_same_rules() {
     faults.extend(more);
     let error = resolve(layer, facts(), faults).expect_err("faults");
     insta::assert_snapshot!(told(&error), @r"
-    expected a whole number from 1 on, found `0`
+    expected a whole number from 1 to 1000, found `0`
       where: command line, `--shards`
     expected a duration above zero, such as `90s`, `10m` or `1h 30m`, found `soon`
       where: command line, `--timeout`

@@ -4,7 +4,6 @@
 //! says is not read here (`worker::protocol::driver`). A new framework is a folder, an implementation and a line in `ALL`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
 
 use crate::model::settings::RunSettings;
 use crate::model::{Launch, SessionId};
@@ -49,10 +48,6 @@ pub trait Framework: Send + Sync {
 
     /// From a test's id, the part that names what must stay together in one slice; none if files of this framework cannot be cut.
     fn group(&self) -> Option<fn(&str) -> &str>;
-
-    /// Parts of a file that must not be cut, as ranges over its ids in order: adjoining, covering every id. A framework whose files cannot be cut
-    /// at all gives one.
-    fn slice_groups(&self, ids: &[String]) -> Vec<Range<usize>>;
 }
 
 /// What is known of a project before anything of it runs.

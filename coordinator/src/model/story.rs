@@ -25,6 +25,8 @@ pub(crate) struct Story {
     fence: u64,
     files: Vec<String>,
     leases: BTreeMap<u32, Fence>,
+    holders: BTreeMap<Fence, SessionId>,
+    reported: BTreeMap<SessionId, u64>,
     sessions: BTreeMap<u32, u32>,
 }
 
@@ -130,7 +132,8 @@ impl Story {
         let mut files = self.files.clone();
         files.dedup();
         self.say(EventKind::SuiteListed { files, list_hash: "1157".to_owned() });
-        self.say(EventKind::PlanMade { manifest: Manifest { units: units.to_vec() }, hash: "b3".to_owned() })
+        let manifest = Manifest { units: units.to_vec() };
+        self.say(EventKind::PlanMade { hash: manifest.hash(), manifest })
     }
 
     /// A shard starts, and a session in it.
@@ -166,6 +169,7 @@ impl Story {
         let fence = Fence(self.fence);
         self.leases.insert(unit, fence);
         let session = self.session(shard);
+        self.holders.insert(fence, session);
         self.say(EventKind::UnitLeased { unit: UnitId(unit), fence, session, from, suspect: from > 0 })
     }
 
@@ -211,6 +215,9 @@ impl Story {
             "AssertionError: assert 1 == 2".clone_into(&mut test.message);
         }
         with(&mut test);
+        if let Some(session) = self.holders.get(&test.fence) {
+            *self.reported.entry(*session).or_default() += 1;
+        }
         self.say(EventKind::TestFinished(Box::new(test)))
     }
 
@@ -266,7 +273,7 @@ impl Story {
             peak_rss: 40 << 20,
             strays: 0,
             errors: String::new(),
-            tests: 0,
+            tests: self.reported.get(&self.session(shard)).copied().unwrap_or(0),
         };
         with(&mut ended);
         self.say(EventKind::SessionEnded(Box::new(ended)))

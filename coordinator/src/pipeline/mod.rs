@@ -58,6 +58,8 @@ pub struct Finished {
     pub exit: u8,
     /// Where its record is.
     pub record: PathBuf,
+    /// What could not be done after it, a sentence each: nothing of the run itself.
+    pub notes: Vec<String>,
 }
 
 /// What would be run.

@@ -205,6 +205,7 @@ impl Past {
             as_shard: Some(session),
             image: self.image.clone(),
             keep: false,
+            notices: Vec::new(),
         }
     }
 }

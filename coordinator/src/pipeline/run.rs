@@ -9,7 +9,7 @@ use crate::config::Project;
 use crate::framework::{self, Framework, LaunchRequest};
 use crate::history::{History, Keep};
 use crate::model::event::{EventKind, RunStarted};
-use crate::model::settings::RunSettings;
+use crate::model::settings::{EngineKind, RunSettings};
 use crate::model::verdict::Verdict;
 use crate::model::{ImageIdentity, Listener, Manifest, Progress, RunId, SessionId, Telling};
 use crate::plan::{self, PlanRequest, Timings};
@@ -50,12 +50,15 @@ pub async fn run(request: &RunRequest, world: &World, listener: Arc<dyn Listener
         shards: project.settings.shards,
         image: None,
         keep: request.keep,
+        notices: timings.notice.into_iter().collect(),
     };
-    let (finished, told, proof) = carry_out(job, world, &history, listener, controls).await?;
+    let (mut finished, told, proof) = carry_out(job, world, &history, listener, controls).await?;
     let whole = !request.only_failed && !framework_of(&project.settings)?.picks_tests(&project.settings.command);
     let lessons = told.loads().lessons(&proof, whole);
     // What was learnt is worth less than the run: if it cannot be kept the next plan is worse, and nothing else.
-    let _unlearnt = history.timings().update::<Timings>(|timings| timings.learn(&lessons));
+    if let Err(error) = history.timings().update::<Timings>(|timings| timings.learn(&lessons)) {
+        finished.notes.push(format!("what this run took is not remembered, the next one is planned without it: {}", chain(&error)));
+    }
     Ok(finished)
 }
 
@@ -76,6 +79,7 @@ pub async fn plan(request: &RunRequest, world: &World, listener: Arc<dyn Listene
         shards,
         image: None,
         keep: request.keep,
+        notices: timings.notice.into_iter().collect(),
     };
     let told = Arc::new(Tellers::new(None, listener));
     let run = new_run();
@@ -101,6 +105,8 @@ pub(super) struct Job<'a> {
     pub(super) image: Option<(ImageIdentity, String)>,
     /// Leave the shards for a look.
     pub(super) keep: bool,
+    /// What the user should know, a sentence each.
+    pub(super) notices: Vec<String>,
 }
 
 /// A run from its ground to its record.
@@ -129,8 +135,15 @@ pub(super) async fn carry_out(
         return Err(error.into());
     }
     // Old records are a matter of space, not of this run.
-    let _crowded = history.retain(Keep { records: project.records.keep as usize, bytes: project.records.keep_bytes });
-    Ok((Finished { run, verdict: outcome.verdict, exit, record: path }, told, outcome.proof))
+    let crowded = history.retain(Keep { records: project.records.keep as usize, bytes: project.records.keep_bytes });
+    let notes = crowded.err().map(|error| format!("old records could not be removed: {}", chain(&error))).into_iter().collect();
+    Ok((Finished { run, verdict: outcome.verdict, exit, record: path, notes }, told, outcome.proof))
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    std::iter::once(error.to_string()).chain(causes.map(ToString::to_string)).collect::<Vec<_>>().join(": ")
 }
 
 /// An unwritten record is no proof, but does not make a failure less of one.
@@ -150,22 +163,7 @@ fn absent(outcome: &Outcome, project: &Project) -> Result<(), PipelineError> {
 
 async fn go(job: Job<'_>, ground: Ground, world: &World, told: Arc<Tellers>, controls: Controls) -> Result<Outcome, PipelineError> {
     let framework = framework_of(&job.settings)?;
-    let started = RunStarted {
-        run: ground.run.clone(),
-        splitci: world.version.clone(),
-        project: job.project.root.display().to_string(),
-        started: (world.now)(),
-        settings: job.settings.clone(),
-        of: job.of.clone(),
-    };
-    let mut preamble = vec![EventKind::RunStarted(Box::new(started))];
-    preamble.extend(ground.image_ready.clone());
-    let notices = job.project.notices.iter().chain(&ground.notices);
-    preamble.extend(notices.map(|text| EventKind::Notice { session: None, text: text.clone() }));
-    if job.settings.retries > 0 {
-        let text = "failed tests are not tried again yet, whatever `retries` says".to_owned();
-        preamble.push(EventKind::Notice { session: None, text });
-    }
+    let preamble = preamble(&job, &ground, world);
     let brief = Brief {
         run: ground.run.clone(),
         epoch: Epoch(ulid::Ulid::generate().0),
@@ -188,6 +186,27 @@ async fn go(job: Job<'_>, ground: Ground, world: &World, told: Arc<Tellers>, con
     };
     let (outcome, ()) = tokio::join!(supervise(Run::new(brief), Arc::clone(&engine), told, controls), sweeping);
     Ok(outcome)
+}
+
+/// What is told of a run before anything happens in it.
+fn preamble(job: &Job<'_>, ground: &Ground, world: &World) -> Vec<EventKind> {
+    let started = RunStarted {
+        run: ground.run.clone(),
+        splitci: world.version.clone(),
+        project: job.project.root.display().to_string(),
+        started: (world.now)(),
+        settings: job.settings.clone(),
+        of: job.of.clone(),
+    };
+    let mut notices: Vec<_> = job.project.notices.iter().chain(&job.notices).chain(&ground.notices).cloned().collect();
+    if job.settings.retries > 0 {
+        notices.push("failed tests are not tried again yet, whatever `retries` says".to_owned());
+    }
+    if job.keep && job.settings.engine == EngineKind::Process {
+        notices.push("--keep leaves containers for a look; local processes leave nothing".to_owned());
+    }
+    let begun = std::iter::once(EventKind::RunStarted(Box::new(started))).chain(ground.image_ready.clone());
+    begun.chain(notices.into_iter().map(|text| EventKind::Notice { session: None, text })).collect()
 }
 
 pub(super) fn new_run() -> RunId {

@@ -26,6 +26,9 @@ pub enum Fault {
     /// A second manifest.
     #[error("the plan is made twice")]
     PlannedTwice,
+    /// The manifest is not the one whose hash was told.
+    #[error("the plan does not have the hash that was told with it")]
+    OtherPlan,
     /// A file of the suite is in no unit.
     #[error("`{file}` is in the suite and not in the plan")]
     Unplanned {
@@ -121,6 +124,16 @@ pub enum Fault {
     /// A session ends in order and never said hello.
     #[error("session {0} ends in order and never started")]
     EndedUnheard(SessionId),
+    /// A session that closed in order reported another number of tests than it was heard to.
+    #[error("session {session} says that it reported {said} tests, and {heard} were heard")]
+    Count {
+        /// Which.
+        session: SessionId,
+        /// How many it says.
+        said: u64,
+        /// How many came.
+        heard: u64,
+    },
     /// A session ends twice.
     #[error("session {0} ends twice")]
     SessionEndedTwice(SessionId),

@@ -146,7 +146,7 @@ impl Proof {
                 self.suite.clone_from(files);
                 Ok(())
             }
-            EventKind::PlanMade { manifest, .. } => self.plan_made(manifest),
+            EventKind::PlanMade { manifest, hash } => self.plan_made(manifest, hash),
             EventKind::SessionReady { session, .. } => self.sessions.ready(*session),
             EventKind::SessionEnded(ended) => self.sessions.ended(ended),
             EventKind::ShardLost { shard, .. } => {
@@ -186,7 +186,7 @@ impl Proof {
         if std::mem::replace(&mut self.started, true) { Err(Fault::StartedTwice) } else { Ok(()) }
     }
 
-    fn plan_made(&mut self, manifest: &Manifest) -> Result<(), Fault> {
+    fn plan_made(&mut self, manifest: &Manifest, hash: &str) -> Result<(), Fault> {
         if std::mem::replace(&mut self.planned, true) {
             return Err(Fault::PlannedTwice);
         }
@@ -197,13 +197,14 @@ impl Proof {
         let unplanned = self.suite.iter().find(|file| !self.files.contains_key(*file));
         match unplanned {
             Some(file) if !self.partial => Err(Fault::Unplanned { file: file.clone() }),
+            _ if manifest.hash() != hash => Err(Fault::OtherPlan),
             _ => Ok(()),
         }
     }
 
     fn unit_leased(&mut self, unit: UnitId, lease: Lease) -> Result<(), Fault> {
         let session = lease.session;
-        let known = self.sessions.is_alive(session);
+        let known = self.sessions.leased(lease.fence, session);
         self.change(unit, |proof| proof.lease(lease))?;
         if known { Ok(()) } else { Err(Fault::LeasedToNobody { unit, session }) }
     }
@@ -219,6 +220,7 @@ impl Proof {
 
     fn test_finished(&mut self, finished: &TestFinished) -> Result<(), Fault> {
         let test = finished.test;
+        self.sessions.reported(finished.fence);
         let live = self.unit(test.unit)?.report(finished)?;
         if live && finished.outcome.is_bad() {
             self.bad.insert(test);

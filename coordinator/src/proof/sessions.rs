@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::fault::Fault;
 use crate::model::event::{Close, SessionEnded};
-use crate::model::{SessionId, ShardId};
+use crate::model::{Fence, SessionId, ShardId};
 
 /// All sessions of a run.
 #[derive(Debug, Default)]
@@ -15,6 +15,9 @@ pub(super) struct Sessions {
     all: BTreeMap<SessionId, State>,
     said_hello: bool,
     dirty: Vec<SessionEnded>,
+    holders: BTreeMap<Fence, SessionId>,
+    /// Results heard of each, counted or not.
+    heard: BTreeMap<SessionId, u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,8 +37,17 @@ impl Sessions {
         }
     }
 
-    pub(super) fn is_alive(&self, session: SessionId) -> bool {
+    /// A session got a lease. Says whether it is alive.
+    pub(super) fn leased(&mut self, fence: Fence, session: SessionId) -> bool {
+        self.holders.insert(fence, session);
         self.all.get(&session) == Some(&State::Alive)
+    }
+
+    /// A result came under a lease.
+    pub(super) fn reported(&mut self, fence: Fence) {
+        if let Some(session) = self.holders.get(&fence) {
+            *self.heard.entry(*session).or_default() += 1;
+        }
     }
 
     pub(super) fn shard_lost(&mut self, shard: ShardId) {
@@ -53,8 +65,16 @@ impl Sessions {
         match self.all.insert(ended.session, State::Ended(ended.close)) {
             Some(State::Ended(_)) => Err(Fault::SessionEndedTwice(ended.session)),
             None if ended.close == Close::Clean => Err(Fault::EndedUnheard(ended.session)),
-            Some(State::Alive | State::Lost) | None => Ok(()),
+            Some(State::Alive | State::Lost) | None => self.check_count(ended),
         }
+    }
+
+    fn check_count(&self, ended: &SessionEnded) -> Result<(), Fault> {
+        let heard = self.heard.get(&ended.session).copied().unwrap_or(0);
+        if ended.close == Close::Clean && ended.tests != heard {
+            return Err(Fault::Count { session: ended.session, said: ended.tests, heard });
+        }
+        Ok(())
     }
 
     /// Whether any session ever said hello.

@@ -155,6 +155,33 @@ fn a_lost_shard_ends_its_session() {
 }
 
 #[test]
+fn a_plan_that_was_changed_afterwards_proves_nothing() {
+    let mut events = closed({
+        let mut story = two_files();
+        story.run(0, 1, &[Passed]).run(1, 2, &[Passed]);
+        story
+    })
+    .events();
+    for event in &mut events {
+        if let EventKind::PlanMade { manifest, .. } = &mut event.kind {
+            manifest.units[0].predicted_ms = Some(1);
+        }
+    }
+    let mut proof = Proof::default();
+    for event in &events {
+        proof.apply(event);
+    }
+    assert_eq!((proof.verdict(), proof.faults()), (Verdict::None, [Fault::OtherPlan].as_slice()));
+}
+
+#[test]
+fn a_session_that_counts_otherwise_proves_nothing() {
+    let mut story = two_files();
+    story.run(0, 1, &[Passed]).run(1, 2, &[Passed]).close_with(1, Close::Clean, |ended| ended.tests += 1).close(2, Close::Clean);
+    assert_eq!(verdict_of(&story), Verdict::None);
+}
+
+#[test]
 fn stale_results_change_nothing() {
     let mut story = two_files();
     story.lease(0, 1).declare(0, 1);

@@ -12,6 +12,7 @@ pub mod summary;
 mod words;
 
 pub use account::{Account, Depth, Image, Shard, Texts};
+pub use words::signal;
 
 use crate::history::format;
 use crate::model::event::RunEvent;

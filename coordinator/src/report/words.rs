@@ -150,7 +150,7 @@ pub(super) fn crash(how: Crash) -> String {
 }
 
 /// A signal by number and, where everybody knows it, by name.
-fn signal(number: i32) -> String {
+pub fn signal(number: i32) -> String {
     let name = match number {
         1 => "SIGHUP",
         2 => "SIGINT",

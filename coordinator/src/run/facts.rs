@@ -2,19 +2,20 @@
 
 use super::shard::Shard;
 use crate::model::event::{Crash, EventKind};
-use crate::model::{Manifest, TestKey, UnitId};
+use crate::model::{Fence, Manifest, TestKey, UnitId};
 use crate::queue::{Cause, Fact, Suspect};
 
-/// The events of a step's facts, in their order.
+/// The events of a step's facts, in their order. `holder` is the shard that held a lease: it knows the names of its tests and what killed its session,
+/// and it need not be the one whose step brought the fact to light.
 ///
 /// A unit whose last test crashed is finished by the very loss that interrupted it: what is final of it is told by the interruption and the crash.
-pub(super) fn events_of(facts: &[Fact], shard: &Shard, manifest: &Manifest) -> Vec<EventKind> {
+pub(super) fn events_of<'a>(facts: &[Fact], holder: impl Fn(Fence) -> Option<&'a Shard>, manifest: &Manifest) -> Vec<EventKind> {
     let cut = |fence| facts.iter().any(|fact| matches!(fact, Fact::Interrupted { fence: cut, .. } if *cut == fence));
     let told = facts.iter().filter(|fact| !matches!(fact, Fact::Finished { fence, .. } if cut(*fence)));
-    told.filter_map(|fact| event_of(fact, shard, manifest)).collect()
+    told.filter_map(|fact| event_of(fact, &holder, manifest)).collect()
 }
 
-fn event_of(fact: &Fact, shard: &Shard, manifest: &Manifest) -> Option<EventKind> {
+fn event_of<'a>(fact: &Fact, holder: &impl Fn(Fence) -> Option<&'a Shard>, manifest: &Manifest) -> Option<EventKind> {
     match *fact {
         Fact::Finished { unit, fence } => Some(EventKind::UnitFinished { unit, fence }),
         Fact::Interrupted { unit, fence, final_below, suspect } => {
@@ -22,13 +23,13 @@ fn event_of(fact: &Fact, shard: &Shard, manifest: &Manifest) -> Option<EventKind
             Some(EventKind::UnitInterrupted { unit, fence, final_below, suspect })
         }
         Fact::Superseded { unit, reason } => Some(EventKind::UnitSuperseded { unit, reason }),
-        Fact::Crashed { unit, suspect, cause, .. } => Some(crashed(unit, suspect, cause, (shard, manifest))),
+        Fact::Crashed { unit, fence, suspect, cause } => Some(crashed((unit, suspect), cause, holder(fence)?, manifest)),
         // A unit is given up only after a crash of it was told; an overtaken result changes nothing; a session that expired is its shard's news.
         Fact::GivenUp { .. } | Fact::Overtaken { .. } | Fact::SessionExpired { .. } => None,
     }
 }
 
-fn crashed(unit: UnitId, suspect: Suspect, cause: Cause, (shard, manifest): (&Shard, &Manifest)) -> EventKind {
+fn crashed((unit, suspect): (UnitId, Suspect), cause: Cause, shard: &Shard, manifest: &Manifest) -> EventKind {
     let ordinal = ordinal_of(suspect);
     let file = || manifest.get(unit).map_or_else(String::new, |unit| unit.file.clone());
     let id = shard.id_of(unit, ordinal).unwrap_or_else(file);

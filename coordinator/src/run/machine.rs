@@ -12,16 +12,18 @@ use splitci_worker::protocol::message::FromWorker;
 use super::brief::Brief;
 use super::facts::events_of;
 use super::seat::Seat;
-use super::shard::{Ending, Want};
+use super::shard::{Ending, Shard, Want};
 use super::words::{Effect, Input};
 use crate::engine::{ShardEnd, ShardSpec};
 use crate::model::event::{Cancelled, EventKind, RunEvent};
-use crate::model::{Manifest, ShardId, Telling};
+use crate::model::{Fence, Manifest, ShardId, Telling, UnitKind};
 use crate::proof::Proof;
 use crate::queue::{self, Queue, QueueUnit};
 
 /// The agent's heartbeat.
 const BEAT_MS: u64 = 5_000;
+/// Shards that are started before it is known how many units there are.
+const FIRST_SHARDS: u32 = 16;
 /// A shard whose sessions end this often in a row without a single test done is given up.
 const BARREN_SESSIONS: u32 = 3;
 
@@ -123,10 +125,27 @@ impl Run {
         for event in std::mem::take(&mut self.brief.preamble) {
             self.tell(event);
         }
-        for number in 1..=self.brief.settings.shards {
-            let id = ShardId(number);
-            self.seats.insert(id, Seat::new(id, self.now));
-            self.start_shard(id, 0);
+        self.seat_up_to(self.brief.settings.shards.min(FIRST_SHARDS));
+    }
+
+    /// Starts the shards up to this number that were never started.
+    fn seat_up_to(&mut self, shards: u32) {
+        for id in (1..=shards).map(ShardId) {
+            if !self.seats.contains_key(&id) {
+                self.seats.insert(id, Seat::new(id, self.now));
+                self.start_shard(id, 0);
+            }
+        }
+    }
+
+    /// How many units there are is known: never more shards than that. Those that are furthest stay.
+    fn seat_for(&mut self, units: u32) {
+        let shards = self.brief.settings.shards.min(units.max(1));
+        self.seat_up_to(shards);
+        let mut by_progress: Vec<_> = self.seats.iter().map(|(id, seat)| (!seat.shard.is_open(), !seat.shard.has_session(), *id)).collect();
+        by_progress.sort_unstable();
+        for (.., id) in by_progress.into_iter().skip(usize::try_from(shards).unwrap_or(usize::MAX)) {
+            self.leave(id);
         }
     }
 
@@ -194,7 +213,7 @@ impl Run {
                 return Vec::new();
             }
         };
-        let events = self.seats.get(&id).map_or_else(Vec::new, |seat| events_of(&reply.facts, &seat.shard, &open.manifest));
+        let events = events_of(&reply.facts, |fence| holder(&self.seats, id, fence), &open.manifest);
         let crashes = events.iter().filter(|event| matches!(event, EventKind::TestCrashed { .. })).count() as u64;
         for event in events {
             self.tell(event);
@@ -231,7 +250,11 @@ impl Run {
             return self.close();
         }
         match Queue::new(self.brief.epoch, units, self.brief.policy()) {
-            Ok(queue) => self.stage = Stage::Running(Box::new(Open { manifest, queue })),
+            Ok(queue) => {
+                let units = manifest.units.iter().filter(|unit| unit.kind != UnitKind::Fallback).count();
+                self.stage = Stage::Running(Box::new(Open { manifest, queue }));
+                self.seat_for(u32::try_from(units).unwrap_or(u32::MAX));
+            }
             Err(error) => {
                 let text = format!("the manifest is not one that can be run: {error}; {}", error.hint());
                 self.tell(EventKind::Notice { session: None, text });
@@ -339,4 +362,10 @@ impl Run {
     fn epoch(&self) -> Option<queue::Epoch> {
         matches!(self.stage, Stage::Running(_)).then_some(self.brief.epoch)
     }
+}
+
+/// Who holds a lease; the shard that steps, if nobody knows any more.
+fn holder(seats: &BTreeMap<ShardId, Seat>, stepping: ShardId, fence: Fence) -> Option<&Shard> {
+    let shards = || seats.values().map(|seat| &seat.shard);
+    shards().find(|shard| shard.holds(fence)).or_else(|| seats.get(&stepping).map(|seat| &seat.shard))
 }

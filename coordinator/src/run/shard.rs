@@ -385,6 +385,11 @@ impl Shard {
         vec![Want::Tell(EventKind::Notice { session: Some(self.session()), text })]
     }
 
+    /// Whether the session has this lease before it.
+    pub(super) fn holds(&self, fence: Fence) -> bool {
+        self.held.iter().any(|held| held.fence == fence)
+    }
+
     /// The id of a held test, for the name of a crash.
     pub(super) fn id_of(&self, unit: UnitId, ordinal: u32) -> Option<String> {
         self.held.iter().find(|held| held.unit == unit)?.id_of(ordinal).map(str::to_owned)

@@ -328,3 +328,36 @@ fn whatever_dies_the_verdict_is_the_truth() {
         Schedule::new(seed).play().check(seed);
     }
 }
+
+#[test]
+fn there_are_never_more_shards_than_units() {
+    let unit = |n: usize| Unit { file: format!("f{n}"), kind: UnitKind::File, predicted_ms: None };
+    for (shards, units, first, in_all) in [(1_000, 3, 16, 16), (1_000, 40, 16, 40), (8, 40, 8, 8), (4, 2, 4, 4)] {
+        let mut run = Run::new(brief(shards, Manifest { units: (0..units).map(unit).collect() }));
+        let started = |effects: &[Effect]| effects.iter().filter(|effect| matches!(effect, Effect::StartShard(_))).count();
+        let ended = |effects: &[Effect]| effects.iter().filter(|effect| matches!(effect, Effect::EndShard(_))).count();
+        let before = started(&run.handle(0, Input::Begin));
+        assert_eq!(before, first, "{shards} shards, {units} units");
+        // The last of those that were started is the first to list.
+        let last = ShardId(u32::try_from(first).expect("small"));
+        run.handle(1, Input::ShardStarted { shard: last, name: "x".to_owned() });
+        let hello = FromWorker::Hello { version: VERSION, pid: 1, memory_limit: None };
+        run.handle(2, Input::Frame { shard: last, message: hello, blob: Vec::new() });
+        let ready = FromWorker::Ready {
+            session: 1,
+            framework: "fake".to_owned(),
+            version: "1".to_owned(),
+            seed: 0,
+            pid: 2,
+            boot_ms: 1,
+            units: (0..units).map(|n| format!("f{n}")).collect(),
+        };
+        let effects = run.handle(3, Input::Frame { shard: last, message: ready, blob: Vec::new() });
+        assert_eq!((before + started(&effects), ended(&effects)), (in_all, 0), "{shards} shards, {units} units");
+        // Those that nobody needs go as soon as they are there.
+        let surplus = first.saturating_sub(units);
+        let gone = (1..=surplus + 1).map(|n| ShardId(u32::try_from(first - n).expect("small"))).filter(|id| id.0 > 0);
+        let gone = gone.filter(|id| ended(&run.handle(4, Input::ShardStarted { shard: *id, name: "x".to_owned() })) == 1).count();
+        assert_eq!(gone, surplus, "{shards} shards, {units} units");
+    }
+}

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use splitci_worker::protocol::frame::{Decoder, encode};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -44,6 +44,8 @@ pub struct Outcome {
 /// Inputs that may wait for the brain; readers wait when it is full, which in the end makes a chatty worker wait.
 const INPUTS: usize = 1024;
 const READ: usize = 64 << 10;
+/// Shards that are being started at a time: an engine does not get faster with more, and one that is flooded stops answering.
+const STARTS: usize = 16;
 
 /// Carries a run from its beginning to its end.
 pub async fn supervise(
@@ -53,8 +55,8 @@ pub async fn supervise(
     mut control: mpsc::UnboundedReceiver<Control>,
 ) -> Outcome {
     let (inputs, mut incoming) = mpsc::channel(INPUTS);
-    let mut shell =
-        Shell { run, engine, listener, inputs, writers: BTreeMap::new(), tasks: JoinSet::new(), began: Instant::now(), verdict: None };
+    let (writers, tasks, starts) = (BTreeMap::new(), JoinSet::new(), Arc::new(Semaphore::new(STARTS)));
+    let mut shell = Shell { run, engine, listener, inputs, writers, tasks, starts, began: Instant::now(), verdict: None };
     shell.handle(Input::Begin);
     while shell.verdict.is_none() {
         let deadline = shell.began + Duration::from_millis(shell.run.next_deadline());
@@ -87,6 +89,7 @@ struct Shell {
     inputs: mpsc::Sender<News>,
     writers: BTreeMap<ShardId, mpsc::UnboundedSender<Vec<u8>>>,
     tasks: JoinSet<()>,
+    starts: Arc<Semaphore>,
     began: Instant,
     verdict: Option<Verdict>,
 }
@@ -124,8 +127,10 @@ impl Shell {
     }
 
     fn start(&mut self, spec: ShardSpec) {
-        let (engine, inputs) = (Arc::clone(&self.engine), self.inputs.clone());
+        let (engine, inputs, starts) = (Arc::clone(&self.engine), self.inputs.clone(), Arc::clone(&self.starts));
         self.tasks.spawn(async move {
+            // The semaphore is never closed; without it a start would only be less polite.
+            let _turn = starts.acquire().await.ok();
             let news = match engine.start(&spec).await {
                 Ok(shard) => News::Started(spec.shard, shard),
                 Err(error) => News::Input(Input::ShardNotStarted { shard: spec.shard, detail: chain(&error) }),

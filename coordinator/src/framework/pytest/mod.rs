@@ -4,8 +4,6 @@
 //! back before tests run. What it does with a suite, and where that differs from a plain run, stands in its own head and in the contract's.
 //! A unit is a file; a slice never cuts a class, and may cut the variants of a parametrised function.
 
-use std::ops::Range;
-
 use super::{Framework, LaunchRequest, Place, ProjectFacts};
 use crate::model::Launch;
 use crate::model::settings::EngineKind;
@@ -92,24 +90,6 @@ impl Framework for Pytest {
 
     fn group(&self) -> Option<fn(&str) -> &str> {
         Some(group)
-    }
-
-    fn slice_groups(&self, ids: &[String]) -> Vec<Range<usize>> {
-        let mut groups: Vec<Range<usize>> = Vec::new();
-        let mut last_of = std::collections::HashMap::new();
-        for (place, id) in ids.iter().enumerate() {
-            last_of.insert(group(id), place);
-        }
-        let mut end = 0;
-        for (place, id) in ids.iter().enumerate() {
-            let last = last_of.get(group(id)).copied().unwrap_or(place);
-            match groups.last_mut() {
-                Some(open) if place < end => open.end = open.end.max(last + 1),
-                _ => groups.push(place..last + 1),
-            }
-            end = end.max(last + 1);
-        }
-        groups
     }
 }
 

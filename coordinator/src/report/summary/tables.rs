@@ -4,8 +4,9 @@
 
 use std::fmt::Write;
 
+use crate::model::verdict::Verdict;
 use crate::proof::TestState;
-use crate::report::account::Account;
+use crate::report::account::{Account, Shard};
 use crate::report::words::{count, duration, harmless, number, times};
 
 /// Tests that are named as slow.
@@ -41,14 +42,27 @@ pub(super) fn shards(account: &Account) -> String {
     }
     let tests = account.proof().counts_by_shard();
     let mut table = format!("{:>7}{:>9}{:>13}{:>13}   sessions\n", "shard", "tests", "busy", "boot");
-    for (shard, told) in account.shards() {
+    for (shard, told) in account.shards().iter().filter(|(_, told)| !unneeded(account, told)) {
         let done = tests.get(shard).map_or(0, |counts| counts.total() - counts.lost);
         let boot = told.boot_ms.map_or_else(|| "-".to_owned(), duration);
         let lost = if told.sessions_lost > 0 { format!(", {} lost", told.sessions_lost) } else { String::new() };
         let _infallible =
             writeln!(table, "{shard:>7}{:>9}{:>13}{boot:>13}   {}{lost}", number(done), duration(told.busy_us / 1_000), told.sessions);
     }
+    match account.shards().values().filter(|told| unneeded(account, told)).count() {
+        0 => {}
+        1 => table.push_str("  1 more shard was not needed\n"),
+        idle => {
+            let _infallible = writeln!(table, "  {} more shards were not needed", number(idle));
+        }
+    }
     table
+}
+
+/// Whether everything was done before a shard could begin. Where something is missing, every shard is worth a line.
+fn unneeded(account: &Account, shard: &Shard) -> bool {
+    let all_done = matches!(account.verdict(), Verdict::Passed | Verdict::Failed { complete: true } | Verdict::Empty);
+    all_done && shard.sessions == 0 && shard.lost.is_empty()
 }
 
 /// How long the shards took for how much of test time.
@@ -58,7 +72,7 @@ pub(super) fn time(account: &Account) -> String {
     if account.shards().is_empty() {
         return duration(account.wall_ms());
     }
-    let shards = count(account.shards().len(), "shard");
+    let shards = count(account.shards().values().filter(|told| !unneeded(account, told)).count(), "shard");
     let mut time = format!("{} on {shards} for {} of tests", duration(shards_ms), duration(busy_ms));
     // Otherwise the start of the framework is all there is to see.
     if busy_ms > shards_ms && shards_ms > 0 {
