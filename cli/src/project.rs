@@ -5,7 +5,7 @@ use std::hash::{BuildHasher as _, Hasher as _};
 use std::path::Path;
 
 use splitci_coordinator::config::{Candidate, Flags, Project, Request, load, records};
-use splitci_coordinator::framework::{ALL, Framework, Place, ProjectFacts, texts_wanted};
+use splitci_coordinator::framework::{ALL, Framework, PROGRAMS, Place, ProjectFacts, texts_wanted};
 use splitci_coordinator::history::History;
 
 use crate::Context;
@@ -17,8 +17,6 @@ use crate::variables::Env;
 const SKIPPED: &[&str] = &["node_modules", "site-packages", "venv", "vendor", "__pycache__", "target"];
 /// Files looked at to recognise a framework: enough for any project that has no configuration of one.
 const MOST_FILES: usize = 20_000;
-/// Programs that frameworks ask about.
-const PROGRAMS: &[&str] = &["pytest", "python3", "python"];
 
 /// The project that the options mean.
 pub(crate) fn resolve(context: &Context, flags: Flags) -> Result<Project, Failure> {

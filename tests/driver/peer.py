@@ -15,7 +15,29 @@ import time
 NONE = 0xFFFFFFFF
 CLOSING = 0xFFFFFFFD
 OUTCOMES = ["passed", "failed", "errored", "skipped", "expected_failure", "unexpected_pass"]
-DRIVER = os.path.join(os.path.dirname(__file__), "..", "..", "coordinator", "src", "framework", "pytest", "driver.py")
+FRAMEWORKS = os.path.join(os.path.dirname(__file__), "..", "..", "coordinator", "src", "framework")
+
+
+class Driver:
+    """How a framework's driver gets in: files, and what is put before variables, as `Launch` says. `{run}` is the session's directory."""
+
+    def __init__(self, files, prepend, env=None):
+        self.files, self.prepend, self.env = files, prepend, env or {}
+
+
+PYTEST = Driver(
+    {"splitci_pytest_driver.py": "pytest/driver.py"},
+    [("PYTHONPATH", "{run}", ":"), ("PYTEST_PLUGINS", "splitci_pytest_driver", ",")],
+    {"SPLITCI_PYTEST_SHARED": "1"},
+)
+RSPEC = Driver(
+    {"splitci_wire.rb": "ruby/splitci_wire.rb", "splitci_rspec.rb": "rspec/splitci_rspec.rb"},
+    [("RUBYOPT", "-r{run}/splitci_rspec.rb", " ")],
+)
+MINITEST = Driver(
+    {"splitci_wire.rb": "ruby/splitci_wire.rb", "splitci_minitest.rb": "minitest/splitci_minitest.rb"},
+    [("RUBYOPT", "-r{run}/splitci_minitest.rb", " ")],
+)
 
 
 class Violation(Exception):
@@ -103,16 +125,18 @@ class Session:
         )
 
 
-def launch_environment(directory, environ, extra, shard, shards, seed):
-    """As `Pytest::launch` and the worker make it together; `tests/driver_contract.rs` holds the first to it."""
+def launch_environment(driver, directory, environ, extra, shard, shards, seed):
+    """As a framework's `launch` and the worker make it together; `tests/driver_contract.rs` holds the first to it."""
     env = dict(environ)
     env.update({
         "SPLITCI_DRIVER_SOCKET": os.path.join(directory, "driver.sock"), "SPLITCI_DRIVER_SLOT": os.path.join(directory, "slot"),
-        "SPLITCI_DRIVER_SEED": str(seed), "SPLITCI_SHARD": str(shard), "SPLITCI_SHARDS": str(shards), "SPLITCI_PYTEST_SHARED": "1",
+        "SPLITCI_DRIVER_SEED": str(seed), "SPLITCI_SHARD": str(shard), "SPLITCI_SHARDS": str(shards),
     })
+    env.update(driver.env)
     env.update(extra)
     added = []
-    for name, value, separator in (("PYTHONPATH", directory, ":"), ("PYTEST_PLUGINS", "splitci_pytest_driver", ",")):
+    for name, value, separator in driver.prepend:
+        value = value.replace("{run}", directory)
         if name in env:
             env["SPLITCI_SAVED_" + name] = env[name]
             env[name] = value + separator + env[name]
@@ -126,11 +150,11 @@ def launch_environment(directory, environ, extra, shard, shards, seed):
 class Peer:
     """One session: `choose(units)` says what to run once the list is there."""
 
-    def __init__(self, argv, cwd, choose=None, env=None, shard=1, shards=2, seed=7, timeout=60, on_finished=None):
+    def __init__(self, argv, cwd, choose=None, env=None, shard=1, shards=2, seed=7, timeout=60, on_finished=None, driver=PYTEST):
         self.argv, self.cwd, self.timeout = argv, cwd, timeout
         self.choose = choose or (lambda units: [Unit(name) for name in units])
         self.extra, self.shard, self.shards, self.seed = env or {}, shard, shards, seed
-        self.on_finished = on_finished
+        self.on_finished, self.driver = on_finished, driver
         self.session = Session()
         self.waiting, self.current = None, None
 
@@ -142,12 +166,13 @@ class Peer:
             shutil.rmtree(directory, ignore_errors=True)
 
     def _run(self, directory):
-        shutil.copy(DRIVER, os.path.join(directory, "splitci_pytest_driver.py"))
+        for name, source in self.driver.files.items():
+            shutil.copy(os.path.join(FRAMEWORKS, source), os.path.join(directory, name))
         slot = os.path.join(directory, "slot")
         with open(slot, "wb") as file:
             file.write(struct.pack("<IIQ", NONE, NONE, 0))
-        base = {name: value for name, value in os.environ.items() if not name.startswith(("SPLITCI_", "PYTEST", "PYTHON"))}
-        env = launch_environment(directory, base, self.extra, self.shard, self.shards, self.seed)
+        base = {name: value for name, value in os.environ.items() if not name.startswith(("SPLITCI_", "PYTEST", "PYTHON", "RUBY", "BUNDLE"))}
+        env = launch_environment(self.driver, directory, base, self.extra, self.shard, self.shards, self.seed)
         with socket.socket(socket.AF_UNIX) as listener, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             listener.bind(env["SPLITCI_DRIVER_SOCKET"])
             listener.listen(8)

@@ -131,7 +131,8 @@ impl ProjectArgs {
             ("suite.framework", "--framework", self.framework),
             ("run.order", "--order", self.order),
             ("run.seed", "--seed", self.seed),
-            ("pytest.whole", "--whole", self.whole),
+            ("pytest.whole", "--whole", self.whole.clone()),
+            ("ruby.whole", "--whole", self.whole),
         ];
         one(flags, rows);
         self.image.into_flags(flags);

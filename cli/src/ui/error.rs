@@ -135,7 +135,7 @@ mod tests {
         let (_, faults) = flags.finish();
         let failure = Failure::from(faults.finish(()).expect_err("faults"));
         insta::assert_snapshot!(failure.render(Paint(false)), @r"
-        error: expected a whole number from 1 on, found `none`
+        error: expected a whole number from 1 to 1000, found `none`
           where: command line, `--shards`
 
         error: expected `auto`, `docker` or `process`, found `dokcer`

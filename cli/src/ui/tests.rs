@@ -194,9 +194,9 @@ fn failures_and_losses_are_told_when_they_happen() {
         conftest.py: boom
 
     CRASHED tests/b.py::test_x  (shard 2)
-      the process was killed by SIGSEGV (signal 11)
+      the process was killed by signal 11 (SIGSEGV)
       note shard 3 was killed from outside: exit status 137
-      note session 1.1 was killed by SIGKILL (signal 9) in tests/test_checkout_with_a_rather_long_name.py::test_of_something_long; what it had not finished runs again
+      note session 1.1 was killed by signal 9 (SIGKILL) in tests/test_checkout_with_a_rather_long_name.py::test_of_something_long; what it had not finished runs again
       note coverage threshold not checked
       note stopping, and cleaning up; once more to stop at once
     ");

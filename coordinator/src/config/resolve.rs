@@ -52,7 +52,7 @@ struct Resolver {
 
 impl Resolver {
     fn project(&mut self, layer: Layer) -> Project {
-        let Layer { project, image, suite, pytest, run, timeout, shard, record } = layer;
+        let Layer { project, image, suite, pytest, ruby, run, timeout, shard, record } = layer;
         let root = self.facts.bases.root.clone();
         let kind = self.engine(value(run.engine), &image);
         let built = self.image(kind, image);
@@ -60,6 +60,7 @@ impl Resolver {
         let env = environment::resolve(value(run.env), &self.facts.env_files, &self.facts.env, &mut self.faults);
         self.notices
             .extend(env.missing.iter().map(|name| format!("variable `{name}` is asked for and not set here: tests run without it")));
+        let whole = if framework == "pytest" { value(pytest.whole) } else { value(ruby.whole) }.unwrap_or(false);
         let settings = RunSettings {
             engine: kind,
             shards: value(run.shards).map_or(self.facts.cpus.max(1), |Shards(n)| n),
@@ -71,7 +72,7 @@ impl Resolver {
             fail_fast: value(run.fail_fast).unwrap_or(false),
             allow_empty: value(run.allow_empty).unwrap_or(false),
             retries: value(run.retries).unwrap_or(0),
-            whole: value(pytest.whole).unwrap_or(false),
+            whole,
             timeouts: timeouts(timeout),
             container: self.container(shard),
             env: env.env,

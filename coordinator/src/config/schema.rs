@@ -124,6 +124,11 @@ schema! {
         /// Load the whole suite in each shard.
         whole: bool = "whole",
     }
+    /// RSpec's and Minitest's own.
+    ruby: RubySection = "ruby" {
+        /// Load the whole suite in each shard.
+        whole: bool = "whole",
+    }
     /// How it is run.
     run: RunSection = "run" {
         /// Where shards run.

@@ -8,10 +8,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::model::settings::RunSettings;
 use crate::model::{Launch, SessionId};
 
+pub mod minitest;
 pub mod pytest;
+pub mod rspec;
+mod ruby;
 
 /// Every framework there is.
-pub const ALL: &[&dyn Framework] = &[&pytest::Pytest];
+pub const ALL: &[&dyn Framework] = &[&pytest::Pytest, &rspec::Rspec, &minitest::Minitest];
+
+/// Directories whose contents are not the project's own.
+const FOREIGN: &[&str] = &["node_modules", "site-packages", "venv", ".venv", "vendor", ".tox", ".nox", "__pycache__", ".bundle"];
+
+/// Programs that frameworks ask about: whether they are in `PATH`, or in a virtual environment of the project.
+pub const PROGRAMS: &[&str] = &["pytest", "python3", "python", "bundle", "rspec", "ruby"];
 
 /// The framework with this name.
 pub fn by_name(name: &str) -> Option<&'static dyn Framework> {
@@ -99,4 +108,32 @@ impl LaunchRequest<'_> {
         let given = self.given.iter().rev().find(|(given, _)| given == name).map(|(_, value)| value.as_str());
         given.or_else(|| self.inherited.get(name).map(String::as_str))
     }
+}
+
+impl ProjectFacts {
+    /// Whether the project has this file.
+    pub fn has(&self, file: &str) -> bool {
+        self.files.iter().any(|path| path == file)
+    }
+
+    /// The first of its own files, in their order, that is wanted.
+    fn first(&self, wanted: impl Fn(&str) -> bool) -> Option<String> {
+        let own = self.files.iter().filter(|path| !path.split('/').any(|part| FOREIGN.contains(&part)));
+        own.map(String::as_str).find(|path| wanted(path)).map(|path| format!("`{path}`"))
+    }
+}
+
+/// What every session's environment says: what the user wants set, which shard this is of how many, and the run's seed.
+fn shard_environment(request: &LaunchRequest<'_>) -> Vec<(String, String)> {
+    let shard = request.session.shard.0;
+    let mut env = request.given.to_vec();
+    let mut set = |name: &str, value: String| env.push((name.to_owned(), value));
+    set("SPLITCI_SHARD", shard.to_string());
+    set("SPLITCI_SHARDS", request.shards.to_string());
+    set("SPLITCI_DRIVER_SEED", request.settings.seed.to_string());
+    if !request.given.iter().any(|(name, _)| name == "TEST_ENV_NUMBER") {
+        // As parallel_tests has it: the first database has the plain name.
+        set("TEST_ENV_NUMBER", if shard == 1 { String::new() } else { shard.to_string() });
+    }
+    env
 }

@@ -4,7 +4,7 @@
 //! back before tests run. What it does with a suite, and where that differs from a plain run, stands in its own head and in the contract's.
 //! A unit is a file; a slice never cuts a class, and may cut the variants of a parametrised function.
 
-use super::{Framework, LaunchRequest, Place, ProjectFacts};
+use super::{Framework, LaunchRequest, Place, ProjectFacts, shard_environment};
 use crate::model::Launch;
 use crate::model::settings::EngineKind;
 
@@ -33,9 +33,6 @@ const CONFIGURATIONS: &[(&str, &[&str])] = &[
 /// Options that choose tests within files.
 const PICKING: &[&str] = &["-k", "-m", "--deselect", "--lf", "--last-failed", "--ff", "--sw", "--stepwise"];
 
-/// Directories whose contents are not the project's own.
-const FOREIGN: &[&str] = &["node_modules", "site-packages", "venv", ".venv", "vendor", ".tox", ".nox", "__pycache__"];
-
 /// See the module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pytest;
@@ -59,8 +56,8 @@ impl Framework for Pytest {
 
     fn command(&self, facts: &ProjectFacts) -> Vec<String> {
         let words: &[&str] = match &facts.place {
-            Place::Here { activated: false, .. } if has(facts, ".venv/bin/pytest") => &[".venv/bin/pytest"],
-            Place::Here { activated: false, .. } if has(facts, "venv/bin/pytest") => &["venv/bin/pytest"],
+            Place::Here { activated: false, .. } if facts.has(".venv/bin/pytest") => &[".venv/bin/pytest"],
+            Place::Here { activated: false, .. } if facts.has("venv/bin/pytest") => &["venv/bin/pytest"],
             Place::Here { programs, .. } if programs.contains("pytest") => &["pytest"],
             Place::Here { programs, .. } if programs.contains("python3") => &["python3", "-m", "pytest"],
             Place::Here { programs, .. } if programs.contains("python") => &["python", "-m", "pytest"],
@@ -103,21 +100,14 @@ fn group(id: &str) -> &str {
 
 fn environment(request: &LaunchRequest<'_>) -> Vec<(String, String)> {
     let shard = request.session.shard.0;
-    let mut env = request.given.to_vec();
+    let mut env = shard_environment(request);
     let mut set = |name: &str, value: String| env.push((name.to_owned(), value));
-    set("SPLITCI_SHARD", shard.to_string());
-    set("SPLITCI_SHARDS", request.shards.to_string());
-    set("SPLITCI_DRIVER_SEED", request.settings.seed.to_string());
     if request.settings.whole {
         set("SPLITCI_PYTEST_WHOLE", "1".into());
     }
     if request.settings.engine == EngineKind::Process {
         // Its shards have one directory: what pytest keeps there must not be written by all of them.
         set("SPLITCI_PYTEST_SHARED", "1".into());
-    }
-    if !request.given.iter().any(|(name, _)| name == "TEST_ENV_NUMBER") {
-        // As parallel_tests has it: the first database has the plain name.
-        set("TEST_ENV_NUMBER", if shard == 1 { String::new() } else { shard.to_string() });
     }
     if request.variable("PYTHONHASHSEED").is_none() {
         // Ids made from sets must be the same in every shard.
@@ -133,7 +123,7 @@ fn environment(request: &LaunchRequest<'_>) -> Vec<(String, String)> {
 fn configured(facts: &ProjectFacts) -> Option<String> {
     CONFIGURATIONS.iter().find_map(|(file, headers)| {
         if headers.is_empty() {
-            return has(facts, file).then(|| format!("`{file}`"));
+            return facts.has(file).then(|| format!("`{file}`"));
         }
         let text = facts.texts.get(*file)?;
         let header = headers.iter().find(|header| text.lines().any(|line| line.trim() == **header))?;
@@ -142,16 +132,10 @@ fn configured(facts: &ProjectFacts) -> Option<String> {
 }
 
 fn by_file_name(facts: &ProjectFacts) -> Option<String> {
-    let own = || facts.files.iter().filter(|path| !path.split('/').any(|part| FOREIGN.contains(&part)));
-    let named =
-        |wanted: fn(&str) -> bool| own().find(|path| wanted(path.rsplit('/').next().unwrap_or(path))).map(|path| format!("`{path}`"));
-    named(|name| name == "conftest.py").or_else(|| named(is_test_file))
+    let name = |path: &str| path.rsplit('/').next().unwrap_or(path).to_owned();
+    facts.first(|path| name(path) == "conftest.py").or_else(|| facts.first(|path| is_test_file(&name(path))))
 }
 
 fn is_test_file(name: &str) -> bool {
     name.strip_suffix(".py").is_some_and(|stem| stem.starts_with("test_") || stem.ends_with("_test"))
-}
-
-fn has(facts: &ProjectFacts, file: &str) -> bool {
-    facts.files.iter().any(|path| path == file)
 }

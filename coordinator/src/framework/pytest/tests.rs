@@ -146,6 +146,6 @@ fn the_driver_and_this_side_agree() {
 #[test]
 fn a_framework_is_found_by_its_name() {
     assert!(framework::by_name("pytest").is_some());
-    assert!(framework::by_name("rspec").is_none());
+    assert!(framework::by_name("nose").is_none());
     assert!(framework::texts_wanted().any(|file| file == "pyproject.toml"));
 }

@@ -1,0 +1,342 @@
+# splitci's driver for Minitest 5: runs inside the user's own command and feeds it one file at a time.
+#
+# - Test files are not loaded where Minitest would begin; a unit loads its own and runs what is new: classes, and methods that it adds to a class of
+#   another file. Tests that are there before any file (of a helper, or the main script) are a unit of their own, named after their file.
+# - Reporters and plugins start and report once; `Minitest.after_run` once, at the end. What runs in parallel elsewhere runs in turn here.
+# - Nothing is green by omission: an `exit` in a test, a test that is never reported, an end before its time become errors.
+require_relative "splitci_wire"
+
+module SplitciDriver
+  class MinitestDriver < Session
+    def initialize(address)
+      super(address, "minitest")
+      @owned, @seen, @counted, @touched = {}, {}, 0, []
+    end
+
+    # Listing
+
+    # Takes the names of test files and directories out of Minitest's arguments; nothing else of them is ours.
+    def take_files(arguments)
+      begin!
+      given = arguments.reject { |argument| argument.start_with?("-") || !File.exist?(argument) }
+      arguments.reject! { |argument| given.include?(argument) }
+      @paths = {}
+      files = given.empty? ? ["test"] : given
+      files.flat_map { |path| File.directory?(path) ? files_below(path) : [path] }.each { |path| add_file(path) } if @listed.nil?
+      @listed.to_a.each { |path| add_file(path) }
+    end
+
+    # A runner that knows its files has listed them instead of loading them.
+    def listed(paths)
+      (@listed ||= []).concat(paths)
+    end
+
+    def files_below(directory)
+      found = Dir[File.join(directory, "**", "{*_test,test_*}.rb")] - Dir[File.join(directory, "**", "test_helper.rb")]
+      found.reject { |path| path.split("/").include?("system") && directory == "test" }.sort
+    end
+
+    def add_file(path)
+      @paths[name_of(path)] = File.expand_path(path)
+    end
+
+    def name_of(path)
+      SplitciDriver.bytes(File.expand_path(path).sub(%r{\A#{Regexp.escape(Dir.pwd)}/}, ""))
+    end
+
+    # Running
+
+    def run_all(reporter, options)
+      @reporter, @options = reporter, options
+      self.seed = Minitest.seed.to_i
+      speak(Minitest::VERSION)
+      reporter.reporters << Ears.new(self)
+      claim(nil)
+      @paths.each { |name, _| open(name) } if address.whole
+      list((@owned.keys + @paths.keys).uniq)
+      serve { |order| run_unit(order) }
+      miss_nothing
+      settle_coverage
+    end
+
+    def run_unit(order)
+      wire.at(order.unit, NONE)
+      tests = tests_of(order.name)
+      stay_alone
+      chosen = declare(order, tests)
+      expect(order.unit, chosen)
+      stubs, chosen = chosen.partition { |ordinal| tests[ordinal][1].is_a?(Stub) }
+      stubs.each { |ordinal| ends(ordinal, tests[ordinal][1].result) }
+      run_tests(tests, chosen)
+      unit_end
+      true
+    end
+
+    def tests_of(name)
+      failed = open(name)
+      return [[name, failed]] if failed
+      by_class = (@owned[name] || []).group_by(&:first)
+      in_order(by_class.keys).flat_map do |suite|
+        mine = by_class[suite].map(&:last)
+        wanted = runnable(suite).select { |method| mine.include?(method) }
+        wanted.map { |method| ["#{name}::#{suite}##{method}".b, [suite, method]] }
+      end
+    end
+
+    # Minitest shuffles classes; by name first, so that the order is one of the seed alone.
+    def in_order(suites)
+      suites.sort_by(&:to_s).shuffle(random: Random.new(Minitest.seed.to_i))
+    end
+
+    # The methods that the user's options leave, in the order that the class gives them.
+    def runnable(suite)
+      wanted, unwanted = [@options[:filter], @options[:exclude]].map { |filter| pattern(filter) }
+      suite.runnable_methods.select do |method|
+        names = [method, "#{suite}##{method}"]
+        (wanted.nil? || names.any? { |name| wanted === name }) && (unwanted.nil? || names.none? { |name| unwanted === name })
+      end
+    end
+
+    def pattern(filter)
+      filter.is_a?(String) && filter =~ %r{/(.*)/} ? Regexp.new($1) : filter
+    end
+
+    # Loads a file, once; what stands for it if it cannot be loaded.
+    def open(name)
+      @opened ||= {}
+      return @opened[name] if @opened.key?(name)
+      @opened[name] = load_file(name)
+    end
+
+    def load_file(name)
+      path = @paths[name]
+      return @owned.key?(name) ? nil : stub(name, "#{name} was not found", "") unless path
+      begin
+        require path
+      rescue SignalException, NoMemoryError, Lost
+        raise
+      rescue Exception => error # rubocop:disable Lint/RescueException
+        stay_alone(1)
+        claim(:nobody)
+        return stub(name, "`exit` was called while the file was loaded, with status #{error.status}", SplitciDriver.describe(error)) if error.is_a?(SystemExit)
+        return stub(name, SplitciDriver.one_line(error.message), SplitciDriver.describe(error), *place_of(error.backtrace))
+      end
+      claim(name)
+      nil
+    end
+
+    def stub(name, message, details, file = "", line = 0)
+      Stub.new(name, Result.new(ERRORED, message, file, line, details))
+    end
+
+    # Methods were added to a class.
+    def touched(suite)
+      @touched << suite unless @touched.last.equal?(suite)
+    end
+
+    # Gives every test that is new to its owner: the file that was just loaded, or another of the suite that defines its class.
+    def claim(name)
+      all = Minitest::Runnable.runnables
+      reopened, @touched = @touched.uniq & @seen.keys, []
+      suites = all[@counted..-1] + (reopened.empty? ? [] : all.first(@counted).select { |suite| reopened.any? { |one| suite <= one } })
+      @counted = all.size
+      give(suites, name)
+    end
+
+    def give(suites, name)
+      suites.each do |suite|
+        known = @seen[suite]
+        methods = suite.runnable_methods.uniq
+        fresh = known ? methods - known : methods
+        next if fresh.empty?
+        @seen[suite] = methods | (known || [])
+        next if name == :nobody
+        owner = known ? name : owner_of(suite, fresh, name)
+        (@owned[owner] ||= []).concat(fresh.map { |method| [suite, method] })
+      end
+    end
+
+    # Tests that came in a way that nobody saw (a module that was included later) would never have run.
+    def miss_nothing
+      late = Minitest::Runnable.runnables.flat_map { |suite| (suite.runnable_methods - (@seen[suite] || [])).map { |method| "#{suite}##{method}" } }
+      @errors << "tests were added after their class was loaded, and did not run: #{late.first(10).join(", ")}" unless late.empty?
+    end
+
+    def owner_of(suite, methods, name)
+      place = defined_at(suite, methods)
+      file = place && name_of(place)
+      return file if file && (name.nil? || @paths.key?(file))
+      name || file || "(defined by no file)"
+    end
+
+    def defined_at(suite, methods)
+      place = suite.name && Object.respond_to?(:const_source_location) && Object.const_source_location(suite.name)
+      place = suite.instance_method(methods.first).source_location if place.nil? || place.empty?
+      place && place.first
+    rescue NameError
+      nil
+    end
+
+    def run_tests(tests, chosen)
+      until (left = waiting).empty?
+        begin
+          @current = nil
+          wire.at(@unit, left.first)
+          left.map { |ordinal| tests[ordinal][1].first }.uniq.each { |suite| run_suite(suite, tests, left) }
+          waiting.each { |ordinal| ends(ordinal, Result.new(ERRORED, "Minitest did not run it", "", 0, "")) }
+        rescue SystemExit => error
+          stay_alone(error.status)
+          escaped(@current || left.first, error)
+        end
+      end
+    end
+
+    # The class's own `run`, which hooks of its kind may wrap, with a filter that lets our choice through.
+    def run_suite(suite, tests, left)
+      @ordinals = {}
+      left.each { |ordinal| @ordinals[tests[ordinal][1].last] = ordinal if tests[ordinal][1].first.equal?(suite) }
+      suite.run(@reporter, @options.merge(filter: Choice.new(@ordinals.keys), exclude: nil))
+    end
+
+    # A test that ends its process: a plain run would be over. This one names it and goes on.
+    def escaped(ordinal, error)
+      @failed = true
+      file, line = place_of(error.backtrace)
+      ends(ordinal, Result.new(ERRORED, "`exit` was called, with status #{error.status}", file, line, SplitciDriver.describe(error)))
+    end
+
+    def begins_named(method)
+      stay_alone
+      @current = @ordinals && @ordinals[method.to_s]
+      begins(@current) if @current
+    end
+
+    def ended(result)
+      ordinal = @ordinals && @ordinals[result.name.to_s]
+      told = ordinal && told_of(result)
+      stay_alone(told && told.outcome != SKIPPED ? 1 : 0)
+      ends(ordinal, told) if ordinal
+      @current = nil
+    end
+
+    def told_of(result)
+      return nil if result.passed? && !result.skipped?
+      failure = result.failures.first
+      details = result.failures.map { |one| "#{one.result_label}:\n#{one.message}\n#{(Minitest.filter_backtrace(one.backtrace || [])).join("\n")}" }.join("\n\n")
+      file, line = place_of([failure.location])
+      outcome = result.skipped? ? SKIPPED : (result.error? ? ERRORED : FAILED)
+      cause = failure.is_a?(Minitest::UnexpectedError) ? failure.error : nil
+      Result.new(outcome, SplitciDriver.one_line(cause ? "#{cause.class}: #{cause.message}" : failure.message), file, line, details)
+    end
+
+    def place_of(backtrace)
+      place = (backtrace || []).reject { |line| line.start_with?(__dir__) }.map { |line| line.match(/\A(.+?):(\d+)(?::|\z)/) }.compact.first
+      place ? [name_of(place[1]), place[2].to_i] : ["", 0]
+    end
+
+    # Whether a test failed in a way that Minitest's own reporters did not see.
+    def failed?
+      @failed || @opened.to_h.values.any?
+    end
+  end
+
+  # Hears what Minitest tells its reporters.
+  class Ears
+    def initialize(driver)
+      @driver = driver
+    end
+
+    def prerecord(_suite, method)
+      @driver.begins_named(method)
+    end
+
+    def record(result)
+      @driver.ended(result)
+    end
+
+    def start; end
+
+    def report; end
+
+    def passed?
+      !@driver.failed?
+    end
+  end
+
+  # A filter of method names.
+  Choice = Struct.new(:methods) do
+    def ===(name)
+      methods.include?(name.to_s)
+    end
+  end
+
+  module OnMinitest
+    def run(arguments = [])
+      SplitciDriver.driver.take_files(arguments)
+      super
+    end
+
+    def process_args(*)
+      # The same seed in every shard, where the user gives none.
+      chosen = ENV.key?("SEED")
+      ENV["SEED"] = (SplitciDriver.driver.address.seed % 0xFFFF).to_s unless chosen
+      super
+    ensure
+      ENV.delete("SEED") unless chosen
+    end
+
+    def __run(reporter, options)
+      SplitciDriver.driver.ours? ? SplitciDriver.driver.run_all(reporter, options) : super
+    end
+  end
+
+  # Classes may be opened again by another file.
+  module OnRunnable
+    def method_added(*)
+      super
+      SplitciDriver.driver.touched(self)
+    end
+  end
+
+  # `parallelize_me!` hands tests to threads; the slot and the order know one at a time.
+  module InTurn
+    def run_one_method(suite, method, reporter)
+      reporter.prerecord(suite, method)
+      reporter.record(Minitest.run_one_method(suite, method))
+    end
+  end
+
+  # `rails test` loads its files by itself.
+  module OnRails
+    def load_tests(arguments)
+      by_arguments = method(:list_tests).parameters.first.to_a.last == :argv
+      SplitciDriver.driver.listed(__send__(:list_tests, by_arguments ? arguments : __send__(:extract_filters, arguments)).to_a)
+      helper = File.expand_path("test/test_helper.rb")
+      require helper if File.exist?(helper)
+    end
+  end
+
+  class << self
+    attr_reader :driver
+
+    def drive_minitest(address)
+      @driver = MinitestDriver.new(address)
+      # Registered before any other, so it runs after all of them: what they make of the status is known.
+      at_exit do
+        @driver.begin! if $! && !$!.is_a?(SignalException) && ($0 == "-e" || defined?(Minitest::Runnable))
+        @driver.over($!, defined?(Minitest::VERSION) ? Minitest::VERSION : "")
+      end
+      when_defined("Minitest::Runnable") do
+        Minitest.singleton_class.prepend(OnMinitest)
+        Minitest::Runnable.singleton_class.prepend(OnRunnable)
+        Minitest::Parallel::Test::ClassMethods.prepend(InTurn)
+        dump_stacks_on_signal
+      end
+      when_defined("Rails::TestUnit::Runner") { Rails::TestUnit::Runner.singleton_class.prepend(OnRails) }
+    end
+  end
+end
+
+if (address = SplitciDriver::Address.find(ENV))
+  SplitciDriver.drive_minitest(address)
+end

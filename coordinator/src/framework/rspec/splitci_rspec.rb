@@ -1,0 +1,340 @@
+# splitci's driver for RSpec 3: runs inside the user's own rspec and feeds it one file at a time.
+#
+# - rspec starts as it does without us: options, configuration, `--require`d files. Where it would load all spec files it lists them instead; a unit
+#   loads its own. `before(:suite)` hooks that a file brings run before its first example; `after(:suite)` hooks once, at the end.
+# - Groups stay where they are defined, as in a plain run; what is new after a file was loaded is its unit's.
+# - Nothing is green by omission: an `exit` in an example, an example that is never reported, an end before its time become errors.
+require_relative "splitci_wire"
+
+module SplitciDriver
+  class RSpecDriver < Session
+    # Listeners are told how many examples to expect, which nobody knows; a progress bar breaks if it is too few.
+    MANY = 1_000_000
+
+    def initialize(address)
+      super(address, "rspec")
+      @kept, @cut, @run_hooks, @all_passed = {}, [], [], true
+    end
+
+    # Listing
+
+    def list_files(config)
+      @config, @world = config, config.world
+      self.seed = config.seed
+      settle(config)
+      @paths = {}
+      config.files_to_run.uniq.each { |path| @paths[name_of(path)] = File.expand_path(path) }
+      speak(RSpec::Core::Version::STRING)
+      config.backtrace_exclusion_patterns << /\A#{Regexp.escape(__dir__)}/
+      @config.reporter.register_listener(self, :example_started, :example_passed, :example_failed, :example_pending)
+      @paths.each_key { |name| open(name) } if address.whole
+    end
+
+    def name_of(path)
+      SplitciDriver.bytes(RSpec::Core::Metadata.relative_path(File.expand_path(path)).sub(%r{\A\./}, ""))
+    end
+
+    def settle(config)
+      if config.fail_fast
+        config.fail_fast = nil
+        notice("--fail-fast does not count over shards and is off: use `splitci run --fail-fast`")
+      end
+      raise ArgumentError, "--dry-run runs nothing: use `splitci plan`" if config.dry_run?
+      return unless config.run_all_when_everything_filtered? && !config.inclusion_filter.empty?
+      notice("run_all_when_everything_filtered is off: a shard sees one file at a time")
+    end
+
+    # Running
+
+    def run_specs(runner)
+      passed = @config.reporter.report(MANY) do |reporter|
+        @reporter = reporter
+        @config.with_suite_hooks do
+          @run_hooks = hooks.dup
+          unless @world.wants_to_quit
+            list(@paths.keys)
+            serve { |order| run_unit(order) }
+            settle_coverage
+          end
+          @all_passed
+        end
+      end
+      runner.exit_code(passed)
+    end
+
+    def run_unit(order)
+      wire.at(order.unit, NONE)
+      tests = load_unit(order)
+      stay_alone
+      return false if @world.wants_to_quit
+      chosen = declare(order, tests)
+      expect(order.unit, chosen)
+      stubs, chosen = chosen.partition { |ordinal| tests[ordinal][1].is_a?(Stub) }
+      stubs.each { |ordinal| ends(ordinal, tests[ordinal][1].result) }
+      run_examples(tests, chosen)
+      unit_end
+      !@world.wants_to_quit
+    end
+
+    # The tests of a unit's file, in the order in which they would run. What ran once would not run a second time as if it were new: it is loaded anew.
+    def load_unit(order)
+      all_again
+      tests = tests_of(order.name, @kept[order.name] || open(order.name))
+      ran = tests.each_with_index.any? { |(id, test), ordinal| order.wants?(ordinal, id) && !test.is_a?(Stub) && test.execution_result.started_at }
+      ran ? tests_of(order.name, open(order.name)) : tests
+    end
+
+    def tests_of(name, groups)
+      return [[groups.id, groups]] if groups.is_a?(Stub)
+      groups = @config.ordering_registry.fetch(:global).order(groups)
+      groups.flat_map { |group| examples_of(group) }.map { |example| [id_of(name, example), example] }
+    end
+
+    # Loads a file; its groups, or what stands for them.
+    def open(name)
+      @kept[name] = load_file(name)
+    end
+
+    def load_file(name)
+      path = @paths[name]
+      return stub(name, "#{name} was not found by RSpec", "") unless path
+      forget(name, path)
+      known = @world.example_groups.size
+      begin
+        @loading = true
+        @config.__send__(:load, path)
+        @config.loaded_spec_files << path
+      rescue SignalException, NoMemoryError, Lost
+        raise
+      rescue Exception => error # rubocop:disable Lint/RescueException
+        stay_alone(1)
+        @world.example_groups.slice!(known..-1)
+        return failed_to_load(name, error)
+      ensure
+        @loading = false
+      end
+      run_new_suite_hooks
+      @world.example_groups[known..-1]
+    end
+
+    # Groups are numbered within their file, and the numbers decide a random order: they begin anew.
+    def forget(name, path)
+      return unless @kept.key?(name)
+      @world.example_groups.reject! { |group| @kept[name].include?(group) } if @kept[name].is_a?(Array)
+      @world.example_group_counts_by_spec_file.delete(path)
+    end
+
+    def failed_to_load(name, error)
+      @reporter ||= @config.reporter
+      if error.is_a?(SystemExit)
+        return stub(name, "`exit` was called while the file was loaded, with status #{error.status}", SplitciDriver.describe(error))
+      end
+      @loading = true
+      @reporter.notify_non_example_exception(error, "An error occurred while loading #{name}.")
+      missing = error.message.to_s.include?("Could not find shared")
+      notice("shared examples of one spec file are used in another: `whole = true` in [rspec] loads all files in each shard") if missing
+      stub(name, SplitciDriver.one_line(error.message), SplitciDriver.describe(error), *place_of(error.backtrace))
+    ensure
+      @loading = false
+    end
+
+    def stub(name, message, details, file = "", line = 0)
+      Stub.new(name, Result.new(ERRORED, message, file, line, details))
+    end
+
+    def hooks
+      @config.instance_variable_get(:@before_suite_hooks) || []
+    end
+
+    # Those that were registered by the file that was just loaded, in the order in which they would have run.
+    def run_new_suite_hooks
+      fresh = hooks.reject { |hook| @run_hooks.any? { |known| known.equal?(hook) } }
+      fresh.each do |hook|
+        @run_hooks << hook
+        break if @world.wants_to_quit
+        @config.__send__(:run_suite_hooks, "a `before(:suite)` hook", [hook])
+      end
+    end
+
+    # Examples as they would run: a group's own, then those of its children.
+    def examples_of(group)
+      strategy = group.ordering_strategy
+      strategy.order(group.filtered_examples) + strategy.order(group.children).flat_map { |child| examples_of(child) }
+    end
+
+    # File, top-level group and the rest: a top-level group is never cut, and its name ends at the second pair of colons.
+    def id_of(name, example)
+      top = plain(example.example_group.parent_groups.last.description)
+      whole = plain(example.full_description)
+      rest = whole.start_with?(top) ? whole.byteslice(top.bytesize, whole.bytesize).strip : whole
+      # Without a description of its own it gets one when it has run: too late for a name.
+      rest = "#{rest} #{plain(example.description)}".strip if example.metadata[:description].to_s.empty?
+      "#{name}::#{top}::#{rest}".b
+    end
+
+    def plain(text)
+      SplitciDriver.bytes(text).gsub(/\s+/n, " ").strip
+    end
+
+    def run_examples(tests, chosen)
+      @ordinals = {}.compare_by_identity
+      chosen.each { |ordinal| @ordinals[tests[ordinal][1]] = ordinal }
+      groups = chosen.map { |ordinal| tests[ordinal][1].example_group.parent_groups.last }.uniq
+      only(groups, @ordinals) if chosen.size < tests.size || chosen.size < groups.sum { |group| group.descendant_filtered_examples.size }
+      until (left = waiting).empty?
+        begin
+          wire.at(@unit, left.first)
+          @current = nil
+          groups.each { |group| @all_passed = false unless group.run(@reporter) }
+          waiting.each { |ordinal| ends(ordinal, Result.new(ERRORED, "RSpec did not run it", "", 0, "")) }
+        rescue SystemExit => error
+          stay_alone(error.status)
+          escaped(@current || left.first, error)
+          only(groups, @ordinals.select { |_, ordinal| waiting.include?(ordinal) }.compare_by_identity)
+        end
+      end
+    end
+
+    # Leaves these examples, and no others, to be run.
+    def only(groups, examples)
+      @cut = groups.flat_map(&:descendants)
+      @cut.each do |group|
+        @world.filtered_examples[group] = group.examples.select { |example| examples.key?(example) }
+        group.instance_variable_set(:@descendant_filtered_examples, nil)
+      end
+    end
+
+    # Leaves to the user's own filters what runs.
+    def all_again
+      @cut.each do |group|
+        @world.filtered_examples.delete(group)
+        group.instance_variable_set(:@descendant_filtered_examples, nil)
+      end
+      @cut = []
+    end
+
+    # An example that ends its process: a plain run would be over, green perhaps. This one names it and goes on.
+    def escaped(ordinal, error)
+      @all_passed = false
+      file, line = place_of(error.backtrace)
+      ends(ordinal, Result.new(ERRORED, "`exit` was called, with status #{error.status}", file, line, SplitciDriver.describe(error)))
+    end
+
+    # What RSpec tells its listeners
+
+    def example_started(notification)
+      stay_alone
+      ordinal = @ordinals && @ordinals[notification.example]
+      return unless ordinal
+      @current = ordinal
+      begins(ordinal)
+    end
+
+    def example_passed(notification)
+      ended(notification) { nil }
+    end
+
+    def example_pending(notification)
+      ended(notification) do |example|
+        outcome = example.skipped? ? SKIPPED : EXPECTED_FAILURE
+        Result.new(outcome, SplitciDriver.one_line(example.execution_result.pending_message), *place_of([example.location]), "")
+      end
+    end
+
+    def example_failed(notification)
+      ended(notification) do |example|
+        lines = notification.message_lines
+        file, line = place_of(notification.formatted_backtrace, example.file_path)
+        Result.new(FAILED, reason_of(example, lines), file, line, notification.fully_formatted(nil))
+      end
+    end
+
+    def ended(notification)
+      example = notification.example
+      ordinal = @ordinals && @ordinals[example]
+      return unless ordinal
+      result = yield(example)
+      stay_alone(result && result.outcome == FAILED ? 1 : 0)
+      ends(ordinal, result)
+      @current = nil
+    end
+
+    # The first line that says what was wrong, not which line of code it was.
+    def reason_of(example, lines)
+      message = example.execution_result.exception && example.execution_result.exception.message
+      SplitciDriver.one_line(message.to_s.empty? ? lines.join("\n") : message)
+    end
+
+    def place_of(backtrace, wanted = nil)
+      places = (backtrace || []).map { |line| line.match(/\A(?:# )?(.+?):(\d+)(?::|\z)/) }.compact
+      place = (wanted && places.find { |match| match[1] == wanted }) || places.first
+      place ? [name_of(place[1]), place[2].to_i] : ["", 0]
+    end
+
+    # An error outside of any example. Those of loading are told as tests.
+    def non_example_exception(error, context)
+      @errors << "#{context}\n#{SplitciDriver.describe(error)}" unless @loading
+    end
+  end
+
+  module OnRunner
+    def run(*)
+      SplitciDriver.driver.begin!
+      super
+    end
+
+    def run_specs(groups)
+      SplitciDriver.driver.ours? ? SplitciDriver.driver.run_specs(self) : super
+    end
+  end
+
+  module OnConfiguration
+    def load_spec_files
+      SplitciDriver.driver.ours? ? SplitciDriver.driver.list_files(self) : super
+    end
+  end
+
+  module OnWorld
+    # There is nothing to announce before a file is loaded, and nothing to give up.
+    def announce_filters
+      SplitciDriver.driver.ours? ? __send__(:fail_if_config_and_cli_options_invalid) : super
+    end
+  end
+
+  module OnReporter
+    def notify_non_example_exception(error, context)
+      SplitciDriver.driver.non_example_exception(error, context)
+      super
+    end
+  end
+
+  module OnOrdering
+    # The same seed in every shard, where the user gives none.
+    def initialize(*)
+      super
+      @seed = SplitciDriver.driver.address.seed % 0xFFFF
+    end
+  end
+
+  class << self
+    attr_reader :driver
+
+    def drive_rspec(address)
+      @driver = RSpecDriver.new(address)
+      # Registered before any other, so it runs after all of them: what they make of the status is known.
+      at_exit { @driver.over($!, defined?(RSpec::Core::Version::STRING) ? RSpec::Core::Version::STRING : "") }
+      when_defined("RSpec::Core::Runner") do
+        RSpec::Core::Runner.prepend(OnRunner)
+        RSpec::Core::Configuration.prepend(OnConfiguration)
+        RSpec::Core::World.prepend(OnWorld)
+        RSpec::Core::Reporter.prepend(OnReporter)
+        RSpec::Core::Ordering::ConfigurationManager.prepend(OnOrdering)
+        dump_stacks_on_signal
+      end
+    end
+  end
+end
+
+if (address = SplitciDriver::Address.find(ENV))
+  SplitciDriver.drive_rspec(address)
+end
