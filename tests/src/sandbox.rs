@@ -29,6 +29,7 @@ impl Sandbox {
         let directory = tempfile::Builder::new().prefix("sandbox-").tempdir().expect("make a directory");
         let mark = directory.path().file_name().expect("a name").to_string_lossy().into_owned();
         fs_err::create_dir_all(directory.path().join("project")).expect("make the project");
+        fs_err::create_dir_all(directory.path().join("tmp")).expect("make a place for private directories");
         Self { directory, mark }
     }
 
@@ -78,6 +79,11 @@ impl Sandbox {
         self.directory.path().join("state")
     }
 
+    /// Where private directories of shards are made.
+    fn scratch(&self) -> PathBuf {
+        self.directory.path().join("tmp")
+    }
+
     /// A place outside of the project that tests may write to.
     pub fn outside(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
@@ -98,6 +104,7 @@ impl Sandbox {
         splitci
             .current_dir(&self.project())
             .env("SPLITCI_STATE", self.state())
+            .env("TMPDIR", self.scratch())
             .env("XDG_STATE_HOME", self.state())
             .env(MARK, &self.mark)
             .env("SANDBOX_OUTSIDE", self.directory.path())
@@ -117,11 +124,18 @@ impl Sandbox {
         loop {
             let left = self.processes();
             if left.is_empty() {
-                return;
+                break;
             }
             assert!(Instant::now() < deadline, "still alive {GONE_WITHIN:?} after the end: {left:?}");
             std::thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    /// Fails if a shard's private directory is left after a run that ended by itself.
+    pub fn expect_no_private_directories(&self) {
+        let entries = fs_err::read_dir(self.scratch()).expect("read the scratch directory");
+        let left: Vec<_> = entries.flatten().map(|entry| entry.file_name()).filter(|name| name.to_string_lossy().starts_with("splitci-")).collect();
+        assert!(left.is_empty(), "private directories are left: {left:?}");
     }
 
     /// Fails if the run wrote into the project: its image's key would change. Byte code and pytest's own cache are the user's business.

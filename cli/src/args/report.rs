@@ -28,6 +28,6 @@ pub(crate) enum Format {
     Summary,
     /// JUnit XML.
     Junit,
-    /// The events, a JSON object a line.
+    /// One JSON object: verdict, counts, tests, shards (`splitci run --json` prints the events).
     Json,
 }

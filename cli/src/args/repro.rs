@@ -26,6 +26,9 @@ pub(crate) struct ReproArgs {
     /// Set a variable for the tests: NAME=VALUE, or NAME to hand yours on; repeatable
     #[arg(short, long, value_name = "NAME[=VALUE]")]
     pub env: Vec<String>,
+    /// Take variables for the tests from a file; repeatable
+    #[arg(long, value_name = "FILE")]
+    pub env_file: Vec<String>,
     /// Leave the shards for a look when the run is over
     #[arg(long)]
     pub keep: bool,

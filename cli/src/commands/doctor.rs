@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use splitci_coordinator::config::{BuildSettings, Flags, ImageSettings, Project};
+use splitci_coordinator::history::History;
 use splitci_coordinator::image::facts::{context_facts, room_left};
 use splitci_coordinator::model::settings::EngineKind;
 use splitci_coordinator::pipeline::{Examined, examine};
@@ -54,7 +55,7 @@ fn of_project(project: &Project, context: &Context) -> Vec<Check> {
         EngineKind::Process => checks.push(processes(project, context)),
         EngineKind::Docker => checks.extend(containers(project, context)),
     }
-    checks.push(room("records", &project.records.state));
+    checks.push(writable(&project.records.state).unwrap_or_else(|| room("records", &project.records.state)));
     checks
 }
 
@@ -127,6 +128,14 @@ fn context_check(build: &BuildSettings) -> Check {
         return Check::odd("context", text).with(hint);
     }
     Check::good("context", text)
+}
+
+/// What keeps records from being written, if anything does.
+fn writable(state: &Path) -> Option<Check> {
+    let error = History::probe(state).err()?;
+    let hint = error.hint().unwrap_or_default();
+    let cause = std::error::Error::source(&error).map_or_else(String::new, |cause| format!(": {cause}"));
+    Some(Check::bad("records", format!("{error}{cause}"), Exit::NO_VERDICT).with(hint))
 }
 
 /// Room where a path is or will be.

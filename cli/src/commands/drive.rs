@@ -22,6 +22,7 @@ use crate::args::OutputArgs;
 use crate::signals::{Asked, Signals, after_sleep};
 use crate::ui::error::Failure;
 use crate::ui::exit::Exit;
+use crate::ui::failure;
 use crate::ui::json::JsonLines;
 use crate::ui::printer;
 use crate::ui::progress::Progress;
@@ -78,7 +79,12 @@ where
     runtime.shutdown_background();
     match ended.map_err(infrastructure)? {
         Ended::Done(Ok(value), asked) => Ok((value, asked)),
-        Ended::Done(Err(error), _) => Err(Failure::new(Exit(error.exit()), &error, error.hint())),
+        Ended::Done(Err(error), _) => {
+            if let Some((name, log)) = error.failed_step() {
+                printer::tell(&failure::step(name, log, context.terminal.err));
+            }
+            Err(Failure::new(Exit(error.exit()), &error, error.hint()))
+        }
         Ended::Dropped(exit) => {
             Err(Failure::plain(exit, "stopped at once, before the run had cleaned up", "shards end by themselves within a minute"))
         }

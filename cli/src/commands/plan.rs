@@ -14,13 +14,14 @@ use crate::ui::error::Failure;
 use crate::ui::exit::Exit;
 use crate::ui::printer;
 use crate::ui::rows::{count, span};
+use crate::ui::terminal::tame;
 
 /// Does it.
 pub(crate) fn plan(args: PlanArgs, context: &Context) -> Result<Exit, Failure> {
     let json = args.json;
     let mut flags = Flags::default();
     args.project.into_flags(&mut flags);
-    let request = RunRequest { project: project::resolve(context, flags)?, only_failed: false, keep: false };
+    let request = RunRequest { project: project::resolve(context, flags)?, only_failed: false, keep: false, paths_given: false };
     let job = async |Start { world, listener, controls }: Start| pipeline::plan(&request, &world, listener, controls).await;
     let (planned, asked) = drive(context, false, job)?;
     if json {
@@ -39,7 +40,7 @@ fn list(planned: &Planned) -> String {
     for unit in &units {
         let predicted = unit.predicted_ms.map_or_else(|| "?".into(), span);
         // Writing into a string cannot fail.
-        let _written = writeln!(out, "{predicted:>12}  {}{}", unit.file, part(unit));
+        let _written = writeln!(out, "{predicted:>12}  {}{}", tame(&unit.file).replace('\n', " "), part(unit));
     }
     let known: Vec<u64> = units.iter().filter_map(|unit| unit.predicted_ms).collect();
     let sum: u64 = known.iter().sum();

@@ -16,9 +16,17 @@ pub(crate) fn repro(args: ReproArgs, context: &Context) -> Result<Exit, Failure>
     for variable in &args.env {
         flags.set("run.env", "--env", variable);
     }
+    for file in &args.env_file {
+        flags.set("run.env_file", "--env-file", file);
+    }
+    let value = |variable: &String| match variable.split_once('=') {
+        Some((name, value)) => Some((name.to_owned(), value.to_owned())),
+        None => Some((variable.clone(), context.env.get(variable)?.clone())),
+    };
+    let env = args.env.iter().filter_map(value).collect();
     let project = project::resolve(context, flags)?;
     let state = project.records.state.clone();
-    let request = ReproRequest { project, run: args.run, shard: args.shard, test: args.test };
+    let request = ReproRequest { project, run: args.run, shard: args.shard, test: args.test, env, keep: args.keep };
     let job = async |Start { world, listener, controls }: Start| pipeline::repro(&request, &world, listener, controls).await;
     drive_runs(context, &args.output, &state, job)
 }

@@ -67,5 +67,5 @@ fn line(row: &RunRow, running: bool, paint: Paint) -> String {
     };
     let of = row.of.as_ref().map(|run| format!("  of {}", run.0.get(..NAME).unwrap_or(&run.0))).unwrap_or_default();
     let command = tame(&row.command.join(" ")).replace('\n', " ");
-    format!("{when}  {verdict}  {:>7} tests {bad}  {:>11}  {engine} x{}  {command}{of}", row.counts.total(), span(row.wall_ms), row.shards)
+    format!("{when}Z  {verdict}  {:>7} tests {bad}  {:>11}  {engine} x{}  {command}{of}", row.counts.total(), span(row.wall_ms), row.shards)
 }

@@ -12,6 +12,8 @@ use super::terminal::{Paint, tame};
 
 /// Lines shown of a trace or an output.
 const LINES: usize = 60;
+/// Characters shown of one of them.
+const COLUMNS: usize = 300;
 
 /// A failed test.
 pub(crate) fn test(test: &TestFinished, id: &str, shard: Option<ShardId>, paint: Paint) -> String {
@@ -31,17 +33,22 @@ pub(crate) fn test(test: &TestFinished, id: &str, shard: Option<ShardId>, paint:
     out
 }
 
-/// A test that took its session with it.
-pub(crate) fn crash(id: &str, how: Crash, shard: ShardId, paint: Paint) -> String {
-    head("CRASHED", id, &format!("shard {shard}"), paint) + &format!("  {}\n", crashed(how))
+/// A test that took its session with it: how, and what its process printed last.
+pub(crate) fn crash(id: &str, (how, limit_ms): (Crash, u64), shard: ShardId, last_words: &str, paint: Paint) -> String {
+    let mut out = head("CRASHED", id, &format!("shard {shard}"), paint) + &format!("  {}\n", crashed(how, limit_ms));
+    if !last_words.trim().is_empty() {
+        let _written = writeln!(out, "  {}", paint.faint("its process printed last:"));
+        block(&mut out, last_words);
+    }
+    out
 }
 
-fn crashed(how: Crash) -> String {
+fn crashed(how: Crash, limit_ms: u64) -> String {
     match how {
         Crash::Exited(status) => format!("the process exited with status {status} in the middle of the test"),
         Crash::Signal(number) => format!("the process was killed by {}", signal(number)),
         Crash::OutOfMemory => "memory ran out; `--memory` (key `shard.memory`) sets the limit".into(),
-        Crash::TimedOut => "it took longer than `--timeout` (key `run.timeout.test`) allows".into(),
+        Crash::TimedOut => format!("it took longer than {}; `--timeout` (key `run.timeout.test`) sets the limit", span(limit_ms)),
         Crash::ShardLost => "its shard was lost, twice".into(),
         Crash::DriverLost => "it broke the connection between the framework and splitci".into(),
     }
@@ -79,6 +86,16 @@ pub(crate) fn doing(at: Slot, name: impl Fn(Slot) -> String) -> String {
     }
 }
 
+/// A step of a build that failed, with the end of what it printed.
+pub(crate) fn step(name: &str, log: &str, paint: Paint) -> String {
+    let mut out = head("FAILED", &tame(name), "", paint);
+    if log.trim().is_empty() {
+        out.push_str("    it printed nothing\n");
+    }
+    block(&mut out, log);
+    out + "\n"
+}
+
 fn head(word: &str, what: &str, rest: &str, paint: Paint) -> String {
     let rest = if rest.is_empty() { String::new() } else { format!("  {}", paint.faint(&format!("({rest})"))) };
     format!("\n{} {}{rest}\n", paint.bad(word), paint.strong(what))
@@ -93,14 +110,22 @@ fn block(out: &mut String, text: &str) {
     }
     let shown = if lines.len() > LINES { LINES / 2 } else { lines.len() };
     for line in &lines[..shown] {
-        let _written = writeln!(out, "    {}", line.trim_end());
+        row(out, line);
     }
     if lines.len() > LINES {
         let _written = writeln!(out, "    ... {} lines that only the record shows ...", lines.len() - LINES);
         for line in &lines[lines.len() - LINES / 2..] {
-            let _written = writeln!(out, "    {}", line.trim_end());
+            row(out, line);
         }
     }
+}
+
+fn row(out: &mut String, line: &str) {
+    let line = line.trim_end();
+    let _written = match line.char_indices().nth(COLUMNS) {
+        Some((end, _)) => writeln!(out, "    {}…", &line[..end]),
+        None => writeln!(out, "    {line}"),
+    };
 }
 
 #[cfg(test)]

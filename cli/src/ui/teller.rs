@@ -3,17 +3,20 @@
 //! Pure. Keeps the board too, since names of tests and shards come from there. Lines of the second kind are for logs alone: where there is a live
 //! display, it shows the same in place.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use splitci_coordinator::model::event::{Cancelled, Close, EventKind, ImageSource, RunStarted, SessionEnded, ShardLoss, Superseded};
 use splitci_coordinator::model::progress::{BuildStep, BuildStepState};
 use splitci_coordinator::model::settings::EngineKind;
-use splitci_coordinator::model::{Progress, Slot, Telling, TestKey, UnitId};
+use splitci_coordinator::model::{Progress, SessionId, Slot, Telling, TestKey, UnitId};
 
 use super::board::Board;
 use super::failure;
 use super::rows::{count, span};
 use super::terminal::{Paint, tame};
+
+/// Kept of what a session prints, in bytes: enough for the stacks of a few threads.
+const LAST_WORDS: usize = 8 << 10;
 
 /// What to print.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -43,12 +46,17 @@ pub(crate) struct Teller {
     quiet: bool,
     said: HashSet<String>,
     build_began: Option<u64>,
+    /// The run's limit for one test.
+    limit_ms: u64,
+    stopping: bool,
+    /// The end of what sessions printed, since what is shown of them was shown.
+    last_words: BTreeMap<SessionId, String>,
 }
 
 impl Teller {
     /// With colours or not; quiet tells failures alone.
     pub(crate) fn new(paint: Paint, quiet: bool) -> Self {
-        Self { board: Board::default(), paint, quiet, said: HashSet::new(), build_began: None }
+        Self { board: Board::default(), paint, quiet, said: HashSet::new(), build_began: None, limit_ms: 0, stopping: false, last_words: BTreeMap::new() }
     }
 
     /// Takes note, and gives what is to be printed.
@@ -100,6 +108,7 @@ impl Teller {
             EventKind::RunStarted(started) => {
                 // A reproduction is several runs, one after the other.
                 self.board = Board::default();
+                (self.limit_ms, self.stopping) = (started.settings.timeouts.test_ms, false);
                 Lines::always(self.label("run", &run(started)))
             }
             EventKind::ImageReady { reference, how, .. } => Lines::always(self.image(reference, *how, now)),
@@ -116,14 +125,27 @@ impl Teller {
             EventKind::TestFinished(test) if test.outcome.is_bad() => {
                 Lines::always(failure::test(test, &self.board.name(test.test), self.board.shard_of(test.fence), self.paint))
             }
-            EventKind::TestCrashed { id, session, how, .. } => Lines::always(failure::crash(id, *how, session.shard, self.paint)),
+            EventKind::TestCrashed { id, session, how, .. } => {
+                let last_words = self.last_words.remove(session).unwrap_or_default();
+                Lines::always(failure::crash(id, (*how, self.limit_ms), session.shard, &last_words, self.paint))
+            }
+            EventKind::Output { session, text, .. } => {
+                let words = self.last_words.entry(*session).or_default();
+                words.push_str(text);
+                let cut = words.floor_char_boundary(words.len().saturating_sub(LAST_WORDS));
+                words.drain(..cut);
+                Lines::default()
+            }
             EventKind::UnitSuperseded { unit, reason: Superseded::IdsChanged } => {
                 let text = format!("the ids of tests in {} differ between two loads: it runs again as a whole", self.board.file(*unit));
                 Lines::always(self.once(&text))
             }
             EventKind::SessionEnded(ended) => Lines::always(self.session(ended)),
             EventKind::Notice { text, .. } => Lines::always(self.once(text)),
-            EventKind::RunCancelled { reason } => Lines::always(self.warning(cancelled(*reason))),
+            EventKind::RunCancelled { reason } => {
+                self.stopping = true;
+                Lines::always(self.warning(cancelled(*reason)))
+            }
             EventKind::ShardStarted { .. }
             | EventKind::ShardReady { .. }
             | EventKind::PlanMade { .. }
@@ -132,7 +154,6 @@ impl Teller {
             | EventKind::TestFinished(_)
             | EventKind::UnitFinished { .. }
             | EventKind::UnitInterrupted { .. }
-            | EventKind::Output { .. }
             | EventKind::RunFinished { .. } => Lines::default(),
         }
     }
@@ -146,14 +167,20 @@ impl Teller {
         self.label("image", &format!("{reference}, {how}"))
     }
 
-    fn session(&self, ended: &SessionEnded) -> String {
+    fn session(&mut self, ended: &SessionEnded) -> String {
         let doing = failure::doing(ended.at, |slot| self.at(slot));
         match ended.close {
             Close::Clean => String::new(),
-            Close::Dirty | Close::NoHello => failure::session(ended, &doing, self.paint),
+            Close::Dirty | Close::NoHello => {
+                // What keeps one session from starting mostly keeps them all.
+                let told = format!("{} {}", failure::how(ended), ended.errors);
+                let again = ended.tests == 0 && !self.said.insert(told);
+                if again { String::new() } else { failure::session(ended, &doing, self.paint) }
+            }
             Close::Lost => {
                 let during = if doing.is_empty() { String::new() } else { format!(" {doing}") };
-                let text = format!("session {} {}{during}; what it had not finished runs again", ended.session, failure::how(ended));
+                let rest = if self.stopping { "" } else { "; its unfinished work is taken up again" };
+                let text = format!("session {} {}{during}{rest}", ended.session, failure::how(ended));
                 self.warning(&text)
             }
         }
@@ -171,11 +198,15 @@ impl Teller {
 fn run(started: &RunStarted) -> String {
     let settings = &started.settings;
     let what = match settings.engine {
+        EngineKind::Docker if settings.shards == 1 => "container",
         EngineKind::Docker => "containers",
+        EngineKind::Process if settings.shards == 1 => "process on this machine",
         EngineKind::Process => "processes on this machine",
     };
     let of = started.of.as_ref().map(|run| format!(", of {run}")).unwrap_or_default();
-    format!("{}: {} in up to {} {what}, seed {}{of}", started.run, settings.framework, settings.shards, settings.seed)
+    let shards = settings.shards;
+    let up_to = if shards == 1 { "" } else { "up to " };
+    format!("{}: {} in {up_to}{shards} {what}, seed {}{of}", started.run, settings.framework, settings.seed)
 }
 
 fn lost(cause: ShardLoss) -> &'static str {

@@ -22,8 +22,8 @@ pub(crate) struct Terminal {
     pub width: usize,
 }
 
-/// Columns when stdout is no terminal.
-const WIDTH: usize = 100;
+/// Columns when stdout is no terminal: whoever reads a file can scroll, and a log that is cut is lost.
+const WIDTH: usize = 10_000;
 
 impl Terminal {
     /// Looks at the streams.
@@ -82,10 +82,16 @@ impl Paint {
     }
 }
 
-/// Text of others made fit for our terminal: escape sequences and control characters taken out, tabs and line ends kept.
+/// Text of others made fit for our terminal: escape sequences, control characters and marks that turn the direction of writing taken out, tabs and line
+/// ends kept.
 pub(crate) fn tame(text: &str) -> String {
     let plain = console::strip_ansi_codes(text);
-    plain.replace("\r\n", "\n").chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
+    plain.replace("\r\n", "\n").chars().filter(|c| is_harmless(*c)).collect()
+}
+
+fn is_harmless(c: char) -> bool {
+    let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    !turns && (!c.is_control() || matches!(c, '\n' | '\t'))
 }
 
 #[cfg(test)]

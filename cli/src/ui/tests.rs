@@ -167,7 +167,7 @@ fn a_build_shows_the_steps_that_run_and_keeps_those_that_are_done() {
     ");
     let identity = ImageIdentity { platform: "linux/amd64".into(), config: "sha256:1".into(), manifest: None };
     let told = told.step("2", "[2/3] RUN pip install -r requirements.txt", BuildStepState::Done(12_345));
-    let told = told.event(EventKind::ImageReady { identity, reference: "splitci/shop:3f2a".into(), how: ImageSource::Built, key: None });
+    let told = told.event(EventKind::ImageReady { identity, reference: "splitci/shop:3f2a".into(), how: ImageSource::Built, key: None, took_ms: 0 });
     insta::assert_snapshot!(told.lines.always, @r"
     build [1/3] FROM python:3.12  cached
     build [2/3] RUN pip install -r requirements.txt  12.3 s
@@ -196,7 +196,7 @@ fn failures_and_losses_are_told_when_they_happen() {
     CRASHED tests/b.py::test_x  (shard 2)
       the process was killed by signal 11 (SIGSEGV)
       note shard 3 was killed from outside: exit status 137
-      note session 1.1 was killed by signal 9 (SIGKILL) in tests/test_checkout_with_a_rather_long_name.py::test_of_something_long; what it had not finished runs again
+      note session 1.1 was killed by signal 9 (SIGKILL) in tests/test_checkout_with_a_rather_long_name.py::test_of_something_long; its unfinished work is taken up again
       note coverage threshold not checked
       note stopping, and cleaning up; once more to stop at once
     ");

@@ -1,7 +1,7 @@
 //! Builds an image with the engine's BuildKit. The one door to it: how the context travels may change without anybody outside noticing.
 //!
 //! Today it travels as a tar in the body of `/build`. BuildKit keeps every such tar in its cache as a record of its own, even if nothing changed, so
-//! the records are removed after each build. The trace comes back as news; the answer is the image's id.
+//! the records are removed after each build, while its tests run. The trace comes back as news; the answer is the image's id.
 //! Dropping the future tells the engine to stop the build.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -70,23 +70,14 @@ pub enum BuildFailure {
     NoImage,
 }
 
-/// An image was built.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Built {
-    /// Its id.
-    pub image: String,
-    /// What the engine's build cache still holds of uploaded contexts although it should not, in bytes; absent if that cannot be known.
-    pub left_over: Option<u64>,
-}
-
 impl Docker {
-    /// Builds an image from a streamed tar.
+    /// Builds an image from a streamed tar, and gives its id. What the engine keeps of the upload is for `drop_uploads`.
     pub async fn build(
         self: &Arc<Self>,
         request: &BuildRequest,
         context: impl Stream<Item = std::io::Result<Bytes>> + Send + 'static,
         mut heard: impl FnMut(Progress),
-    ) -> Result<Built, BuildFailure> {
+    ) -> Result<String, BuildFailure> {
         let guard = CancelOnDrop::of(self, &request.id);
         let credentials = self.all_credentials().await?;
         let client = self.client_for(request);
@@ -105,15 +96,13 @@ impl Docker {
                 }
                 Some(Err(bollard::errors::Error::DockerStreamError { error })) => {
                     guard.disarm();
-                    self.drop_uploads().await;
                     return Err(BuildFailure::Failed { step: trace.failed(), error });
                 }
                 Some(Err(error)) => return Err(self.refusal(error, &trace)),
             }
         }
         guard.disarm();
-        let left_over = self.drop_uploads().await;
-        Ok(Built { image: image.ok_or(BuildFailure::NoImage)?, left_over })
+        image.ok_or(BuildFailure::NoImage)
     }
 
     /// An error before the build began is the builder's when the engine calls the request bad (a Dockerfile that cannot be parsed), else the engine's.
@@ -149,7 +138,9 @@ impl Docker {
 
     /// Removes the uploaded contexts that the engine's build cache keeps, and says how many bytes of them stay. Those of other builds that go on
     /// are in use: they survive and do not count. A finished upload is of no use to anybody, since its name is never asked for again.
-    async fn drop_uploads(&self) -> Option<u64> {
+    ///
+    /// Not for the critical path: to tell of its build cache, an old engine measures all that it has, which may take minutes.
+    pub async fn drop_uploads(&self) -> Option<u64> {
         let mut dropped = BTreeSet::new();
         for record in self.uploads().await?.into_iter().filter(|record| !record.in_use) {
             let filters = serde_json::json!({ "id": { format!("^{}$", record.id): true } }).to_string();

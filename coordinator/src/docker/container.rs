@@ -139,11 +139,12 @@ impl Docker {
         self.call(|| format!("kill the container `{}`", short(id)), SHORT, request).await.or_else(if_gone)
     }
 
-    /// Removes a container with its anonymous volumes, killing it if need be; one that is gone or going is fine.
-    pub async fn remove_container(&self, id: &str) -> Result<(), DockerError> {
+    /// Removes a container with its anonymous volumes, killing it if need be; one that is gone or going is fine. Says whether it did.
+    pub async fn remove_container(&self, id: &str) -> Result<bool, DockerError> {
         let options = query::RemoveContainerOptionsBuilder::new().force(true).v(true).build();
         let request = self.client.remove_container(id, Some(options));
-        self.call(|| format!("remove the container `{}`", short(id)), LONG, request).await.or_else(if_gone)
+        let removed = self.call(|| format!("remove the container `{}`", short(id)), LONG, request).await;
+        removed.map(|()| true).or_else(|error| if_gone(error).map(|()| false))
     }
 
     /// How a container stands; nothing if it does not exist.

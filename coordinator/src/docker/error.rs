@@ -75,7 +75,7 @@ pub enum DockerError {
         endpoint: String,
     },
     /// What was named does not exist.
-    #[error("cannot {attempt}: {message}")]
+    #[error("cannot {attempt}: {}", spoken(.message))]
     Missing {
         /// What was attempted.
         attempt: String,
@@ -117,6 +117,11 @@ pub enum DockerError {
     },
 }
 
+/// An answer without words comes from something that stands between us and an engine.
+fn spoken(message: &str) -> &str {
+    if message.trim().is_empty() { "what answers there does not speak as an engine does" } else { message }
+}
+
 impl DockerError {
     pub(super) fn of(attempt: String, error: bollard::errors::Error, endpoint: &Endpoint) -> Self {
         use bollard::errors::Error as Cause;
@@ -138,6 +143,15 @@ impl DockerError {
         matches!(self, Self::Missing { .. })
     }
 
+    /// Whether the engine calls the request itself wrong: an option that it cannot keep, a network that does not exist.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Refused { status, .. } => *status == 400,
+            Self::Missing { message, .. } => message.contains("network"),
+            _ => false,
+        }
+    }
+
     /// The engine's own words, where it spoke.
     pub fn engine_message(&self) -> Option<&str> {
         match self {
@@ -149,6 +163,9 @@ impl DockerError {
     /// What to do about it.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
+            Self::Unreachable { source, .. } if format!("{source:?}").contains("PermissionDenied") => {
+                Some("this user may not use the engine's socket: become a member of the group that owns it (`docker`, mostly), or use sudo")
+            }
             Self::Unreachable { .. } => {
                 Some("start the Docker engine, or set DOCKER_HOST, or run the tests as local processes with `--engine process`")
             }

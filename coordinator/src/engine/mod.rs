@@ -80,4 +80,6 @@ pub struct EngineError {
     pub cause: Box<dyn std::error::Error + Send + Sync>,
     /// What to do about it.
     pub hint: Option<String>,
+    /// What was asked for is refused, and would be again: the invoker's to mend.
+    pub refused: bool,
 }

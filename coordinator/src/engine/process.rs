@@ -2,7 +2,7 @@
 //!
 //! A shard is one worker process with a private directory. It is told apart by a mark in its environment, which everything it starts inherits:
 //! what outlives the worker is found by that mark and killed. The mark names the coordinator's process, so that a later run can sweep what a
-//! killed coordinator left.
+//! killed coordinator left; the private directory says the same in a file.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -24,6 +24,10 @@ use super::{Engine, EngineError, Shard, ShardEnd, ShardHandle, ShardSpec};
 
 /// Environment variable that marks every process of a shard: `<owner's pid>.<owner's start time>:<run>:<shard>`.
 pub const MARK: &str = "SPLITCI_MARK";
+/// File in a private directory that names its owner as the mark does.
+const OWNER_FILE: &str = "owner";
+/// What the names of private directories begin with.
+const PREFIX: &str = "splitci-";
 /// Tells the worker its private directory.
 const RUN_DIR: &str = "SPLITCI_RUN_DIR";
 /// How long a worker may take to clean up after its stream was closed, before it is killed: its own grace period and a second.
@@ -61,8 +65,9 @@ impl ProcessEngine {
     fn spawn(&self, spec: &ShardSpec) -> io::Result<(Child, String, PathBuf)> {
         let mark = format!("{}:{}:{}", self.owner, spec.run, spec.shard);
         let tail = &spec.run[spec.run.len().saturating_sub(10)..];
-        let directory = self.scratch.join(format!("splitci-{tail}-{}-{}", spec.shard, spec.restarts));
-        std::fs::DirBuilder::new().mode(0o700).create(&directory)?;
+        let directory = self.scratch.join(format!("{PREFIX}{tail}-{}-{}", spec.shard, spec.restarts));
+        std::fs::DirBuilder::new().mode(0o700).create(&directory).map_err(|error| naming(&directory, &error))?;
+        fs_err::write(directory.join(OWNER_FILE), &self.owner)?;
         let spawned = Command::new(&self.worker)
             .current_dir(&self.directory)
             .env_clear()
@@ -85,6 +90,18 @@ impl ProcessEngine {
     }
 }
 
+/// Shards that nobody saw to their end: started when the run was over already.
+impl Drop for ProcessEngine {
+    fn drop(&mut self) {
+        for (_, mut live) in std::mem::take(self.live.get_mut()) {
+            live.child.start_kill().ok();
+            kill_marked(|mark| mark == live.mark);
+            // What cannot be removed now is removed by the next sweep.
+            fs_err::remove_dir_all(&live.directory).ok();
+        }
+    }
+}
+
 #[async_trait]
 impl Engine for ProcessEngine {
     async fn start(&self, spec: &ShardSpec) -> Result<Shard, EngineError> {
@@ -92,6 +109,7 @@ impl Engine for ProcessEngine {
             attempt: format!("start the worker process of shard {}", spec.shard),
             cause: Box::new(cause),
             hint: None,
+            refused: false,
         })?;
         let name = child.id().map_or_else(String::new, |pid| pid.to_string());
         let (Some(input), Some(output), Some(errors)) = (child.stdin.take(), child.stdout.take(), child.stderr.take()) else {
@@ -99,6 +117,7 @@ impl Engine for ProcessEngine {
                 attempt: format!("reach the worker process of shard {}", spec.shard),
                 cause: Box::new(io::Error::other("its pipes are missing")),
                 hint: None,
+                refused: false,
             });
         };
         let stderr = Arc::new(Mutex::new(Vec::new()));
@@ -128,9 +147,22 @@ impl Engine for ProcessEngine {
     }
 
     async fn sweep(&self) -> Result<Vec<String>, EngineError> {
-        let killed = kill_marked(owner_is_gone);
-        Ok(killed.into_iter().map(|pid| format!("process {pid}")).collect())
+        let killed = kill_marked(owner_is_gone).into_iter().map(|pid| format!("process {pid}"));
+        let removed = abandoned(&self.scratch).into_iter().filter(|directory| fs_err::remove_dir_all(directory).is_ok());
+        Ok(killed.chain(removed.map(|directory| format!("directory {}", directory.display()))).collect())
     }
+}
+
+/// Private directories whose owner is gone.
+fn abandoned(scratch: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs_err::read_dir(scratch) else { return Vec::new() };
+    let ours = entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(PREFIX)).map(|entry| entry.path());
+    ours.filter(|path| fs_err::read_to_string(path.join(OWNER_FILE)).is_ok_and(|owner| owner_is_gone(&owner))).collect()
+}
+
+/// An error that names the path it is about.
+fn naming(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot make `{}`: {error}", path.display()))
 }
 
 /// Variables that are ours must not reach the code under test, whatever they hold.

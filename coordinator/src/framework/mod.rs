@@ -55,6 +55,11 @@ pub trait Framework: Send + Sync {
     /// Whether this command runs only some tests of a file: what it takes is not what the file takes.
     fn picks_tests(&self, command: &[String]) -> bool;
 
+    /// The exit status with which it refuses its command line, if it has one for nothing else.
+    fn usage_status(&self) -> Option<i32> {
+        None
+    }
+
     /// From a test's id, the part that names what must stay together in one slice; none if files of this framework cannot be cut.
     fn group(&self) -> Option<fn(&str) -> &str>;
 }

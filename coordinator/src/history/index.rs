@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{History, HistoryError, RecordFile, format, replace};
 use crate::model::RunId;
+use crate::model::event::EventKind;
 
 /// A record in the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,14 +67,15 @@ impl History {
         Ok(newest.map(|entry| Row { row: self.row_of(&entry, &fold), entry }).collect())
     }
 
-    /// The run that somebody means: its name, the beginning of its name, or `last` for the newest that is not going on.
+    /// The run that somebody means: its name, the beginning of its name, or `last` for the newest that is not going on and is no reproduction of
+    /// another: who reproduces the last run twice means the same run.
     pub fn resolve(&self, given: &str) -> Result<RunId, HistoryError> {
         let entries = self.entries()?;
         if entries.is_empty() {
             return Err(HistoryError::NoRuns);
         }
         if given == "last" {
-            let ended = entries.iter().find(|entry| !entry.running).or(entries.first());
+            let ended = entries.iter().find(|entry| !entry.running && !self.repeats_another(&entry.run)).or(entries.first());
             return ended.map(|entry| entry.run.clone()).ok_or(HistoryError::NoRuns);
         }
         let wanted = given.to_ascii_uppercase();
@@ -84,6 +86,11 @@ impl History {
             [one] => Ok(one.clone()),
             _ => Err(HistoryError::AmbiguousRun { given: given.to_owned(), runs }),
         }
+    }
+
+    fn repeats_another(&self, run: &RunId) -> bool {
+        let first = self.read(run).ok().and_then(|mut record| record.next()?.ok());
+        first.is_some_and(|first| matches!(first.kind, EventKind::RunStarted(started) if started.repeats.is_some()))
     }
 
     fn row_of<T: Serialize + DeserializeOwned>(

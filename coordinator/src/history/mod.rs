@@ -44,6 +44,14 @@ impl History {
         Ok(history)
     }
 
+    /// Whether records could be written here, found out by a file that is gone when this returns.
+    pub fn probe(state: &Path) -> Result<(), HistoryError> {
+        let there = state.ancestors().find(|ancestor| ancestor.is_dir()).unwrap_or(Path::new("/"));
+        let probe = there.join(format!(".splitci-probe-{}", std::process::id()));
+        let made = fs::OpenOptions::new().create_new(true).write(true).open(&probe).and_then(|_| fs::remove_file(&probe));
+        made.map_err(|e| HistoryError::State(Arc::new(e)))
+    }
+
     /// Begins the record of a run.
     pub fn begin(&self, run: &RunId) -> Result<RecordWriter, HistoryError> {
         let _lock = self.lock()?;

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use futures_util::StreamExt;
 
@@ -25,8 +25,8 @@ use crate::model::{EntryPoint, ImageIdentity, Listener, Progress, Telling};
 const KEY_LABEL: &str = "splitci.key";
 /// Tags kept of a project.
 const KEPT: usize = 3;
-/// An image that was used more lately is not removed: another run may be about to use it.
-const UNUSED_SECONDS: i64 = 3600;
+/// An image that was used more lately is not removed: another run may be about to start its first shard, after which the engine keeps it anyway.
+const UNUSED_SECONDS: i64 = 120;
 /// Bytes of context between two pieces of news.
 const NEWS_EVERY: u64 = 1 << 20;
 
@@ -76,6 +76,8 @@ pub struct ReadyImage {
     pub reference: String,
     /// How it came.
     pub how: ImageSource,
+    /// How long the build took, in milliseconds; 0 without one.
+    pub took_ms: u64,
     /// Its key, when it was built from a project and everything that counts could be seen.
     pub key: Option<String>,
     /// Its architecture, in Docker's words.
@@ -144,6 +146,9 @@ impl ImageError {
         match self {
             Self::Docker(error) => error.hint().map(str::to_owned),
             Self::Build { odd, .. } => odd.first().cloned(),
+            Self::NotThere { reference, .. } if reference.starts_with("sha256:") => {
+                Some("the engine does not have the image any more, and its id alone cannot be pulled; `splitci run` builds anew".to_owned())
+            }
             Self::NotThere { source, .. } => source.hint().map(str::to_owned),
             Self::Context(ContextError::NoDockerfile(_)) => {
                 Some("name the Dockerfile with `--file`, or run with `--engine process`".to_owned())
@@ -226,12 +231,11 @@ async fn of_project(from: &BuildFrom, docker: &Arc<Docker>, listener: &dyn Liste
             return Ok(keyed(ready(image, reference, ImageSource::Found, from.platform.clone()), &prepared));
         }
     }
-    let (image, left_over) = build(from, &prepared, docker, listener).await?;
+    let began = Instant::now();
+    let image = build(from, &prepared, docker, listener).await?;
     docker.tag(&image.identity.config, &reference).await?;
     let mut built = keyed(ready(image, reference.clone(), ImageSource::Built, from.platform.clone()), &prepared);
-    if let Some(bytes @ 1..) = left_over {
-        built.notes.push(format!("the engine's build cache keeps {bytes} bytes of uploaded contexts; `docker builder prune` removes them"));
-    }
+    built.took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     remove_old(&repository, &reference, docker).await?;
     Ok(built)
 }
@@ -246,7 +250,7 @@ fn keyed(mut image: ReadyImage, prepared: &Prepared) -> ReadyImage {
 
 fn ready(image: LocalImage, reference: String, how: ImageSource, platform: Option<String>) -> ReadyImage {
     let LocalImage { identity, arch, entry, command, env, .. } = image;
-    ReadyImage { identity, reference, how, key: None, arch, platform, entry, command, env, notes: Vec::new() }
+    ReadyImage { identity, reference, how, took_ms: 0, key: None, arch, platform, entry, command, env, notes: Vec::new() }
 }
 
 async fn prepare(from: &BuildFrom, docker: &Arc<Docker>, listener: &dyn Listener) -> Result<Prepared, ImageError> {
@@ -313,7 +317,7 @@ async fn build(
     prepared: &Prepared,
     docker: &Arc<Docker>,
     listener: &dyn Listener,
-) -> Result<(LocalImage, Option<u64>), ImageError> {
+) -> Result<LocalImage, ImageError> {
     let total = prepared.context.bytes();
     doing(listener, format!("building the image from {} entries, {total} bytes", prepared.context.entries.len()));
     let (pieces, fault) = pack::stream(Arc::clone(&prepared.context), Arc::clone(&prepared.items));
@@ -329,8 +333,7 @@ async fn build(
         (Err(BuildFailure::NoImage), None) => return Err(ImageError::NoImage),
         (Err(BuildFailure::Failed { step, error }), None) => return Err(ImageError::Build { step, error, odd: prepared.unseen.clone() }),
     };
-    let image = docker.image(&built.image).await?.ok_or(ImageError::NoImage)?;
-    Ok((image, built.left_over))
+    docker.image(&built).await?.ok_or(ImageError::NoImage)
 }
 
 /// Tells how much of the context is sent while the build goes on.

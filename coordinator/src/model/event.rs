@@ -39,6 +39,9 @@ pub enum EventKind {
         how: ImageSource,
         /// Its key, when it was built from the project.
         key: Option<String>,
+        /// How long the build took, in milliseconds; 0 without one.
+        #[serde(default, skip_serializing_if = "is_nothing")]
+        took_ms: u64,
     },
     /// A shard's container or process was started.
     ShardStarted {
@@ -201,6 +204,9 @@ pub struct RunStarted {
     pub settings: RunSettings,
     /// The run that this one reproduces, or whose failures it runs.
     pub of: Option<RunId>,
+    /// The session of that run which this one reproduces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeats: Option<SessionId>,
 }
 
 /// How an image came about.
@@ -245,6 +251,11 @@ pub struct TestFinished {
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 fn is_zero(n: &u32) -> bool {
+    *n == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_nothing(n: &u64) -> bool {
     *n == 0
 }
 

@@ -45,6 +45,7 @@ pub(crate) fn record_of(run: &str, started: &str) -> Story {
         started: started.to_owned(),
         settings: settings(),
         of: None,
+        repeats: None,
     })));
     story
 }
@@ -123,6 +124,7 @@ impl Story {
             reference: "splitci/shop:3f2a9c1b7d04".to_owned(),
             how,
             key: Some("3f2a9c1b7d04".to_owned()),
+            took_ms: if how == ImageSource::Built { 41_200 } else { 0 },
         })
     }
 

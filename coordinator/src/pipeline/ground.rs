@@ -8,12 +8,12 @@ use std::sync::Arc;
 use super::run::Job;
 use super::{PipelineError, World};
 use crate::config::ImageSettings;
-use crate::docker;
+use crate::docker::{self, Docker};
 use crate::engine::docker::{DockerEngine, DockerSetup, runs_image_init};
 use crate::engine::process::ProcessEngine;
 use crate::engine::{Engine, EngineError};
-use crate::image::{BuildFrom, ImageRequest, ensure_image};
-use crate::model::event::EventKind;
+use crate::image::{BuildFrom, ImageRequest, ReadyImage, ensure_image};
+use crate::model::event::{EventKind, ImageSource};
 use crate::model::settings::{EngineKind, RunSettings};
 use crate::model::{EntryPoint, Listener, RunId};
 
@@ -31,6 +31,8 @@ pub(super) struct Ground {
     pub(super) cwd: Option<String>,
     /// What the user should know, a sentence each.
     pub(super) notices: Vec<String>,
+    /// The engine that an image was built on: it has something to forget.
+    pub(super) built_on: Option<Arc<Docker>>,
 }
 
 pub(super) async fn prepare(job: &Job<'_>, run: &RunId, world: &World, listener: &dyn Listener) -> Result<Ground, PipelineError> {
@@ -43,7 +45,7 @@ pub(super) async fn prepare(job: &Job<'_>, run: &RunId, world: &World, listener:
 fn processes(job: &Job<'_>, run: &RunId, world: &World) -> Result<Ground, PipelineError> {
     let worker = worker_on_disk(world, &job.project.records.state).map_err(PipelineError::Worker)?;
     let engine = ProcessEngine::new(worker, job.project.root.clone(), world.env.clone(), world.scratch.clone());
-    let engine = engine.map_err(|cause| EngineError { attempt: "start local processes".to_owned(), cause: Box::new(cause), hint: None })?;
+    let engine = engine.map_err(|cause| EngineError { attempt: "start local processes".to_owned(), cause: Box::new(cause), hint: None, refused: false })?;
     Ok(Ground {
         run: run.clone(),
         engine: Arc::new(engine),
@@ -52,6 +54,7 @@ fn processes(job: &Job<'_>, run: &RunId, world: &World) -> Result<Ground, Pipeli
         entrypoint: Vec::new(),
         cwd: None,
         notices: Vec::new(),
+        built_on: None,
     })
 }
 
@@ -65,10 +68,14 @@ fn worker_on_disk(world: &World, state: &Path) -> std::io::Result<PathBuf> {
         return Ok(path);
     }
     let fresh = state.join(format!("worker-{name}.{}", std::process::id()));
-    fs_err::write(&fresh, program)?;
-    fs_err::set_permissions(&fresh, std::fs::Permissions::from_mode(0o755))?;
-    fs_err::rename(&fresh, &path)?;
-    Ok(path)
+    let written = fs_err::write(&fresh, program)
+        .and_then(|()| fs_err::set_permissions(&fresh, std::fs::Permissions::from_mode(0o755)))
+        .and_then(|()| fs_err::rename(&fresh, &path));
+    if written.is_err() {
+        // A disk that is full is not to be fuller.
+        fs_err::remove_file(&fresh).ok();
+    }
+    written.map(|()| path)
 }
 
 /// The image comes first: without it there is nothing to start.
@@ -93,7 +100,9 @@ async fn containers(job: &Job<'_>, run: &RunId, world: &World, listener: &dyn Li
         keep: job.keep,
     };
     let cwd = subdirectory(&image.entry, &job.settings);
-    let image_ready = EventKind::ImageReady { identity: image.identity, reference: image.reference, how: image.how, key: image.key };
+    let built = (image.how == ImageSource::Built).then(|| Arc::clone(&docker));
+    let ReadyImage { identity, reference, how, key, took_ms, .. } = image.clone();
+    let image_ready = EventKind::ImageReady { identity, reference, how, key, took_ms };
     let inherited =
         image.env.iter().filter_map(|row| row.split_once('=')).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     let engine = DockerEngine::new(docker, setup).await?;
@@ -101,6 +110,7 @@ async fn containers(job: &Job<'_>, run: &RunId, world: &World, listener: &dyn Li
         run: run.clone(),
         engine: Arc::new(engine),
         image_ready: Some(image_ready),
+        built_on: built,
         notices: image.notes,
         inherited,
         entrypoint,

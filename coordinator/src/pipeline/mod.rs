@@ -100,6 +100,20 @@ pub enum PipelineError {
         /// The command.
         command: String,
     },
+    /// It does not take its arguments.
+    #[error("the test framework refuses its command `{command}`: {said}")]
+    Usage {
+        /// What it said.
+        said: String,
+        /// The command.
+        command: String,
+    },
+    /// The engine does not take what shards are to be.
+    #[error("cannot start any shard: {said}")]
+    Refused {
+        /// What it said.
+        said: String,
+    },
     /// The suite could not be listed.
     #[error("cannot list the suite: no session of the test framework came up")]
     NotListed,
@@ -113,6 +127,14 @@ pub enum PipelineError {
         /// What there is.
         hint: String,
     },
+    /// A reproduction ran other tests than the run did, and they passed.
+    #[error("cannot reproduce run {run}: {what}")]
+    NotTheSame {
+        /// Which run.
+        run: RunId,
+        /// The first difference.
+        what: String,
+    },
     /// Nothing failed in the last run.
     #[error("no test failed in the last run")]
     NothingFailed,
@@ -125,10 +147,25 @@ impl PipelineError {
     /// The exit status.
     pub fn exit(&self) -> u8 {
         match self {
-            Self::Framework(_) | Self::Absent { .. } | Self::NothingToRepeat { .. } | Self::NothingFailed => 2,
+            Self::Framework(_)
+            | Self::Absent { .. }
+            | Self::Usage { .. }
+            | Self::Refused { .. }
+            | Self::NothingToRepeat { .. }
+            | Self::NotTheSame { .. }
+            | Self::NothingFailed
+            | Self::History(HistoryError::NoSuchRun(_) | HistoryError::AmbiguousRun { .. } | HistoryError::NoRuns) => 2,
             Self::Image(error) => error.exit_code(),
             Self::Interrupted => 130,
             Self::Docker(_) | Self::History(_) | Self::Engine(_) | Self::NotListed | Self::Worker(_) => 3,
+        }
+    }
+
+    /// The step that an image's build failed in, and the end of what it printed.
+    pub fn failed_step(&self) -> Option<(&str, &str)> {
+        match self {
+            Self::Image(ImageError::Build { step: Some(step), .. }) => Some((&step.name, &step.log)),
+            _ => None,
         }
     }
 
@@ -143,8 +180,13 @@ impl PipelineError {
             Self::Absent { command, .. } => {
                 Some(format!("install it where the tests run, or give another command than `{command}` with the key `suite.command`"))
             }
+            Self::Usage { .. } => Some("paths are relative to the project; what follows `--` goes to the framework as it is".to_owned()),
+            Self::Refused { .. } => Some("change the option, or the key in `[shard]`, that the engine names".to_owned()),
             Self::NotListed => Some("its output is in the record: `splitci report last`".to_owned()),
             Self::NothingToRepeat { hint, .. } => Some(hint.clone()),
+            Self::NotTheSame { .. } => {
+                Some("local processes run what is in the project now: check out what was tested; containers run the image that was tested".to_owned())
+            }
             Self::NothingFailed => Some("run the whole suite with `splitci run`".to_owned()),
             Self::Interrupted | Self::Worker(_) => None,
         }

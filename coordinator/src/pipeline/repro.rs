@@ -15,7 +15,7 @@ use crate::config::Project;
 use crate::history::History;
 use crate::model::event::{EventKind, RunEvent, RunStarted};
 use crate::model::settings::{Order, RunSettings};
-use crate::model::{Fence, ImageIdentity, Listener, Manifest, RunId, SessionId, ShardId, TestKey, Unit, UnitId, UnitKind};
+use crate::model::{Fence, ImageIdentity, Listener, Manifest, RunId, Select, SessionId, ShardId, TestKey, Unit, UnitId, UnitKind};
 use crate::proof::Proof;
 
 /// What to run again.
@@ -29,6 +29,10 @@ pub struct ReproRequest {
     pub shard: Option<u32>,
     /// Only up to this test, by its id.
     pub test: Option<String>,
+    /// Variables for the tests on top of those that the record names.
+    pub env: Vec<(String, String)>,
+    /// Leave the shards for a look.
+    pub keep: bool,
 }
 
 /// Runs it, session after session; one result each. Stops early when the user does.
@@ -43,7 +47,8 @@ pub async fn repro(
     let past = Past::read(&history, &run)?;
     let mut finished = Vec::new();
     for session in past.wanted(request)? {
-        let job = past.job(request, session);
+        let job = past.job(request, session, world);
+        let expected = past.expected(&job);
         let (forward, controls_here) = mpsc::unbounded_channel();
         let mut stopped = false;
         let one = carry_out(job, world, &history, Arc::clone(&listener), controls_here);
@@ -58,7 +63,15 @@ pub async fn repro(
                 }
             }
         };
-        finished.push(result?.0);
+        let (mut one, _, proof) = result?;
+        if let Some(difference) = differing(&expected, &proof) {
+            // A failure is one all the same. A pass of other tests is no reproduction.
+            if one.exit != 1 {
+                return Err(PipelineError::NotTheSame { run, what: difference });
+            }
+            one.notes.push(format!("this was no exact reproduction: {difference}"));
+        }
+        finished.push(one);
         if stopped {
             break;
         }
@@ -180,7 +193,7 @@ impl Past {
     }
 
     /// The run that repeats a session.
-    fn job<'a>(&self, request: &'a ReproRequest, session: SessionId) -> Job<'a> {
+    fn job<'a>(&self, request: &'a ReproRequest, session: SessionId, world: &World) -> Job<'a> {
         let executed = self.sessions.get(&session).map_or(&[][..], Vec::as_slice);
         let places = request.test.as_ref().map(|id| self.place_of(id));
         let mut units = Vec::new();
@@ -204,10 +217,58 @@ impl Past {
             list_only: false,
             as_shard: Some(session),
             image: self.image.clone(),
-            keep: false,
-            notices: Vec::new(),
+            keep: request.keep,
+            notices: self.variables(request, world),
+            overrides: request.env.clone(),
         }
     }
+}
+
+impl Past {
+    /// What is to be said of variables whose values no record holds.
+    fn variables(&self, request: &ReproRequest, world: &World) -> Vec<String> {
+        let given: BTreeSet<&str> =
+            request.project.environment.iter().map(|(name, _)| name).chain(request.env.iter().map(|(name, _)| name.as_str())).collect();
+        let open = self.started.settings.env_names.iter().map(String::as_str).filter(|name| !given.contains(name));
+        let (taken, missing): (Vec<_>, Vec<_>) = open.partition(|name| world.env.contains_key(*name));
+        let taken = (!taken.is_empty()).then(|| format!("taken from your environment, as the record has no values: {}", taken.join(", ")));
+        let missing = (!missing.is_empty())
+            .then(|| format!("the run had variables that are not set here: {}; give them with `--env` or `--env-file`", missing.join(", ")));
+        taken.into_iter().chain(missing).collect()
+    }
+
+    /// The tests that a job runs, by the record: file and id, unit after unit.
+    fn expected(&self, job: &Job<'_>) -> Vec<(String, String)> {
+        let manifest = (job.planner)(&[]);
+        let ids_of = |file: &str| self.manifest.iter().filter(|(_, unit)| unit.file == file).find_map(|(id, _)| self.ids.get(&id));
+        let mut tests = Vec::new();
+        for unit in &manifest.units {
+            let UnitKind::Part { select, from, until } = &unit.kind else { continue };
+            let Some(ids) = ids_of(&unit.file) else { continue };
+            let within = (0_u32..).zip(ids).filter(|(ordinal, _)| ordinal >= from && until.is_none_or(|until| *ordinal < until));
+            let chosen = within.filter(|(_, id)| match select {
+                Select::All => true,
+                Select::Only(only) => only.contains(id),
+                Select::Except(others) => !others.contains(id),
+            });
+            tests.extend(chosen.map(|(_, id)| (unit.file.clone(), id.clone())));
+        }
+        tests
+    }
+}
+
+/// How what ran differs from what was to be repeated.
+fn differing(expected: &[(String, String)], proof: &Proof) -> Option<String> {
+    let count = |all: &mut dyn Iterator<Item = (String, String)>| {
+        let mut counts: BTreeMap<(String, String), usize> = BTreeMap::new();
+        all.for_each(|test| *counts.entry(test).or_default() += 1);
+        counts
+    };
+    let before = count(&mut expected.iter().cloned());
+    let now = count(&mut proof.tests().map(|test| (test.unit_file.to_owned(), test.id.to_owned())));
+    let missing = before.iter().find(|(test, n)| now.get(*test).is_none_or(|now| now < *n)).map(|((_, id), _)| format!("{id} is not there any more"));
+    let fresh = || now.iter().find(|(test, n)| before.get(*test).is_none_or(|before| before < *n)).map(|((_, id), _)| format!("{id} was not there then"));
+    missing.or_else(fresh)
 }
 
 impl Executed {

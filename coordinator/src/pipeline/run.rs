@@ -1,11 +1,15 @@
 //! `splitci run` and `splitci plan`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::ground::{Ground, prepare};
 use super::tellers::Tellers;
 use super::{Controls, Finished, PipelineError, Planned, World};
 use crate::config::Project;
+use crate::docker::Docker;
+use crate::engine::Engine;
 use crate::framework::{self, Framework, LaunchRequest};
 use crate::history::{History, Keep};
 use crate::model::event::{EventKind, RunStarted};
@@ -16,7 +20,12 @@ use crate::plan::{self, PlanRequest, Timings};
 use crate::proof::Proof;
 use crate::queue::Epoch;
 use crate::report::failed::failed;
-use crate::run::{Brief, Launcher, Outcome, Planner, Run, supervise};
+use crate::run::{Brief, Launcher, Obstacle, Outcome, Planner, Run, supervise};
+
+/// How long a run that is over waits for the tidying that went on beside it.
+const TIDY_UP: Duration = Duration::from_secs(2);
+/// Of what was swept, so many are named.
+const SWEPT_NAMED: usize = 3;
 
 /// What to run.
 #[derive(Debug, Clone)]
@@ -27,6 +36,8 @@ pub struct RunRequest {
     pub only_failed: bool,
     /// Leave the shards for a look.
     pub keep: bool,
+    /// Paths were given for this run: it is about nothing else.
+    pub paths_given: bool,
 }
 
 /// Runs a project's suite.
@@ -34,9 +45,17 @@ pub async fn run(request: &RunRequest, world: &World, listener: Arc<dyn Listener
     let project = &request.project;
     let history = History::open(&project.records.state)?;
     let timings = history.timings().load::<Timings>();
+    let mut failed_tests = Vec::new();
     let (of, planner) = if request.only_failed {
         let (of, only) = failed_before(&history)?;
-        (Some(of), Box::new(move |files: &[String]| plan::plan_only(files, &only)) as Planner)
+        failed_tests.clone_from(&only);
+        let here = request.paths_given;
+        let planner = move |files: &[String]| {
+            // Where paths are given, failures elsewhere are not asked for.
+            let wanted: Vec<_> = only.iter().filter(|(file, _)| !here || files.contains(file)).cloned().collect();
+            plan::plan_only(files, &wanted)
+        };
+        (Some(of), Box::new(planner) as Planner)
     } else {
         (None, planned(project, timings.timings)?)
     };
@@ -51,8 +70,10 @@ pub async fn run(request: &RunRequest, world: &World, listener: Arc<dyn Listener
         image: None,
         keep: request.keep,
         notices: timings.notice.into_iter().collect(),
+        overrides: Vec::new(),
     };
     let (mut finished, told, proof) = carry_out(job, world, &history, listener, controls).await?;
+    finished.notes.extend(vanished(&failed_tests, &proof));
     let whole = !request.only_failed && !framework_of(&project.settings)?.picks_tests(&project.settings.command);
     let lessons = told.loads().lessons(&proof, whole);
     // What was learnt is worth less than the run: if it cannot be kept the next plan is worse, and nothing else.
@@ -80,12 +101,13 @@ pub async fn plan(request: &RunRequest, world: &World, listener: Arc<dyn Listene
         image: None,
         keep: request.keep,
         notices: timings.notice.into_iter().collect(),
+        overrides: Vec::new(),
     };
     let told = Arc::new(Tellers::new(None, listener));
     let run = new_run();
     let ground = prepare(&job, &run, world, told.user.as_ref()).await?;
     let outcome = go(job, ground, world, Arc::clone(&told), controls).await?;
-    absent(&outcome, project)?;
+    obstacle(&outcome, project)?;
     let manifest = told.manifest().ok_or(PipelineError::NotListed)?;
     Ok(Planned { manifest, shards })
 }
@@ -107,6 +129,8 @@ pub(super) struct Job<'a> {
     pub(super) keep: bool,
     /// What the user should know, a sentence each.
     pub(super) notices: Vec<String>,
+    /// Variables that a reproduction is given on top of what the record says.
+    pub(super) overrides: Vec<(String, String)>,
 }
 
 /// A run from its ground to its record.
@@ -129,15 +153,27 @@ pub(super) async fn carry_out(
     let told = Arc::new(Tellers::new(Some(record), listener));
     let outcome = go(job, ground, world, Arc::clone(&told), controls).await?;
     let kept = told.record.as_ref().map_or(Ok(()), |record| tokio::task::block_in_place(|| record.finish()));
-    absent(&outcome, project)?;
+    obstacle(&outcome, project)?;
     let exit = exit_of(outcome.verdict, project, kept.is_err());
-    if let (Err(error), true) = (kept, exit == 3) {
-        return Err(error.into());
+    let mut notes = Vec::new();
+    match kept {
+        Err(error) if exit == 3 => return Err(error.into()),
+        Err(error) => notes.push(format!("{}: what is reported is what was written until then", chain(&error))),
+        // Old records are a matter of space, not of this run.
+        Ok(()) => {
+            let crowded = history.retain(Keep { records: project.records.keep as usize, bytes: project.records.keep_bytes });
+            notes.extend(crowded.err().map(|error| format!("old records could not be removed: {}", chain(&error))));
+        }
     }
-    // Old records are a matter of space, not of this run.
-    let crowded = history.retain(Keep { records: project.records.keep as usize, bytes: project.records.keep_bytes });
-    let notes = crowded.err().map(|error| format!("old records could not be removed: {}", chain(&error))).into_iter().collect();
+    notes.extend(nothing_found(&outcome, project));
     Ok((Finished { run, verdict: outcome.verdict, exit, record: path, notes }, told, outcome.proof))
+}
+
+/// An image without tests is mostly one that they did not get into.
+fn nothing_found(outcome: &Outcome, project: &Project) -> Option<String> {
+    let empty = outcome.verdict == Verdict::Empty && outcome.proof.suite().is_empty() && project.settings.engine == EngineKind::Docker;
+    let text = "the framework finds no tests in the image: is their directory copied by the Dockerfile, and not excluded in .dockerignore?";
+    empty.then(|| text.to_owned())
 }
 
 /// An error with its causes, in one line.
@@ -152,12 +188,14 @@ fn exit_of(verdict: Verdict, project: &Project, unwritten: bool) -> u8 {
     if unwritten && matches!(exit, 0 | 4) { 3 } else { exit }
 }
 
-fn absent(outcome: &Outcome, project: &Project) -> Result<(), PipelineError> {
-    match &outcome.absent {
-        Some(tried) if outcome.proof.suite().is_empty() => {
-            Err(PipelineError::Absent { tried: tried.clone(), command: project.settings.command.join(" ") })
-        }
-        _ => Ok(()),
+/// What kept every session from coming up, as an error, where it is the invoker's.
+fn obstacle(outcome: &Outcome, project: &Project) -> Result<(), PipelineError> {
+    let command = project.settings.command.join(" ");
+    match outcome.obstacle.clone().filter(|_| outcome.proof.suite().is_empty()) {
+        None => Ok(()),
+        Some(Obstacle::Absent(tried)) => Err(PipelineError::Absent { tried, command }),
+        Some(Obstacle::Usage(said)) => Err(PipelineError::Usage { said, command }),
+        Some(Obstacle::Refused(said)) => Err(PipelineError::Refused { said }),
     }
 }
 
@@ -167,25 +205,45 @@ async fn go(job: Job<'_>, ground: Ground, world: &World, told: Arc<Tellers>, con
     let brief = Brief {
         run: ground.run.clone(),
         epoch: Epoch(ulid::Ulid::generate().0),
-        launch: launcher(&job, framework, &ground),
+        launch: launcher(&job, framework, &ground, world),
         settings: job.settings,
         plan: job.planner,
+        usage_status: framework.usage_status(),
         list_only: job.list_only,
         preamble,
     };
     let engine = Arc::clone(&ground.engine);
-    let user = Arc::clone(&told.user);
-    let sweeping = async {
-        // What an earlier run left is told, and so is that it could not be looked for; neither is a matter of this run's verdict.
-        let said = match engine.sweep().await {
-            Ok(swept) if swept.is_empty() => return,
-            Ok(swept) => format!("removed what an earlier run left: {}", swept.join(", ")),
-            Err(error) => format!("what an earlier run may have left is still there: {error}: {}", error.cause),
-        };
-        user.hear(&Telling::Progress(Progress::Doing(said)));
+    let tidying = tidy(Arc::clone(&engine), ground.built_on.clone(), Arc::clone(&told.user));
+    let running = supervise(Run::new(brief), engine, told, controls);
+    tokio::pin!(tidying, running);
+    let outcome = tokio::select! {
+        outcome = &mut running => {
+            // What is not done by then is the next run's.
+            let _left = tokio::time::timeout(TIDY_UP, &mut tidying).await;
+            outcome
+        }
+        () = &mut tidying => running.await,
     };
-    let (outcome, ()) = tokio::join!(supervise(Run::new(brief), Arc::clone(&engine), told, controls), sweeping);
     Ok(outcome)
+}
+
+/// Removes what earlier runs left, and what the engine keeps of this one's upload. What is done or cannot be done is told; neither is a matter of the
+/// run's verdict.
+async fn tidy(engine: Arc<dyn Engine>, built_on: Option<Arc<Docker>>, user: Arc<dyn Listener>) {
+    let say = |text: String| user.hear(&Telling::Progress(Progress::Doing(text)));
+    match engine.sweep().await {
+        Ok(swept) if swept.is_empty() => {}
+        Ok(swept) => {
+            let named = swept.iter().take(SWEPT_NAMED).cloned().collect::<Vec<_>>().join(", ");
+            let more = if swept.len() > SWEPT_NAMED { format!(" and {} more", swept.len() - SWEPT_NAMED) } else { String::new() };
+            say(format!("removed what an earlier run left: {named}{more}"));
+        }
+        Err(error) => say(format!("what an earlier run may have left is still there: {error}: {}", error.cause)),
+    }
+    let Some(docker) = built_on else { return };
+    if let Some(bytes @ 1..) = docker.drop_uploads().await {
+        say(format!("the engine's build cache keeps {bytes} bytes of uploaded contexts; `docker builder prune` removes them"));
+    }
 }
 
 /// What is told of a run before anything happens in it.
@@ -197,6 +255,7 @@ fn preamble(job: &Job<'_>, ground: &Ground, world: &World) -> Vec<EventKind> {
         started: (world.now)(),
         settings: job.settings.clone(),
         of: job.of.clone(),
+        repeats: job.as_shard,
     };
     let mut notices: Vec<_> = job.project.notices.iter().chain(&job.notices).chain(&ground.notices).cloned().collect();
     if job.settings.retries > 0 {
@@ -225,10 +284,15 @@ fn planned(project: &Project, timings: Timings) -> Result<Planner, PipelineError
 }
 
 /// How each session is started. It owns what it needs, since it goes with the run.
-fn launcher(job: &Job<'_>, framework: &'static dyn Framework, ground: &Ground) -> Launcher {
+fn launcher(job: &Job<'_>, framework: &'static dyn Framework, ground: &Ground, world: &World) -> Launcher {
     let settings = job.settings.clone();
     let mut given = settings.env.clone();
     given.extend(job.project.environment.iter().map(|(name, value)| (name.to_owned(), value.to_owned())));
+    // A reproduction has the names from the record, and the values from wherever its caller has them.
+    let known: BTreeSet<String> = given.iter().map(|(name, _)| name.clone()).collect();
+    let inherited = settings.env_names.iter().filter(|name| !known.contains(*name));
+    given.extend(inherited.filter_map(|name| Some((name.clone(), world.env.get(name)?.clone()))));
+    given.extend(job.overrides.iter().cloned());
     let (inherited, entrypoint, cwd) = (ground.inherited.clone(), ground.entrypoint.clone(), ground.cwd.clone());
     let (shards, as_shard) = (job.shards, job.as_shard);
     Box::new(move |session| {
@@ -252,6 +316,17 @@ fn failed_before(history: &History) -> Result<(RunId, Vec<FileTests>), PipelineE
     }
     let only: Vec<_> = failed(&proof).into_iter().map(|failed| (failed.file, failed.ids)).collect();
     if only.is_empty() { Err(PipelineError::NothingFailed) } else { Ok((run, only)) }
+}
+
+/// Tests that failed before and are no more: that they do not fail now proves nothing.
+fn vanished(failed: &[FileTests], proof: &Proof) -> Option<String> {
+    let ran: BTreeSet<_> = proof.tests().map(|test| (test.unit_file, test.id)).collect();
+    let files: BTreeSet<_> = ran.iter().map(|(file, _)| *file).collect();
+    let all = failed.iter().filter(|(file, _)| files.contains(file.as_str())).flat_map(|(file, ids)| ids.iter().map(move |id| (file.as_str(), id.as_str())));
+    let gone: Vec<_> = all.filter(|test| !ran.contains(test)).map(|(_, id)| id).collect();
+    let first = gone.first()?;
+    let more = if gone.len() > 1 { format!(" and {} more", gone.len() - 1) } else { String::new() };
+    Some(format!("failed in the last run and not there any more: {first}{more}"))
 }
 
 /// A plan that is given: nothing is decided any more.

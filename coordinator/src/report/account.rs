@@ -55,8 +55,8 @@ pub struct Image {
     pub reference: String,
     /// How it came.
     pub how: ImageSource,
-    /// When it was ready, in milliseconds from the run's start.
-    pub at_ms: u64,
+    /// How long its build took, in milliseconds.
+    pub took_ms: u64,
 }
 
 /// What a shard did.
@@ -137,9 +137,9 @@ impl Account {
         self.last_ms = self.last_ms.max(event.at_ms);
         match &event.kind {
             EventKind::RunStarted(started) => self.started = Some((**started).clone()),
-            EventKind::ImageReady { identity, reference, how, .. } => {
+            EventKind::ImageReady { identity, reference, how, took_ms, .. } => {
                 let (identity, reference) = (identity.clone(), reference.clone());
-                self.image = Some(Image { identity, reference, how: *how, at_ms: event.at_ms });
+                self.image = Some(Image { identity, reference, how: *how, took_ms: *took_ms });
             }
             EventKind::ShardStarted { shard, .. } => {
                 self.shards_from_ms.get_or_insert(event.at_ms);

@@ -11,7 +11,7 @@ use std::fmt::Write;
 use super::account::Account;
 use super::words::{clip, count, crash, duration, harmless, headline, missing, number, one_line, repro, session_error, shard_loss};
 use crate::model::SessionId;
-use crate::model::event::{Cancelled, ImageSource};
+use crate::model::event::{Cancelled, Crash, ImageSource};
 use crate::model::verdict::Verdict;
 use crate::proof::{Counts, Failing, Failure, Fault, TestState};
 
@@ -66,6 +66,9 @@ impl Summary<'_> {
     fn failure(&mut self, failure: &Failure<'_>) {
         let _infallible = writeln!(self.text, "{:<8}{}", headline(failure.how), harmless(failure.id));
         let reason = match failure.how {
+            Failing::Crash(Crash::TimedOut) => self.account.started().map(|started| {
+                format!("it took longer than {}, its limit (`run.timeout.test`)", duration(started.settings.timeouts.test_ms))
+            }),
             Failing::Crash(how) => Some(crash(how)),
             Failing::Outcome(_) => self.reason(failure),
         };
@@ -170,7 +173,7 @@ impl Summary<'_> {
         let account = self.account;
         if let Some(image) = account.image() {
             let how = match image.how {
-                ImageSource::Built => format!("built, ready after {}", duration(image.at_ms)),
+                ImageSource::Built => format!("built in {}", duration(image.took_ms)),
                 ImageSource::Found => "found, not built again".to_owned(),
                 ImageSource::Given => "as given".to_owned(),
             };

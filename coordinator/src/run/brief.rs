@@ -24,6 +24,8 @@ pub struct Brief {
     pub launch: Launcher,
     /// Makes the manifest from the listed files: planned by what earlier runs took, or given (a reproduction).
     pub plan: Planner,
+    /// The exit status with which the framework refuses its arguments, if it has one of its own for that.
+    pub usage_status: Option<i32>,
     /// Stop when the manifest is made.
     pub list_only: bool,
     /// What happened before: the run's start, the image.

@@ -13,7 +13,7 @@ use super::brief::Brief;
 use super::facts::events_of;
 use super::seat::Seat;
 use super::shard::{Ending, Shard, Want};
-use super::words::{Effect, Input};
+use super::words::{Effect, Input, Obstacle};
 use crate::engine::{ShardEnd, ShardSpec};
 use crate::model::event::{Cancelled, EventKind, RunEvent};
 use crate::model::{Fence, Manifest, ShardId, Telling, UnitKind};
@@ -57,7 +57,7 @@ pub struct Run {
     cancelled: Option<Cancelled>,
     list_hash: Option<String>,
     booted: bool,
-    absent: Option<String>,
+    obstacle: Option<Obstacle>,
     effects: Vec<Effect>,
 }
 
@@ -75,7 +75,7 @@ impl Run {
             cancelled: None,
             list_hash: None,
             booted: false,
-            absent: None,
+            obstacle: None,
             effects: Vec::new(),
         }
     }
@@ -86,9 +86,9 @@ impl Run {
         self.next_beat.min(end)
     }
 
-    /// Why no framework could be started, if its program is not there.
-    pub fn absent(&self) -> Option<&str> {
-        self.absent.as_deref()
+    /// Why no session came up, if that is the invoker's to mend.
+    pub fn obstacle(&self) -> Option<&Obstacle> {
+        self.obstacle.as_ref()
     }
 
     /// The fold over everything told so far.
@@ -107,7 +107,11 @@ impl Run {
         match input {
             Input::Begin => self.begin(),
             Input::ShardStarted { shard, name } => self.shard_started(shard, name),
-            Input::ShardNotStarted { shard, detail } => {
+            Input::ShardNotStarted { shard, detail, refused } => {
+                if refused && !self.booted {
+                    self.obstacle.get_or_insert(Obstacle::Refused(detail.clone()));
+                    self.leave(shard);
+                }
                 let end = ShardEnd { status: None, oom: false, detail };
                 self.shard_gone(shard, &end, None);
             }
@@ -182,7 +186,7 @@ impl Run {
         }
         let Some(seat) = self.seats.get_mut(&id) else { return };
         let (start, blob) = self.brief.start(seat.shard.next_session());
-        let wants = seat.shard.start_session(start, blob);
+        let wants = seat.shard.start_session(start, blob, self.brief.usage_status);
         self.perform(id, wants);
     }
 
@@ -266,15 +270,15 @@ impl Run {
     fn over(&mut self, id: ShardId, ending: Ending) {
         match ending {
             Ending::Finished | Ending::Unfit => self.leave(id),
-            Ending::SessionLost { refused, absent } => self.session_lost(id, refused, absent),
+            Ending::SessionLost { refused, obstacle } => self.session_lost(id, refused, obstacle),
             Ending::ShardLost => {}
         }
     }
 
     /// Another session in the same shard, unless there is nothing to gain by it.
-    fn session_lost(&mut self, id: ShardId, refused: bool, absent: Option<String>) {
-        let hopeless = absent.is_some() || (refused && !self.booted);
-        self.absent = self.absent.take().or(absent);
+    fn session_lost(&mut self, id: ShardId, refused: bool, obstacle: Option<Obstacle>) {
+        let hopeless = obstacle.is_some() || (refused && !self.booted);
+        self.obstacle = self.obstacle.take().or(obstacle);
         let over = !matches!(self.stage, Stage::Listing | Stage::Running(_));
         let Some(seat) = self.seats.get_mut(&id) else { return };
         seat.take_stock();

@@ -19,4 +19,4 @@ mod simulation;
 pub use brief::{Brief, Launcher, Planner};
 pub use machine::Run;
 pub use supervisor::{Control, Outcome, supervise};
-pub use words::{Effect, Input};
+pub use words::{Effect, Input, Obstacle};

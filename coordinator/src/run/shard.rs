@@ -12,6 +12,7 @@ use splitci_worker::protocol::VERSION;
 use splitci_worker::protocol::message::{FinishedTest, FromWorker, Start, ToWorker};
 
 use super::held::{Held, HeldError, hash_list};
+use super::words::Obstacle;
 use crate::model::event::{Crash, EventKind, ShardLoss, TestFinished};
 use crate::model::progress::Progress;
 use crate::model::{Fence, Manifest, SessionId, ShardId, Slot, TestKey, UnitId};
@@ -43,8 +44,8 @@ pub(super) enum Ending {
     SessionLost {
         /// The framework ended by itself before it listed anything: it will do so again, if it has never done otherwise.
         refused: bool,
-        /// The framework's program could not be started at all.
-        absent: Option<String>,
+        /// What the invoker can do something about.
+        obstacle: Option<Obstacle>,
     },
     /// The worker is of no use: it speaks another protocol.
     Unfit,
@@ -111,6 +112,7 @@ struct Bye {
 struct Boot {
     command: String,
     said: String,
+    usage_status: Option<i32>,
 }
 
 /// Results that wait for the next step are sent along at the latest when there are as many as this.
@@ -177,7 +179,7 @@ impl Shard {
     }
 
     /// Starts a framework process.
-    pub(super) fn start_session(&mut self, start: Start, blob: Vec<u8>) -> Vec<Want> {
+    pub(super) fn start_session(&mut self, start: Start, blob: Vec<u8>, usage_status: Option<i32>) -> Vec<Want> {
         self.number += 1;
         self.stage = Stage::Booting;
         self.at = Slot::Idle;
@@ -188,7 +190,7 @@ impl Shard {
         self.seq = 0;
         self.asked = None;
         self.fault_at_start = None;
-        self.boot = Boot { command: start.argv.join(" "), said: String::new() };
+        self.boot = Boot { command: start.argv.join(" "), said: String::new(), usage_status };
         vec![Want::Send(ToWorker::Start(start), blob)]
     }
 

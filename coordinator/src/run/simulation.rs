@@ -317,6 +317,7 @@ fn brief(shards: u32, manifest: Manifest) -> Brief {
         settings: RunSettings { shards, ..story::settings() },
         launch: Box::new(move |_| launch.clone()),
         plan: Box::new(move |_| manifest.clone()),
+        usage_status: None,
         list_only: false,
         preamble: story::record().events().into_iter().map(|event| event.kind).take(1).collect(),
     }

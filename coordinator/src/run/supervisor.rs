@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::machine::Run;
-use super::words::{Effect, Input};
+use super::words::{Effect, Input, Obstacle};
 use crate::engine::{Engine, Shard, ShardSpec};
 use crate::model::event::Cancelled;
 use crate::model::verdict::Verdict;
@@ -35,8 +35,8 @@ pub enum Control {
 pub struct Outcome {
     /// The answer.
     pub verdict: Verdict,
-    /// The framework's program is not there: what was tried.
-    pub absent: Option<String>,
+    /// Why no session came up, if that is the invoker's to mend.
+    pub obstacle: Option<Obstacle>,
     /// Everything that was told, folded.
     pub proof: Proof,
 }
@@ -72,8 +72,8 @@ pub async fn supervise(
         while shell.tasks.try_join_next().is_some() {}
     }
     shell.tasks.shutdown().await;
-    let absent = shell.run.absent().map(str::to_owned);
-    Outcome { verdict: shell.verdict.unwrap_or(Verdict::None), absent, proof: shell.run.into_proof() }
+    let obstacle = shell.run.obstacle().cloned();
+    Outcome { verdict: shell.verdict.unwrap_or(Verdict::None), obstacle, proof: shell.run.into_proof() }
 }
 
 /// What tasks report.
@@ -133,7 +133,7 @@ impl Shell {
             let _turn = starts.acquire().await.ok();
             let news = match engine.start(&spec).await {
                 Ok(shard) => News::Started(spec.shard, shard),
-                Err(error) => News::Input(Input::ShardNotStarted { shard: spec.shard, detail: chain(&error) }),
+                Err(error) => News::Input(Input::ShardNotStarted { shard: spec.shard, detail: chain(&error), refused: error.refused }),
             };
             inputs.send(news).await.ok();
         });
@@ -157,16 +157,12 @@ async fn converse(
     inputs: mpsc::Sender<News>,
 ) {
     let Shard { input, output, handle } = shard;
-    let writing = async {
-        write_all(input, frames).await;
-        // Told to go, or not to be reached: it is seen to its end even if it does not read any more.
-        engine.end(&handle).await
-    };
     let reading = read_all(id, output, &inputs);
-    tokio::pin!(writing, reading);
+    tokio::pin!(reading);
     let (end, garbled) = tokio::select! {
         garbled = &mut reading => (engine.end(&handle).await, garbled),
-        end = &mut writing => (end, reading.await),
+        // Told to go, or not to be reached: it is seen to its end even if it does not read any more. What it still says is read meanwhile.
+        () = write_all(input, frames) => tokio::join!(engine.end(&handle), reading),
     };
     inputs.send(News::Input(Input::ShardGone { shard: id, end, garbled })).await.ok();
 }

@@ -7,6 +7,17 @@ use crate::model::event::Cancelled;
 use crate::model::verdict::Verdict;
 use crate::model::{ShardId, Telling};
 
+/// Why no session could come up, where the invoker can do something about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Obstacle {
+    /// The framework's program is not there: what was tried.
+    Absent(String),
+    /// The framework does not take its arguments: what it said.
+    Usage(String),
+    /// The engine refuses what shards are to be: what it said.
+    Refused(String),
+}
+
 /// What happens to a run.
 #[derive(Debug)]
 pub enum Input {
@@ -25,6 +36,8 @@ pub enum Input {
         shard: ShardId,
         /// Why.
         detail: String,
+        /// It refuses what was asked for, and would do so again.
+        refused: bool,
     },
     /// A worker said something.
     Frame {

@@ -109,7 +109,16 @@ impl DockerEngineError {
     }
 
     fn when(self, attempt: &str) -> EngineError {
-        EngineError { attempt: attempt.to_owned(), hint: self.hint(), cause: Box::new(self) }
+        EngineError { attempt: attempt.to_owned(), hint: self.hint(), refused: self.refuses(), cause: Box::new(self) }
+    }
+
+    /// Whether it is what was asked for that cannot be had.
+    fn refuses(&self) -> bool {
+        match self {
+            Self::Unsupported { .. } | Self::UnknownOption(_) | Self::Profile(_) => true,
+            Self::Docker(error) => error.is_refusal(),
+            Self::NoWorker { .. } => false,
+        }
     }
 }
 
@@ -231,7 +240,9 @@ impl DockerEngine {
             let running = container.state == "running";
             let kept = container.labels.contains_key(KEPT_LABEL);
             if !kept && owner::is_orphan(owner, &self.owner, running, now - container.created) {
-                self.docker.remove_container(&container.id).await?;
+                if !self.docker.remove_container(&container.id).await? {
+                    continue;
+                }
                 removed.push(format!("container {}", container.name));
             }
         }

@@ -12,6 +12,7 @@ The wire is specified in `worker/src/protocol/driver.rs`. Three rules hold every
 Only the standard library and pytest are needed, and nothing waits for the worker while tests run.
 """
 import faulthandler
+import io
 import mmap
 import os
 import re
@@ -145,9 +146,25 @@ def describe(error):
     if type(error).__name__ == "ConftestImportFailure":
         cause = error.cause if hasattr(error, "cause") else error.excinfo[1]
         return "cannot load %s\n%s" % (error.path, describe(cause))
-    if isinstance(error, (pytest.UsageError, pytest.exit.Exception)) or type(error).__name__ in ("Interrupted", "Failed"):
+    if isinstance(error, pytest.UsageError):
+        return "usage: " + ("\n".join(str(part) for part in error.args) or type(error).__name__)
+    if isinstance(error, pytest.exit.Exception) or type(error).__name__ in ("Interrupted", "Failed"):
         return "\n".join(str(part) for part in error.args) or type(error).__name__
     return "".join(traceback.format_exception(type(error), error, error.__traceback__)).rstrip()
+
+
+def trace(report):
+    """What pytest prints of a failure. Its own `longreprtext` loses the first line's indentation."""
+    try:
+        from _pytest._io import TerminalWriter
+
+        text = io.StringIO()
+        writer = TerminalWriter(text)
+        writer.hasmarkup = False
+        report.longrepr.toterminal(writer)
+        return text.getvalue().strip("\n")
+    except (AttributeError, ImportError):
+        return report.longreprtext
 
 
 # Wire ------------------------------------------------------------------------------------------------------------------------------------
@@ -358,13 +375,14 @@ class Judge:
 
     def _failure(self, outcome, bad, reports):
         file, line, message = self._crash(bad[0])
-        details = "\n\n".join(filter(None, (report.longreprtext for report in bad if report.longrepr)))
+        details = "\n\n".join(filter(None, (trace(report) for report in bad if report.longrepr)))
         return Result(outcome, message, file, line, self._output(reports), details)
 
     def _crash(self, report):
         crash = getattr(report.longrepr, "reprcrash", None)
         if crash is not None:
-            return self.relative(crash.path), int(crash.lineno), one_line(str(crash.message))
+            path, line = self._own_line(report) or (crash.path, crash.lineno)
+            return self.relative(path), int(line), one_line(str(crash.message))
         text = report.longreprtext if report.longrepr else ""
         reasons = [line[1:] for line in text.splitlines() if line.startswith("E ")]
         message = one_line(reasons[-1] if reasons else text) or report.outcome
@@ -373,6 +391,16 @@ class Judge:
             return "", 0, message
         quoted, quoted_line, plain, plain_line = places[-1]
         return self.relative(quoted or plain), int(quoted_line or plain_line), message
+
+    def _own_line(self, report):
+        """Where the test itself stood when a library of others raised: the last frame in the test's file."""
+        entries = getattr(getattr(report.longrepr, "reprtraceback", None), "reprentries", None) or []
+        file = str(report.location[0]) if getattr(report, "location", None) else ""
+        for entry in reversed(entries):
+            place = getattr(entry, "reprfileloc", None)
+            if place is not None and file and self.relative(place.path) == self.relative(file):
+                return place.path, place.lineno
+        return None
 
     def _skip(self, report, reports):
         where = report.longrepr
@@ -903,14 +931,16 @@ class Driver:
 
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session):
-        if session.exitstatus == 5:
-            # A shard without tests is an ordinary thing; whether nothing ran at all is not ours to say.
-            session.exitstatus = pytest.ExitCode.OK
+        self.settle_emptiness(session)
         outcome = yield
-        if session.exitstatus == 5:
-            session.exitstatus = pytest.ExitCode.OK
+        self.settle_emptiness(session)
         if outcome.excinfo is not None:
             self.errors.append("error while the session finished\n" + describe(outcome.excinfo[1]))
+
+    def settle_emptiness(self, session):
+        """A shard without tests is an ordinary thing; whether nothing ran at all is not ours to say. With tests the status is somebody's word."""
+        if session.exitstatus == 5 and self.wire is not None and self.wire.sent == 0:
+            session.exitstatus = pytest.ExitCode.OK
 
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
     def pytest_unconfigure(self, config):

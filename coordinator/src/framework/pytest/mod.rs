@@ -85,6 +85,10 @@ impl Framework for Pytest {
         command.iter().skip(words).any(picks)
     }
 
+    fn usage_status(&self) -> Option<i32> {
+        Some(4)
+    }
+
     fn group(&self) -> Option<fn(&str) -> &str> {
         Some(group)
     }

@@ -9,7 +9,10 @@ use crate::model::{Exit, Slot, Stopped, UnitId};
 use crate::queue;
 use crate::run::held::{Held, Interrupted};
 use crate::run::lost::{Loss, classify};
+use crate::run::words::Obstacle;
 
+/// How a driver begins the errors of a session whose framework does not take its arguments.
+const USAGE: &str = "usage: ";
 /// Kept of what a framework prints while it starts, in bytes.
 const BOOT_OUTPUT: usize = 4 << 10;
 
@@ -17,7 +20,10 @@ impl Shard {
     /// The framework's process is gone.
     pub(super) fn ended(&mut self, ended: &Ended, epoch: Option<queue::Epoch>) -> Vec<Want> {
         let finishing = self.stage == Stage::Finishing;
-        let refused = self.stage == Stage::Booting && matches!(ended.how, Exit::Code(_)) && ended.stopped.is_none();
+        let booting = self.stage == Stage::Booting;
+        let by_itself = matches!(ended.how, Exit::Code(_)) && ended.stopped.is_none();
+        let refused = booting && (by_itself || ended.stopped == Some(Stopped::BootTimeout));
+        let usage = if booting { self.boot.usage(ended, self.bye.as_ref().map_or("", |bye| &bye.errors)) } else { None };
         let bye = self.bye.take();
         let mut faults = std::mem::take(&mut self.faults);
         if !ended.hello {
@@ -51,9 +57,10 @@ impl Shard {
         wants.extend(self.hand_back(epoch, cause, interrupted));
         self.stage = Stage::Idle;
         let absent = if ended.how == Exit::NotStarted { self.fault_at_start.take() } else { None };
+        let obstacle = absent.map(Obstacle::Absent).or(usage.map(Obstacle::Usage));
         let ending = match close {
             Close::Clean | Close::Dirty if finishing => Ending::Finished,
-            _ => Ending::SessionLost { refused, absent },
+            _ => Ending::SessionLost { refused, obstacle },
         };
         wants.push(Want::Over(ending));
         wants
@@ -104,6 +111,15 @@ impl Boot {
         self.said.push_str(text);
         let cut = self.said.floor_char_boundary(self.said.len().saturating_sub(BOOT_OUTPUT));
         self.said.drain(..cut);
+    }
+
+    /// What the framework said of its arguments, if it refused them.
+    fn usage(&self, ended: &Ended, errors: &str) -> Option<String> {
+        if let Some(said) = errors.strip_prefix(USAGE) {
+            return Some(said.to_owned());
+        }
+        let by_status = !ended.hello && ended.stopped.is_none() && self.usage_status.is_some_and(|status| ended.how == Exit::Code(status));
+        by_status.then(|| self.said.trim().to_owned())
     }
 
     /// What is known of a start that came to nothing.
