@@ -84,6 +84,7 @@ pub fn check_in(sandbox: &Sandbox, expected: &Expected, engine: &str) -> Facts {
         assert!(summary.stdout.contains(words), "expected {words:?} in the summary of {done}\nwhich is {summary}");
     }
     sandbox.expect_no_processes();
+    sandbox.expect_no_private_directories();
     if engine == "docker" {
         crate::engine::expect_no_containers(&facts.run);
     } else if !facts.outcomes.keys().any(|id| id.contains("deletes")) {

@@ -134,7 +134,8 @@ impl Sandbox {
     /// Fails if a shard's private directory is left after a run that ended by itself.
     pub fn expect_no_private_directories(&self) {
         let entries = fs_err::read_dir(self.scratch()).expect("read the scratch directory");
-        let left: Vec<_> = entries.flatten().map(|entry| entry.file_name()).filter(|name| name.to_string_lossy().starts_with("splitci-")).collect();
+        let left: Vec<_> =
+            entries.flatten().map(|entry| entry.file_name()).filter(|name| name.to_string_lossy().starts_with("splitci-")).collect();
         assert!(left.is_empty(), "private directories are left: {left:?}");
     }
 

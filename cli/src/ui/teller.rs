@@ -56,7 +56,16 @@ pub(crate) struct Teller {
 impl Teller {
     /// With colours or not; quiet tells failures alone.
     pub(crate) fn new(paint: Paint, quiet: bool) -> Self {
-        Self { board: Board::default(), paint, quiet, said: HashSet::new(), build_began: None, limit_ms: 0, stopping: false, last_words: BTreeMap::new() }
+        Self {
+            board: Board::default(),
+            paint,
+            quiet,
+            said: HashSet::new(),
+            build_began: None,
+            limit_ms: 0,
+            stopping: false,
+            last_words: BTreeMap::new(),
+        }
     }
 
     /// Takes note, and gives what is to be printed.

@@ -167,7 +167,13 @@ fn a_build_shows_the_steps_that_run_and_keeps_those_that_are_done() {
     ");
     let identity = ImageIdentity { platform: "linux/amd64".into(), config: "sha256:1".into(), manifest: None };
     let told = told.step("2", "[2/3] RUN pip install -r requirements.txt", BuildStepState::Done(12_345));
-    let told = told.event(EventKind::ImageReady { identity, reference: "splitci/shop:3f2a".into(), how: ImageSource::Built, key: None, took_ms: 0 });
+    let told = told.event(EventKind::ImageReady {
+        identity,
+        reference: "splitci/shop:3f2a".into(),
+        how: ImageSource::Built,
+        key: None,
+        took_ms: 0,
+    });
     insta::assert_snapshot!(told.lines.always, @r"
     build [1/3] FROM python:3.12  cached
     build [2/3] RUN pip install -r requirements.txt  12.3 s

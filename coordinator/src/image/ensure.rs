@@ -312,12 +312,7 @@ async fn resolve(
     Ok(bases)
 }
 
-async fn build(
-    from: &BuildFrom,
-    prepared: &Prepared,
-    docker: &Arc<Docker>,
-    listener: &dyn Listener,
-) -> Result<LocalImage, ImageError> {
+async fn build(from: &BuildFrom, prepared: &Prepared, docker: &Arc<Docker>, listener: &dyn Listener) -> Result<LocalImage, ImageError> {
     let total = prepared.context.bytes();
     doing(listener, format!("building the image from {} entries, {total} bytes", prepared.context.entries.len()));
     let (pieces, fault) = pack::stream(Arc::clone(&prepared.context), Arc::clone(&prepared.items));

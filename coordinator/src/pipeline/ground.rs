@@ -45,7 +45,12 @@ pub(super) async fn prepare(job: &Job<'_>, run: &RunId, world: &World, listener:
 fn processes(job: &Job<'_>, run: &RunId, world: &World) -> Result<Ground, PipelineError> {
     let worker = worker_on_disk(world, &job.project.records.state).map_err(PipelineError::Worker)?;
     let engine = ProcessEngine::new(worker, job.project.root.clone(), world.env.clone(), world.scratch.clone());
-    let engine = engine.map_err(|cause| EngineError { attempt: "start local processes".to_owned(), cause: Box::new(cause), hint: None, refused: false })?;
+    let engine = engine.map_err(|cause| EngineError {
+        attempt: "start local processes".to_owned(),
+        cause: Box::new(cause),
+        hint: None,
+        refused: false,
+    })?;
     Ok(Ground {
         run: run.clone(),
         engine: Arc::new(engine),

@@ -184,9 +184,10 @@ impl PipelineError {
             Self::Refused { .. } => Some("change the option, or the key in `[shard]`, that the engine names".to_owned()),
             Self::NotListed => Some("its output is in the record: `splitci report last`".to_owned()),
             Self::NothingToRepeat { hint, .. } => Some(hint.clone()),
-            Self::NotTheSame { .. } => {
-                Some("local processes run what is in the project now: check out what was tested; containers run the image that was tested".to_owned())
-            }
+            Self::NotTheSame { .. } => Some(
+                "local processes run what is in the project now: check out what was tested; containers run the image that was tested"
+                    .to_owned(),
+            ),
             Self::NothingFailed => Some("run the whole suite with `splitci run`".to_owned()),
             Self::Interrupted | Self::Worker(_) => None,
         }

@@ -232,8 +232,9 @@ impl Past {
         let open = self.started.settings.env_names.iter().map(String::as_str).filter(|name| !given.contains(name));
         let (taken, missing): (Vec<_>, Vec<_>) = open.partition(|name| world.env.contains_key(*name));
         let taken = (!taken.is_empty()).then(|| format!("taken from your environment, as the record has no values: {}", taken.join(", ")));
-        let missing = (!missing.is_empty())
-            .then(|| format!("the run had variables that are not set here: {}; give them with `--env` or `--env-file`", missing.join(", ")));
+        let missing = (!missing.is_empty()).then(|| {
+            format!("the run had variables that are not set here: {}; give them with `--env` or `--env-file`", missing.join(", "))
+        });
         taken.into_iter().chain(missing).collect()
     }
 
@@ -266,8 +267,13 @@ fn differing(expected: &[(String, String)], proof: &Proof) -> Option<String> {
     };
     let before = count(&mut expected.iter().cloned());
     let now = count(&mut proof.tests().map(|test| (test.unit_file.to_owned(), test.id.to_owned())));
-    let missing = before.iter().find(|(test, n)| now.get(*test).is_none_or(|now| now < *n)).map(|((_, id), _)| format!("{id} is not there any more"));
-    let fresh = || now.iter().find(|(test, n)| before.get(*test).is_none_or(|before| before < *n)).map(|((_, id), _)| format!("{id} was not there then"));
+    let missing =
+        before.iter().find(|(test, n)| now.get(*test).is_none_or(|now| now < *n)).map(|((_, id), _)| format!("{id} is not there any more"));
+    let fresh = || {
+        now.iter()
+            .find(|(test, n)| before.get(*test).is_none_or(|before| before < *n))
+            .map(|((_, id), _)| format!("{id} was not there then"))
+    };
     missing.or_else(fresh)
 }
 

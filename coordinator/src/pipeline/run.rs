@@ -322,7 +322,10 @@ fn failed_before(history: &History) -> Result<(RunId, Vec<FileTests>), PipelineE
 fn vanished(failed: &[FileTests], proof: &Proof) -> Option<String> {
     let ran: BTreeSet<_> = proof.tests().map(|test| (test.unit_file, test.id)).collect();
     let files: BTreeSet<_> = ran.iter().map(|(file, _)| *file).collect();
-    let all = failed.iter().filter(|(file, _)| files.contains(file.as_str())).flat_map(|(file, ids)| ids.iter().map(move |id| (file.as_str(), id.as_str())));
+    let all = failed
+        .iter()
+        .filter(|(file, _)| files.contains(file.as_str()))
+        .flat_map(|(file, ids)| ids.iter().map(move |id| (file.as_str(), id.as_str())));
     let gone: Vec<_> = all.filter(|test| !ran.contains(test)).map(|(_, id)| id).collect();
     let first = gone.first()?;
     let more = if gone.len() > 1 { format!(" and {} more", gone.len() - 1) } else { String::new() };

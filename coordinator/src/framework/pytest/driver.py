@@ -569,6 +569,7 @@ class Driver:
             error = pytest.UsageError("--collect-only runs nothing: use `splitci plan`")
             self.refuse(config, error)
             raise error
+        self.check_expressions(config)
         self.settle_stopping(option)
         self.settle_workers(option)
         self.settle_seed(config)
@@ -577,6 +578,21 @@ class Driver:
         self.whole = self.whole or any("::" in str(argument) for argument in config.args) or any(
             getattr(option, name, False) for name in ("lf", "failedfirst", "newfirst")
         )
+
+    def check_expressions(self, config):
+        """`-k` and `-m` are read where items are chosen, file by file: what cannot be read is better said once."""
+        try:
+            from _pytest.mark.expression import Expression
+        except ImportError:
+            return
+        for name, option in (("keyword", "-k"), ("markexpr", "-m")):
+            text = (getattr(config.option, name, "") or "").strip()
+            try:
+                Expression.compile(text)
+            except Exception as error:
+                error = pytest.UsageError("Wrong expression passed to '%s': %s: %s" % (option, text, error))
+                self.refuse(config, error)
+                raise error
 
     def settle_stopping(self, option):
         if getattr(option, "maxfail", 0):
