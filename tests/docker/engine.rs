@@ -245,7 +245,7 @@ async fn what_a_dead_coordinator_left_is_swept_and_nothing_else() {
         place(&shard.handle.name)
     ));
     let swept = bench.engine.sweep().await.expect("swept");
-    assert!(swept.iter().any(|what| what.starts_with("container")), "{swept:?}");
+    assert!(swept.removed.iter().any(|what| what.starts_with("container")), "{swept:?}");
     assert!(!docker(&format!("inspect {orphan}")).status.success(), "the orphan is gone");
     assert_eq!(shard.ask("echo alive").await, "alive");
     bench.engine.end(&shard.handle).await;

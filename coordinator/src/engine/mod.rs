@@ -24,8 +24,17 @@ pub trait Engine: Send + Sync {
     /// Ends a shard that `start` gave, and says how it went.
     async fn end(&self, handle: &ShardHandle) -> ShardEnd;
 
-    /// Removes what earlier runs of dead coordinators left: containers, processes. Returns what it removed, for people.
-    async fn sweep(&self) -> Result<Vec<String>, EngineError>;
+    /// Removes what earlier runs of dead coordinators left: containers, processes.
+    async fn sweep(&self) -> Result<Swept, EngineError>;
+}
+
+/// What a sweep came to, for people.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// What is gone.
+    pub removed: Vec<String>,
+    /// What could not be removed, and why.
+    pub stuck: Vec<String>,
 }
 
 /// What a shard is.

@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::process::{Child, Command};
 use tokio::sync::Mutex;
 
-use super::{Engine, EngineError, Shard, ShardEnd, ShardHandle, ShardSpec};
+use super::{Engine, EngineError, Shard, ShardEnd, ShardHandle, ShardSpec, Swept};
 
 /// Environment variable that marks every process of a shard: `<owner's pid>.<owner's start time>:<run>:<shard>`.
 pub const MARK: &str = "SPLITCI_MARK";
@@ -146,10 +146,11 @@ impl Engine for ProcessEngine {
         ShardEnd { status: status.map(exit_status), oom: false, detail: details.join("; ") }
     }
 
-    async fn sweep(&self) -> Result<Vec<String>, EngineError> {
+    async fn sweep(&self) -> Result<Swept, EngineError> {
         let killed = kill_marked(owner_is_gone).into_iter().map(|pid| format!("process {pid}"));
         let removed = abandoned(&self.scratch).into_iter().filter(|directory| fs_err::remove_dir_all(directory).is_ok());
-        Ok(killed.chain(removed.map(|directory| format!("directory {}", directory.display()))).collect())
+        let removed = killed.chain(removed.map(|directory| format!("directory {}", directory.display()))).collect();
+        Ok(Swept { removed, stuck: Vec::new() })
     }
 }
 

@@ -24,8 +24,6 @@ use crate::run::{Brief, Launcher, Obstacle, Outcome, Planner, Run, supervise};
 
 /// How long a run that is over waits for the tidying that went on beside it.
 const TIDY_UP: Duration = Duration::from_secs(2);
-/// Of what was swept, so many are named.
-const SWEPT_NAMED: usize = 3;
 
 /// What to run.
 #[derive(Debug, Clone)]
@@ -232,11 +230,14 @@ async fn go(job: Job<'_>, ground: Ground, world: &World, told: Arc<Tellers>, con
 async fn tidy(engine: Arc<dyn Engine>, built_on: Option<Arc<Docker>>, user: Arc<dyn Listener>) {
     let say = |text: String| user.hear(&Telling::Progress(Progress::Doing(text)));
     match engine.sweep().await {
-        Ok(swept) if swept.is_empty() => {}
         Ok(swept) => {
-            let named = swept.iter().take(SWEPT_NAMED).cloned().collect::<Vec<_>>().join(", ");
-            let more = if swept.len() > SWEPT_NAMED { format!(" and {} more", swept.len() - SWEPT_NAMED) } else { String::new() };
-            say(format!("removed what an earlier run left: {named}{more}"));
+            for (what, all) in
+                [("removed what an earlier run left", swept.removed), ("an earlier run left what cannot be removed", swept.stuck)]
+            {
+                let Some((first, rest)) = all.split_first() else { continue };
+                let more = if rest.is_empty() { String::new() } else { format!(", and {} more", rest.len()) };
+                say(format!("{what}: {first}{more}"));
+            }
         }
         Err(error) => say(format!("what an earlier run may have left is still there: {error}: {}", error.cause)),
     }

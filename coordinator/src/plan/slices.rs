@@ -13,6 +13,9 @@ const CUT_ABOVE_PERCENT: u64 = 70;
 /// Cutting costs a load for each slice and finds ids that change; below this nobody would notice what it saves.
 const WORTH_CUTTING_MS: u64 = 500;
 
+/// A file is left whole if its longest slice is shorter than it by less than one part in so many, or by less than it takes to load.
+const LEAST_WON: u64 = 10;
+
 /// What is never cut.
 struct Group<'a> {
     ids: Vec<&'a str>,
@@ -29,7 +32,10 @@ pub(super) fn cut(unit: &Unit, timing: Option<&FileTiming>, ideal_ms: u64, reque
     let groups = groups(&timing.tests, group);
     let number = number_of_slices(&groups, timing.load_us, ideal_ms * 1_000, request.shards);
     let chunks = divide(&groups, number);
-    if chunks.len() < 2 {
+    // Where one group is nearly all of the file, every slice beside it is another load for nothing.
+    let longest = chunks.iter().map(|chunk| micros(chunk)).max().unwrap_or(0);
+    let won = micros(&groups) - longest;
+    if won < timing.load_us.max(micros(&groups) / LEAST_WON) {
         return None;
     }
     let named: Vec<Vec<String>> = chunks.iter().map(|chunk| ids(chunk)).collect();

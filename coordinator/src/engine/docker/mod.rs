@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use tokio::sync::{OnceCell, oneshot};
 use tokio::task::JoinSet;
 
-use super::{Engine, EngineError, Shard, ShardEnd, ShardHandle, ShardSpec, WorkerBinaries};
+use super::{Engine, EngineError, Shard, ShardEnd, ShardHandle, ShardSpec, Swept, WorkerBinaries};
 use crate::docker::container::{Attached, ContainerSpec, StderrTail};
 use crate::docker::deaths::Deaths;
 use crate::docker::{Docker, DockerError};
@@ -232,26 +232,29 @@ impl DockerEngine {
         Ok((exit, oom))
     }
 
-    async fn sweep_all(&self) -> Result<Vec<String>, DockerError> {
+    async fn sweep_all(&self) -> Result<Swept, DockerError> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
-        let mut removed = Vec::new();
+        let mut swept = Swept::default();
         for container in self.docker.containers_labelled(OWNER_LABEL).await? {
             let owner = container.labels.get(OWNER_LABEL).map(String::as_str).unwrap_or_default();
             let running = container.state == "running";
             let kept = container.labels.contains_key(KEPT_LABEL);
             if !kept && owner::is_orphan(owner, &self.owner, running, now - container.created) {
-                if !self.docker.remove_container(&container.id).await? {
-                    continue;
+                match self.docker.remove_container(&container.id).await {
+                    Ok(true) => swept.removed.push(format!("container {}", container.name)),
+                    Ok(false) => {}
+                    // One that the engine cannot let go of does not keep the others.
+                    Err(error) if error.engine_message().is_some() => swept.stuck.push(error.to_string()),
+                    Err(error) => return Err(error),
                 }
-                removed.push(format!("container {}", container.name));
             }
         }
         for volume in worker_volume::outdated(&self.docker, &self.setup, &self.worker).await? {
             if self.docker.remove_volume(&volume).await? {
-                removed.push(format!("volume {volume}"));
+                swept.removed.push(format!("volume {volume}"));
             }
         }
-        Ok(removed)
+        Ok(swept)
     }
 }
 
@@ -273,7 +276,7 @@ impl Engine for DockerEngine {
         }
     }
 
-    async fn sweep(&self) -> Result<Vec<String>, EngineError> {
+    async fn sweep(&self) -> Result<Swept, EngineError> {
         self.sweep_all().await.map_err(|error| DockerEngineError::from(error).when("sweep the containers of earlier runs"))
     }
 }

@@ -632,8 +632,10 @@ class Driver:
                 self.notice("--junitxml: each shard writes its own part; `splitci run --junit FILE` writes the whole")
         if not self.address.shared:
             return
-        if several and getattr(option, "basetemp", None):
-            option.basetemp = "%s.shard%s" % (option.basetemp, self.address.shard)
+        if several:
+            # Sessions of one user clean up after each other, and disturb each other at it.
+            given = getattr(option, "basetemp", None)
+            option.basetemp = "%s.shard%s" % (given, self.address.shard) if given else os.path.join(RUN_DIRECTORY, "tmp")
         self.move_cache(config)
 
     def settle_databases(self, config):
