@@ -19,6 +19,20 @@ pub(crate) const CLICOLOR_FORCE: &str = "CLICOLOR_FORCE";
 pub(crate) const TERM: &str = "TERM";
 /// Where the report of a panic goes.
 pub(crate) const TMPDIR: &str = "TMPDIR";
+/// `true` in GitHub Actions.
+pub(crate) const GITHUB_ACTIONS: &str = "GITHUB_ACTIONS";
+/// The file that GitHub shows beside a job.
+pub(crate) const GITHUB_STEP_SUMMARY: &str = "GITHUB_STEP_SUMMARY";
+/// Where GitHub has checked the repository out.
+pub(crate) const GITHUB_WORKSPACE: &str = "GITHUB_WORKSPACE";
+/// `true` in GitLab CI.
+pub(crate) const GITLAB_CI: &str = "GITLAB_CI";
+/// Where GitLab has checked the repository out.
+pub(crate) const CI_PROJECT_DIR: &str = "CI_PROJECT_DIR";
+/// `true` in Buildkite.
+pub(crate) const BUILDKITE: &str = "BUILDKITE";
+/// Where Buildkite has checked the repository out.
+pub(crate) const BUILDKITE_CHECKOUT: &str = "BUILDKITE_BUILD_CHECKOUT_PATH";
 
 /// Whether a variable is there and not empty.
 pub(crate) fn is_set(env: &Env, name: &str) -> bool {

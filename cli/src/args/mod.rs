@@ -4,6 +4,7 @@
 //! value means the same wherever it is given and all faults are told at once.
 
 mod doctor;
+pub(crate) mod generate;
 mod init;
 mod plan;
 mod project;
@@ -19,6 +20,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 pub(crate) use doctor::DoctorArgs;
+pub(crate) use generate::{CompletionsArgs, ManArgs};
 pub(crate) use init::InitArgs;
 pub(crate) use plan::PlanArgs;
 pub(crate) use report::{Format, ReportArgs};
@@ -28,7 +30,7 @@ pub(crate) use runs::RunsArgs;
 
 const AFTER: &str = "\
 Exit status: 0 passed, 1 tests failed, 2 usage or configuration, 3 no verdict (infrastructure), 4 no tests ran, 5 the image did not build, \
-70 a bug of splitci, 130 interrupted.
+70 a bug of splitci, 130 interrupted, 143 terminated.
 
 stdout has the answer, stderr the telling.";
 
@@ -89,4 +91,8 @@ pub(crate) enum Command {
     Init(InitArgs),
     /// Check this machine, the Dockerfile and the configuration
     Doctor(Box<DoctorArgs>),
+    /// Print what makes a shell complete splitci's options
+    Completions(CompletionsArgs),
+    /// Write man pages, one for each command
+    Man(ManArgs),
 }

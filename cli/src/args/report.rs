@@ -5,7 +5,8 @@ use clap::ValueEnum;
 const EXAMPLES: &str = "\
 Examples:
   splitci report last
-  splitci report 01JD2 --format junit > junit.xml";
+  splitci report 01JD2 --format junit > junit.xml
+  splitci report last --format code-quality > gl-code-quality-report.json";
 
 /// Print a report of a run
 ///
@@ -30,4 +31,8 @@ pub(crate) enum Format {
     Junit,
     /// One JSON object: verdict, counts, tests, shards (`splitci run --json` prints the events).
     Json,
+    /// Markdown, for a page.
+    Markdown,
+    /// Code quality issues, for GitLab.
+    CodeQuality,
 }

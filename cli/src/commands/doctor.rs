@@ -22,7 +22,7 @@ const LARGE_CONTEXT: u64 = 100 << 20;
 const LITTLE_ROOM: u64 = 1 << 30;
 
 /// Does it.
-pub(crate) fn doctor(args: DoctorArgs, context: &Context) -> Exit {
+pub(crate) fn doctor(args: DoctorArgs, context: &Context) -> Result<Exit, Failure> {
     let mut flags = Flags::default();
     args.project.into_flags(&mut flags);
     let mut checks = vec![program(context)];
@@ -34,8 +34,8 @@ pub(crate) fn doctor(args: DoctorArgs, context: &Context) -> Exit {
     if let Err(failure) = &found {
         printer::tell(&(failure.render(context.terminal.err) + "\n"));
     }
-    printer::answer(&list(&checks, context.terminal.out));
-    checks.iter().find_map(|check| check.exit).unwrap_or(Exit::DONE)
+    printer::answer(&list(&checks, context.terminal.out))?;
+    Ok(checks.iter().find_map(|check| check.exit).unwrap_or(Exit::DONE))
 }
 
 fn program(context: &Context) -> Check {

@@ -12,7 +12,8 @@ use splitci_coordinator::history::{History, HistoryError};
 use splitci_coordinator::model::event::Cancelled;
 use splitci_coordinator::model::{Listener, RunId, Telling};
 use splitci_coordinator::pipeline::{Control, Controls, Finished, PipelineError, World};
-use splitci_coordinator::report::{Account, Depth, junit, summary};
+use splitci_coordinator::report::findings::findings;
+use splitci_coordinator::report::{Account, Depth, junit, markdown, summary};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
@@ -20,6 +21,7 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use crate::Context;
 use crate::args::OutputArgs;
 use crate::signals::{Asked, Signals, after_sleep};
+use crate::ui::ci::{Ci, from_repository};
 use crate::ui::error::Failure;
 use crate::ui::exit::Exit;
 use crate::ui::failure;
@@ -70,14 +72,20 @@ where
         now,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(infrastructure)?;
-    let progress = Arc::new(Progress::start(context.terminal, context.quiet).map_err(infrastructure)?);
+    let progress = Arc::new(Progress::start(context.terminal, context.quiet, Ci::detect(&context.env)).map_err(infrastructure)?);
     let (orders, controls) = unbounded_channel();
-    let listener: Arc<dyn Listener> = if json { Arc::new(Both(Arc::clone(&progress))) } else { Arc::clone(&progress) as _ };
+    let lines = Arc::new(JsonLines::default());
+    let listener: Arc<dyn Listener> =
+        if json { Arc::new(Both(Arc::clone(&progress), Arc::clone(&lines))) } else { Arc::clone(&progress) as _ };
     let ended = runtime.block_on(attend(job(Start { world, listener, controls }), &orders, &progress));
     progress.finish();
     // Whatever still blocks a thread must not keep the user from their prompt.
     runtime.shutdown_background();
-    match ended.map_err(infrastructure)? {
+    let ended = ended.map_err(infrastructure)?;
+    if let Some(error) = lines.lost() {
+        return Err(printer::unwritten(&error));
+    }
+    match ended {
         Ended::Done(Ok(value), asked) => Ok((value, asked)),
         Ended::Done(Err(error), _) => {
             if let Some((name, log)) = error.failed_step() {
@@ -133,14 +141,30 @@ where
     for finished in runs.iter().filter(|_| !output.json) {
         let text =
             summary::render(&account(&history, &finished.run, Depth::Messages).map_err(|error| unread(&error))?, context.terminal.width);
-        printer::answer(&colour(&text, context.terminal.out));
+        let text = colour(&text, context.terminal.out);
+        printer::answer(&Ci::detect(&context.env).map_or_else(|| text.clone(), |ci| ci.verbatim(text.clone())))?;
     }
+    tell_ci(context, &history, &runs)?;
     for note in runs.iter().flat_map(|finished| &finished.notes) {
         printer::tell(&format!("note: {note}\n"));
     }
     let exit = worst(runs.iter().map(|finished| finished.exit));
     // A run says that it was interrupted; by which signal is known here.
     Ok(asked.filter(|_| exit == Exit::INTERRUPTED).unwrap_or(exit))
+}
+
+/// What the CI system that this runs in can show: notes on lines, and a page.
+fn tell_ci(context: &Context, history: &History, runs: &[Finished]) -> Result<(), Failure> {
+    let Some(ci) = Ci::detect(&context.env) else { return Ok(()) };
+    for finished in runs {
+        let account = account(history, &finished.run, Depth::Messages).map_err(|error| unread(&error))?;
+        let project = account.started().map_or_else(String::new, |started| from_repository(Path::new(&started.project), &context.env));
+        printer::tell(&ci.annotations(&findings(&account), &project));
+        if let Err(error) = ci.publish(&markdown::render(&account), finished.exit == 0, &context.env) {
+            printer::tell(&format!("note: the summary could not be put beside the job: {error}\n"));
+        }
+    }
+    Ok(())
 }
 
 fn unread(error: &HistoryError) -> Failure {
@@ -183,11 +207,11 @@ fn now() -> String {
 }
 
 /// The terminal and stdout.
-struct Both(Arc<Progress>);
+struct Both(Arc<Progress>, Arc<JsonLines>);
 
 impl Listener for Both {
     fn hear(&self, telling: &Telling) {
-        JsonLines.hear(telling);
+        self.1.hear(telling);
         self.0.hear(telling);
     }
 }

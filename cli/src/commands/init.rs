@@ -15,7 +15,7 @@ use crate::ui::printer;
 /// Does it.
 pub(crate) fn init(args: &InitArgs, context: &Context) -> Result<Exit, Failure> {
     if args.reference {
-        printer::answer(EXAMPLE);
+        printer::answer(EXAMPLE)?;
         return Ok(Exit::DONE);
     }
     let located = locate(&context.directory, &context.env)?;
@@ -26,7 +26,7 @@ pub(crate) fn init(args: &InitArgs, context: &Context) -> Result<Exit, Failure> 
     let written = fs_err::OpenOptions::new().write(true).create_new(true).open(&path);
     match written.and_then(|mut file| file.write_all(text(&located, &found).as_bytes())) {
         Ok(()) => {
-            printer::answer(&format!("{}\n", path.display()));
+            printer::answer(&format!("{}\n", path.display()))?;
             Ok(Exit::DONE)
         }
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Err(exists(&path)),

@@ -2,6 +2,7 @@
 
 mod doctor;
 mod drive;
+mod generate;
 mod init;
 mod plan;
 mod report;
@@ -23,6 +24,8 @@ pub(crate) fn dispatch(command: Command, context: &Context) -> Result<Exit, Fail
         Command::Report(args) => report::report(&args, context),
         Command::Runs(args) => runs::runs(&args, context),
         Command::Init(args) => init::init(&args, context),
-        Command::Doctor(args) => Ok(doctor::doctor(*args, context)),
+        Command::Doctor(args) => doctor::doctor(*args, context),
+        Command::Completions(args) => generate::completions(&args),
+        Command::Man(args) => generate::man(&args, context),
     }
 }

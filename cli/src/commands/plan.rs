@@ -26,9 +26,9 @@ pub(crate) fn plan(args: PlanArgs, context: &Context) -> Result<Exit, Failure> {
     let (planned, asked) = drive(context, false, job)?;
     if json {
         let text = serde_json::to_string(&planned.manifest).map_err(|error| Failure::new(Exit::BUG, &error, None))?;
-        printer::answer(&(text + "\n"));
+        printer::answer(&(text + "\n"))?;
     } else {
-        printer::answer(&list(&planned));
+        printer::answer(&list(&planned))?;
     }
     Ok(asked.unwrap_or(Exit::DONE))
 }

@@ -27,7 +27,7 @@ pub(crate) fn runs(args: &RunsArgs, context: &Context) -> Result<Exit, Failure> 
     if lines.is_empty() {
         printer::tell("no runs yet: `splitci run` makes the first\n");
     }
-    printer::answer(&lines.concat());
+    printer::answer(&lines.concat())?;
     Ok(Exit::DONE)
 }
 

@@ -5,6 +5,7 @@
 
 pub(crate) mod board;
 pub(crate) mod checks;
+pub(crate) mod ci;
 pub(crate) mod error;
 pub(crate) mod exit;
 pub(crate) mod failure;

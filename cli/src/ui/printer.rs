@@ -5,10 +5,23 @@
 use std::io::Write as _;
 use std::path::Path;
 
-/// The answer.
-pub(crate) fn answer(text: &str) {
+use super::error::Failure;
+use super::exit::Exit;
+
+/// The answer. Lost, it is an error; a reader that went away has had enough.
+pub(crate) fn answer(text: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
-    let _unread = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(unwritten(&error)),
+        _ => Ok(()),
+    }
+}
+
+/// The answer is lost.
+pub(crate) fn unwritten(error: &std::io::Error) -> Failure {
+    let mut failure = Failure::plain(Exit::NO_VERDICT, "cannot write to standard output", "make room where it goes to");
+    failure.told.iter_mut().for_each(|told| told.causes.push(error.to_string()));
+    failure
 }
 
 /// The telling.

@@ -6,12 +6,13 @@
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use splitci_coordinator::model::{Listener, Telling};
 
 use super::board::Stage;
+use super::ci::Ci;
 use super::printer;
 use super::rows::{Size, counts, rows};
 use super::teller::Teller;
@@ -52,9 +53,15 @@ impl Shared {
 
 impl Progress {
     /// Starts telling. Quiet tells failures alone.
-    pub(crate) fn start(terminal: Terminal, quiet: bool) -> std::io::Result<Self> {
+    pub(crate) fn start(terminal: Terminal, quiet: bool, ci: Option<Ci>) -> std::io::Result<Self> {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let shared = Arc::new(Shared {
-            state: Mutex::new(State { teller: Teller::new(terminal.err, quiet), lines: String::new(), beat: Instant::now(), over: false }),
+            state: Mutex::new(State {
+                teller: Teller::new(terminal.err, quiet, ci.map(|ci| (ci, wall))),
+                lines: String::new(),
+                beat: Instant::now(),
+                over: false,
+            }),
             wake: Condvar::new(),
             began: Instant::now(),
             live: terminal.live && !quiet,

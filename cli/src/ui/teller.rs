@@ -11,10 +11,13 @@ use splitci_coordinator::model::settings::EngineKind;
 use splitci_coordinator::model::{Progress, SessionId, Slot, Telling, TestKey, UnitId};
 
 use super::board::Board;
+use super::ci::Ci;
 use super::failure;
 use super::rows::{count, span};
 use super::terminal::{Paint, tame};
 
+/// What the group of a build is called.
+const BUILD_GROUP: &str = "build the image";
 /// Kept of what a session prints, in bytes: enough for the stacks of a few threads.
 const LAST_WORDS: usize = 8 << 10;
 
@@ -46,6 +49,9 @@ pub(crate) struct Teller {
     quiet: bool,
     said: HashSet<String>,
     build_began: Option<u64>,
+    /// The CI system that groups are for, and the wall clock when the telling began, in seconds.
+    ci: Option<(Ci, u64)>,
+    grouped: bool,
     /// The run's limit for one test.
     limit_ms: u64,
     stopping: bool,
@@ -55,13 +61,15 @@ pub(crate) struct Teller {
 
 impl Teller {
     /// With colours or not; quiet tells failures alone.
-    pub(crate) fn new(paint: Paint, quiet: bool) -> Self {
+    pub(crate) fn new(paint: Paint, quiet: bool, ci: Option<(Ci, u64)>) -> Self {
         Self {
             board: Board::default(),
             paint,
             quiet,
             said: HashSet::new(),
             build_began: None,
+            ci: ci.filter(|_| !quiet),
+            grouped: false,
             limit_ms: 0,
             stopping: false,
             last_words: BTreeMap::new(),
@@ -71,10 +79,13 @@ impl Teller {
     /// Takes note, and gives what is to be printed.
     pub(crate) fn hear(&mut self, telling: &Telling, now: u64) -> Lines {
         // Failures need the names that stand before the event, everything else does not care.
-        let lines = match telling {
+        let mut lines = match telling {
             Telling::Event(event) => self.event(&event.kind, now),
             Telling::Progress(progress) => self.progress(progress, now),
         };
+        if let (Some((ci, _)), Telling::Event(_)) = (self.ci, telling) {
+            lines.always = ci.verbatim(lines.always);
+        }
         self.board.hear(telling, now);
         lines
     }
@@ -96,9 +107,27 @@ impl Teller {
             Progress::Doing(what) => Lines::calm(self.label("", what)),
             Progress::BuildStep(step) => {
                 self.build_began.get_or_insert(now);
-                Lines::always(self.build_step(step))
+                let begin = self.group(now);
+                let failed = matches!(step.state, BuildStepState::Failed(_));
+                let end = if failed { self.end_group(now) } else { String::new() };
+                Lines::always(begin + &self.build_step(step) + &end)
             }
             Progress::BuildLog { .. } | Progress::ContextSent(_) | Progress::Running { .. } => Lines::default(),
+        }
+    }
+
+    /// A build is folded away where that is known how.
+    fn group(&mut self, now: u64) -> String {
+        match self.ci {
+            Some((ci, began)) if !std::mem::replace(&mut self.grouped, true) => ci.group(BUILD_GROUP, began + now / 1_000),
+            _ => String::new(),
+        }
+    }
+
+    fn end_group(&mut self, now: u64) -> String {
+        match self.ci {
+            Some((ci, began)) if std::mem::replace(&mut self.grouped, false) => ci.end_group(BUILD_GROUP, "tests", began + now / 1_000),
+            _ => String::new(),
         }
     }
 
@@ -120,7 +149,7 @@ impl Teller {
                 (self.limit_ms, self.stopping) = (started.settings.timeouts.test_ms, false);
                 Lines::always(self.label("run", &run(started)))
             }
-            EventKind::ImageReady { reference, how, .. } => Lines::always(self.image(reference, *how, now)),
+            EventKind::ImageReady { reference, how, .. } => Lines::always(self.end_group(now) + &self.image(reference, *how, now)),
             EventKind::ShardLost { shard, cause, detail } => {
                 let detail = if detail.is_empty() { String::new() } else { format!(": {detail}") };
                 Lines::always(self.warning(&format!("shard {shard} {}{detail}", lost(*cause))))

@@ -22,7 +22,7 @@ struct Told {
 
 impl Told {
     fn new() -> Self {
-        Self { teller: Teller::new(Paint(false), false), now: 0, lines: Lines::default() }
+        Self { teller: Teller::new(Paint(false), false, None), now: 0, lines: Lines::default() }
     }
 
     fn hear(mut self, telling: &Telling) -> Self {

@@ -183,7 +183,7 @@ impl Summary<'_> {
         self.line(&format!("time    {time}"));
         let run = format!("run     {}", self.run());
         self.line(&run);
-        let verdict = verdict(account);
+        let verdict = last_line(account);
         self.line(&verdict);
     }
 }
@@ -242,7 +242,7 @@ fn mishaps(account: &Account) -> Vec<String> {
 }
 
 /// The last line.
-fn verdict(account: &Account) -> String {
+pub(super) fn last_line(account: &Account) -> String {
     let counts = account.proof().counts();
     let tests = tally(&counts);
     let stopped = match account.proof().cancelled() {

@@ -105,6 +105,26 @@ fn a_red_run_names_every_failure_and_how_to_reproduce_it() {
 }
 
 #[test]
+fn pages_of_a_red_and_of_a_green_run() {
+    insta::assert_snapshot!(markdown::render(&account_of(&red().events())));
+    insta::assert_snapshot!(markdown::render(&account_of(&green().events())));
+}
+
+#[test]
+fn code_quality_of_a_red_run() {
+    insta::assert_snapshot!(code_quality::render(&account_of(&red().events()), ""));
+    assert_eq!(code_quality::render(&account_of(&green().events()), ""), "[]\n");
+}
+
+#[test]
+fn only_a_green_run_has_no_findings() {
+    assert_eq!(findings::findings(&account_of(&green().events())), []);
+    for story in [red(), killed(), interrupted(), lost(), Story::default()] {
+        assert_ne!(findings::findings(&account_of(&story.events())), []);
+    }
+}
+
+#[test]
 fn a_killed_run_has_no_verdict_and_says_so() {
     insta::assert_snapshot!(summary::render(&account_of(&killed().events()), WIDTH));
 }
