@@ -13,7 +13,8 @@ module SplitciDriver
 
     def initialize(address)
       super(address, "rspec")
-      @kept, @cut, @run_hooks, @all_passed = {}, [], [], true
+      @kept, @uncut, @run_hooks, @all_passed = {}, {}, nil, true
+      @ids, @focus = {}.compare_by_identity, []
     end
 
     # Listing
@@ -40,8 +41,23 @@ module SplitciDriver
         notice("--fail-fast does not count over shards and is off: use `splitci run --fail-fast`")
       end
       raise ArgumentError, "--dry-run runs nothing: use `splitci plan`" if config.dry_run?
-      return unless config.run_all_when_everything_filtered? && !config.inclusion_filter.empty?
-      notice("run_all_when_everything_filtered is off: a shard sees one file at a time")
+      return unless config.run_all_when_everything_filtered?
+      # What the configuration includes holds if there is any such example: that is a focus. What the command line includes was asked for.
+      rules = config.filter_manager.inclusions.rules
+      @included.to_a.each do |filter|
+        filter.each { |key, value| rules.delete(key) if rules[key] == value }
+        focus(filter)
+      end
+      notice("run_all_when_everything_filtered is off: a shard sees one file at a time") unless config.inclusion_filter.empty?
+    end
+
+    # Examples that, where there are any, are the only ones to run. A shard cannot know of all files: in each file by itself.
+    def focus(filter)
+      @focus << filter
+    end
+
+    def included(filter)
+      (@included ||= []) << filter
     end
 
     # Running
@@ -87,7 +103,7 @@ module SplitciDriver
     def tests_of(name, groups)
       return [[groups.id, groups]] if groups.is_a?(Stub)
       groups = @config.ordering_registry.fetch(:global).order(groups)
-      groups.flat_map { |group| examples_of(group) }.map { |example| [id_of(name, example), example] }
+      groups.flat_map { |group| examples_of(group) }.map { |example| [@ids[example] ||= id_of(name, example), example] }
     end
 
     # Loads a file; its groups, or what stands for them.
@@ -114,14 +130,33 @@ module SplitciDriver
         @loading = false
       end
       run_new_suite_hooks
-      @world.example_groups[known..-1]
+      groups = @world.example_groups[known..-1]
+      narrow(name, groups)
+      groups
     end
 
-    # Groups are numbered within their file, and the numbers decide a random order: they begin anew.
+    # Groups are numbered within their file, and the numbers decide a random order: they begin anew, those of a file that makes groups for others too.
     def forget(name, path)
+      # Which lines have examples is looked up once; with the first file only.
+      @world.instance_variable_set(:@descending_declaration_line_numbers_by_file, nil)
+      @world.example_group_counts_by_spec_file.clear unless address.whole
       return unless @kept.key?(name)
       @world.example_groups.reject! { |group| @kept[name].include?(group) } if @kept[name].is_a?(Array)
       @world.example_group_counts_by_spec_file.delete(path)
+    end
+
+    # Leaves only the examples in focus, if the file has any.
+    def narrow(name, groups)
+      return if @focus.empty?
+      all = groups.flat_map(&:descendants)
+      filters = @focus.select { |filter| all.any? { |group| group.examples.any? { |example| RSpec::Core::MetadataFilter.apply?(:any?, filter, example.metadata) } } }
+      return if filters.empty?
+      notice("#{name} has examples in focus: no others of it run; files without focus run as a whole")
+      rules = @config.filter_manager.inclusions.rules
+      before = rules.dup
+      filters.each { |filter| @config.filter_manager.include_with_low_priority(filter) }
+      all.each { |group| @world.filtered_examples[group] }
+      rules.replace(before)
     end
 
     def failed_to_load(name, error)
@@ -148,6 +183,7 @@ module SplitciDriver
 
     # Those that were registered by the file that was just loaded, in the order in which they would have run.
     def run_new_suite_hooks
+      return if @run_hooks.nil?
       fresh = hooks.reject { |hook| @run_hooks.any? { |known| known.equal?(hook) } }
       fresh.each do |hook|
         @run_hooks << hook
@@ -162,12 +198,12 @@ module SplitciDriver
       strategy.order(group.filtered_examples) + strategy.order(group.children).flat_map { |child| examples_of(child) }
     end
 
-    # File, top-level group and the rest: a top-level group is never cut, and its name ends at the second pair of colons.
+    # File, top-level group and the rest: a top-level group is never cut, and its name ends at the second pair of colons. Made before it runs: that gives
+    # a description to those that have none.
     def id_of(name, example)
       top = plain(example.example_group.parent_groups.last.description)
       whole = plain(example.full_description)
       rest = whole.start_with?(top) ? whole.byteslice(top.bytesize, whole.bytesize).strip : whole
-      # Without a description of its own it gets one when it has run: too late for a name.
       rest = "#{rest} #{plain(example.description)}".strip if example.metadata[:description].to_s.empty?
       "#{name}::#{top}::#{rest}".b
     end
@@ -197,20 +233,20 @@ module SplitciDriver
 
     # Leaves these examples, and no others, to be run.
     def only(groups, examples)
-      @cut = groups.flat_map(&:descendants)
-      @cut.each do |group|
+      groups.flat_map(&:descendants).each do |group|
+        @uncut[group] ||= group.filtered_examples
         @world.filtered_examples[group] = group.examples.select { |example| examples.key?(example) }
         group.instance_variable_set(:@descendant_filtered_examples, nil)
       end
     end
 
-    # Leaves to the user's own filters what runs.
+    # What the user's own filters leave.
     def all_again
-      @cut.each do |group|
-        @world.filtered_examples.delete(group)
+      @uncut.each do |group, examples|
+        @world.filtered_examples[group] = examples
         group.instance_variable_set(:@descendant_filtered_examples, nil)
       end
-      @cut = []
+      @uncut = {}
     end
 
     # An example that ends its process: a plain run would be over, green perhaps. This one names it and goes on.
@@ -291,6 +327,20 @@ module SplitciDriver
   module OnConfiguration
     def load_spec_files
       SplitciDriver.driver.ours? ? SplitciDriver.driver.list_files(self) : super
+    end
+
+    def filter_run_when_matching(*filter)
+      return super if !SplitciDriver.driver.ours? || SplitciDriver.driver.address.whole
+      SplitciDriver.driver.focus(RSpec::Core::Metadata.build_hash_from(filter, :warn_about_example_group_filtering))
+    end
+
+    def filter_run_including(*filter)
+      SplitciDriver.driver.included(RSpec::Core::Metadata.build_hash_from(filter.dup)) if SplitciDriver.driver.ours?
+      super
+    end
+
+    def filter_run(*filter)
+      filter_run_including(*filter)
     end
   end
 
