@@ -77,10 +77,17 @@ module SplitciDriver
       return [[name, failed]] if failed
       by_class = (@owned[name] || []).group_by(&:first)
       in_order(by_class.keys).flat_map do |suite|
-        mine = by_class[suite].map(&:last)
-        wanted = runnable(suite).select { |method| mine.include?(method) }
+        wanted = chosen_by_user(suite, methods_in_order(suite, by_class[suite].map(&:last)))
         wanted.map { |method| ["#{name}::#{suite}##{method}".b, [suite, method]] }
       end
+    end
+
+    # As the class orders them. Where several files make one class, each file's for themselves: the same order whatever else was loaded.
+    def methods_in_order(suite, mine)
+      all = suite.runnable_methods
+      return all if all.size == mine.size
+      return mine.sort.shuffle(random: Random.new(Minitest.seed.to_i)) if [:random, :parallel].include?(suite.test_order)
+      all & mine
     end
 
     # Minitest shuffles classes; by name first, so that the order is one of the seed alone.
@@ -88,10 +95,10 @@ module SplitciDriver
       suites.sort_by(&:to_s).shuffle(random: Random.new(Minitest.seed.to_i))
     end
 
-    # The methods that the user's options leave, in the order that the class gives them.
-    def runnable(suite)
+    def chosen_by_user(suite, methods)
       wanted, unwanted = [@options[:filter], @options[:exclude]].map { |filter| pattern(filter) }
-      suite.runnable_methods.select do |method|
+      return methods if wanted.nil? && unwanted.nil?
+      methods.select do |method|
         names = [method, "#{suite}##{method}"]
         (wanted.nil? || names.any? { |name| wanted === name }) && (unwanted.nil? || names.none? { |name| unwanted === name })
       end
@@ -134,10 +141,10 @@ module SplitciDriver
       @touched << suite unless @touched.last.equal?(suite)
     end
 
-    # Gives every test that is new to its owner: the file that was just loaded, or another of the suite that defines its class.
+    # Gives every test that is new to its owner: the file that was just loaded, or another of the suite that defines it.
     def claim(name)
       all = Minitest::Runnable.runnables
-      reopened, @touched = @touched.uniq & @seen.keys, []
+      reopened, @touched = @touched.uniq.select { |suite| @seen.key?(suite) }, []
       suites = all[@counted..-1] + (reopened.empty? ? [] : all.first(@counted).select { |suite| reopened.any? { |one| suite <= one } })
       @counted = all.size
       give(suites, name)
@@ -151,9 +158,37 @@ module SplitciDriver
         next if fresh.empty?
         @seen[suite] = methods | (known || [])
         next if name == :nobody
-        owner = known ? name : owner_of(suite, fresh, name)
-        (@owned[owner] ||= []).concat(fresh.map { |method| [suite, method] })
+        home = known ? name : home_of(suite, fresh, name)
+        fresh.each { |method| (@owned[file_of(suite, method) || home] ||= []) << [suite, method] }
+        tell_of_reopening(suite, fresh, name)
       end
+    end
+
+    # The test file in which a class defines a method by itself.
+    def file_of(suite, method)
+      method = suite.instance_method(method)
+      place = method.source_location if method.owner == suite
+      file = place && name_of(place.first)
+      file if @paths.key?(file)
+    end
+
+    # The file of a class, for methods that come from elsewhere.
+    def home_of(suite, methods, name)
+      place = Object.const_source_location(suite.name) if suite.name && Object.const_defined?(suite.name) && Object.const_get(suite.name).equal?(suite)
+      place = suite.instance_method(methods.first).source_location if name.nil? && (place.nil? || place.empty?)
+      file = place && !place.empty? && name_of(place.first)
+      return file if file && (name.nil? || @paths.key?(file))
+      methods.each { |method| return file_of(suite, method) if file_of(suite, method) }
+      name || "(defined by no file)"
+    rescue NameError
+      name || "(defined by no file)"
+    end
+
+    # A subclass has the tests of such a class only where both files are loaded.
+    def tell_of_reopening(suite, fresh, name)
+      files = fresh.map { |method| file_of(suite, method) }.compact.uniq
+      return unless @seen[suite].size > fresh.size || files.size > 1
+      notice("#{suite} is defined by #{name} and other files: a class that inherits from it has all its tests only with `whole = true` in [minitest]")
     end
 
     # Tests that came in a way that nobody saw (a module that was included later) would never have run.
@@ -195,7 +230,7 @@ module SplitciDriver
     def run_suite(suite, tests, left)
       @ordinals = {}
       left.each { |ordinal| @ordinals[tests[ordinal][1].last] = ordinal if tests[ordinal][1].first.equal?(suite) }
-      suite.run(@reporter, @options.merge(filter: Choice.new(@ordinals.keys), exclude: nil))
+      suite.run(@reporter, @options.merge(filter: Choice.new(@ordinals), exclude: nil))
     end
 
     # A test that ends its process: a plain run would be over. This one names it and goes on.
@@ -266,7 +301,7 @@ module SplitciDriver
   # A filter of method names.
   Choice = Struct.new(:methods) do
     def ===(name)
-      methods.include?(name.to_s)
+      methods.key?(name)
     end
   end
 
