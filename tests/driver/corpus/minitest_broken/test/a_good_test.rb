@@ -1,0 +1,5 @@
+class GoodTest < Minitest::Test
+  def test_passes
+    assert true
+  end
+end

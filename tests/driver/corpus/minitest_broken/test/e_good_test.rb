@@ -1,0 +1,5 @@
+class GoodTooTest < Minitest::Test
+  def test_passes
+    assert true
+  end
+end

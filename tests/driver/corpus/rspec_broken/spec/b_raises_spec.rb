@@ -1,0 +1,3 @@
+RSpec.describe("half") { it("is not run") { raise "never" } }
+
+raise ArgumentError, "while loading"

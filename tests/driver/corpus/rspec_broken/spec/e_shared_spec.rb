@@ -1,0 +1,1 @@
+RSpec.describe("shared") { it_behaves_like "nothing that is known" }

@@ -1,0 +1,1 @@
+# No examples at all.
