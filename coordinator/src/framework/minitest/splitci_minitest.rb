@@ -10,16 +10,28 @@ module SplitciDriver
   class MinitestDriver < Session
     def initialize(address)
       super(address, "minitest")
-      @owned, @seen, @counted, @touched = {}, {}, 0, []
+      @owned, @seen, @touched = {}, {}, []
+    end
+
+    # Whether this is the first run of the process: a test may start another.
+    def first?
+      !@foreign && @reporter.nil?
     end
 
     # Listing
 
+    # Options whose value is the next word.
+    VALUED = %w[-n --name -i --include -e --exclude -x -s --seed -S --skip].freeze
+
     # Takes the names of test files and directories out of Minitest's arguments; nothing else of them is ours.
     def take_files(arguments)
-      begin!
-      given = arguments.reject { |argument| argument.start_with?("-") || !File.exist?(argument) }
-      arguments.reject! { |argument| given.include?(argument) }
+      return unless first?
+      settle_down
+      given = arguments.each_index.select do |place|
+        word = arguments[place]
+        !word.start_with?("-") && (place == 0 || !VALUED.include?(arguments[place - 1])) && (File.exist?(word) || word.end_with?(".rb"))
+      end
+      given = given.reverse.map { |place| arguments.delete_at(place) }.reverse
       @paths = {}
       files = given.empty? ? ["test"] : given
       files.flat_map { |path| File.directory?(path) ? files_below(path) : [path] }.each { |path| add_file(path) } if @listed.nil?
@@ -41,17 +53,19 @@ module SplitciDriver
     end
 
     def name_of(path)
-      SplitciDriver.bytes(File.expand_path(path).sub(%r{\A#{Regexp.escape(Dir.pwd)}/}, ""))
+      SplitciDriver.bytes(File.expand_path(path, @home).delete_prefix(@home + "/"))
     end
 
     # Running
 
     def run_all(reporter, options)
       @reporter, @options = reporter, options
-      self.seed = Minitest.seed.to_i
+      self.seed = options[:seed].to_i
+      # What an `at_exit` of a test file makes of the status, Minitest makes undone.
+      Minitest.after_run { @undone = $! }
       speak(Minitest::VERSION)
       reporter.reporters << Ears.new(self)
-      claim(nil)
+      claim(nil, 0)
       @paths.each { |name, _| open(name) } if address.whole
       list((@owned.keys + @paths.keys).uniq)
       serve { |order| run_unit(order) }
@@ -62,7 +76,6 @@ module SplitciDriver
     def run_unit(order)
       wire.at(order.unit, NONE)
       tests = tests_of(order.name)
-      stay_alone
       chosen = declare(order, tests)
       expect(order.unit, chosen)
       stubs, chosen = chosen.partition { |ordinal| tests[ordinal][1].is_a?(Stub) }
@@ -78,21 +91,32 @@ module SplitciDriver
       by_class = (@owned[name] || []).group_by(&:first)
       in_order(by_class.keys).flat_map do |suite|
         wanted = chosen_by_user(suite, methods_in_order(suite, by_class[suite].map(&:last)))
-        wanted.map { |method| ["#{name}::#{suite}##{method}".b, [suite, method]] }
+        wanted.map { |method| ["#{name}::#{label(suite)}##{method}".b, [suite, method]] }
       end
+    end
+
+    # A class without a name has its address in it, which is another in each process.
+    def label(suite)
+      SplitciDriver.bytes(suite.to_s).gsub(/0x\h+/n, "0x")
     end
 
     # As the class orders them. Where several files make one class, each file's for themselves: the same order whatever else was loaded.
     def methods_in_order(suite, mine)
-      all = suite.runnable_methods
+      all = methods_of(suite)
       return all if all.size == mine.size
-      return mine.sort.shuffle(random: Random.new(Minitest.seed.to_i)) if [:random, :parallel].include?(suite.test_order)
+      return mine.sort.shuffle(random: Random.new(seed)) if [:random, :parallel].include?(suite.test_order)
       all & mine
+    end
+
+    # Before 5.16 it is chance that orders them, wherever it stands.
+    def methods_of(suite)
+      srand(seed) unless Minitest.respond_to?(:seed)
+      suite.runnable_methods
     end
 
     # Minitest shuffles classes; by name first, so that the order is one of the seed alone.
     def in_order(suites)
-      suites.sort_by(&:to_s).shuffle(random: Random.new(Minitest.seed.to_i))
+      suites.each_with_index.sort_by { |suite, place| [label(suite), place] }.map(&:first).shuffle(random: Random.new(seed))
     end
 
     def chosen_by_user(suite, methods)
@@ -119,16 +143,18 @@ module SplitciDriver
       path = @paths[name]
       return @owned.key?(name) ? nil : stub(name, "#{name} was not found", "") unless path
       begin
-        require path
+        # What tests made while they ran is no test of a file.
+        known, @touched = Minitest::Runnable.runnables.size, []
+        new = at_home { require path }
+        claim(name, new ? known : 0)
       rescue SignalException, NoMemoryError, Lost
         raise
       rescue Exception => error # rubocop:disable Lint/RescueException
         stay_alone(1)
-        claim(:nobody)
+        claim(:nobody, known)
         return stub(name, "`exit` was called while the file was loaded, with status #{error.status}", SplitciDriver.describe(error)) if error.is_a?(SystemExit)
-        return stub(name, SplitciDriver.one_line(error.message), SplitciDriver.describe(error), *place_of(error.backtrace))
+        return stub(name, SplitciDriver.one_line(SplitciDriver.message_of(error)), SplitciDriver.describe(error), *place_of(error.backtrace))
       end
-      claim(name)
       nil
     end
 
@@ -142,18 +168,16 @@ module SplitciDriver
     end
 
     # Gives every test that is new to its owner: the file that was just loaded, or another of the suite that defines it.
-    def claim(name)
+    def claim(name, known)
       all = Minitest::Runnable.runnables
       reopened, @touched = @touched.uniq.select { |suite| @seen.key?(suite) }, []
-      suites = all[@counted..-1] + (reopened.empty? ? [] : all.first(@counted).select { |suite| reopened.any? { |one| suite <= one } })
-      @counted = all.size
-      give(suites, name)
+      give((all[known..-1] || []) + (reopened.empty? ? [] : all.first(known).select { |suite| reopened.any? { |one| suite <= one } }), name)
     end
 
     def give(suites, name)
       suites.each do |suite|
         known = @seen[suite]
-        methods = suite.runnable_methods.uniq
+        methods = name == :nobody ? suite.instance_methods.map(&:to_s) : methods_of(suite).uniq
         fresh = known ? methods - known : methods
         next if fresh.empty?
         @seen[suite] = methods | (known || [])
@@ -193,7 +217,7 @@ module SplitciDriver
 
     # Tests that came in a way that nobody saw (a module that was included later) would never have run.
     def miss_nothing
-      late = Minitest::Runnable.runnables.flat_map { |suite| (suite.runnable_methods - (@seen[suite] || [])).map { |method| "#{suite}##{method}" } }
+      late = @seen.flat_map { |suite, known| (suite.runnable_methods - known).map { |method| "#{suite}##{method}" } }
       @errors << "tests were added after their class was loaded, and did not run: #{late.first(10).join(", ")}" unless late.empty?
     end
 
@@ -219,8 +243,10 @@ module SplitciDriver
           wire.at(@unit, left.first)
           left.map { |ordinal| tests[ordinal][1].first }.uniq.each { |suite| run_suite(suite, tests, left) }
           waiting.each { |ordinal| ends(ordinal, Result.new(ERRORED, "Minitest did not run it", "", 0, "")) }
-        rescue SystemExit => error
-          stay_alone(error.status)
+        rescue SignalException, NoMemoryError, Lost
+          raise
+        rescue Exception => error # rubocop:disable Lint/RescueException
+          stay_alone(error.is_a?(SystemExit) ? error.status : 1)
           escaped(@current || left.first, error)
         end
       end
@@ -230,18 +256,21 @@ module SplitciDriver
     def run_suite(suite, tests, left)
       @ordinals = {}
       left.each { |ordinal| @ordinals[tests[ordinal][1].last] = ordinal if tests[ordinal][1].first.equal?(suite) }
+      srand(seed) unless Minitest.respond_to?(:seed)
       suite.run(@reporter, @options.merge(filter: Choice.new(@ordinals), exclude: nil))
     end
 
-    # A test that ends its process: a plain run would be over. This one names it and goes on.
+    # A test that ends its process, or the run: a plain run would be over. This one names it and goes on.
     def escaped(ordinal, error)
       @failed = true
       file, line = place_of(error.backtrace)
-      ends(ordinal, Result.new(ERRORED, "`exit` was called, with status #{error.status}", file, line, SplitciDriver.describe(error)))
+      message = SplitciDriver.one_line("#{error.class}: ".b << SplitciDriver.message_of(error))
+      message = "`exit` was called, with status #{error.status}" if error.is_a?(SystemExit)
+      ends(ordinal, Result.new(ERRORED, message, file, line, SplitciDriver.describe(error)))
     end
 
     def begins_named(method)
-      stay_alone
+      return unless stay_alone
       @current = @ordinals && @ordinals[method.to_s]
       begins(@current) if @current
     end
@@ -249,7 +278,7 @@ module SplitciDriver
     def ended(result)
       ordinal = @ordinals && @ordinals[result.name.to_s]
       told = ordinal && told_of(result)
-      stay_alone(told && told.outcome != SKIPPED ? 1 : 0)
+      return unless stay_alone(told && told.outcome != SKIPPED ? 1 : 0)
       ends(ordinal, told) if ordinal
       @current = nil
     end
@@ -257,16 +286,29 @@ module SplitciDriver
     def told_of(result)
       return nil if result.passed? && !result.skipped?
       failure = result.failures.first
-      details = result.failures.map { |one| "#{one.result_label}:\n#{one.message}\n#{(Minitest.filter_backtrace(one.backtrace || [])).join("\n")}" }.join("\n\n")
       file, line = place_of([failure.location])
       outcome = result.skipped? ? SKIPPED : (result.error? ? ERRORED : FAILED)
-      cause = failure.is_a?(Minitest::UnexpectedError) ? failure.error : nil
-      Result.new(outcome, SplitciDriver.one_line(cause ? "#{cause.class}: #{cause.message}" : failure.message), file, line, details)
+      Result.new(outcome, SplitciDriver.one_line(said_by(failure)), file, line, result.failures.map { |one| details_of(one) }.join("\n\n"))
+    end
+
+    def said_by(failure)
+      return SplitciDriver.message_of(failure) unless failure.is_a?(Minitest::UnexpectedError)
+      "#{failure.error.class}: ".b << SplitciDriver.message_of(failure.error)
+    end
+
+    def details_of(failure)
+      ["#{failure.result_label}:".b, said_by(failure), *Minitest.filter_backtrace(failure.backtrace || []).map { |line| SplitciDriver.bytes(line) }].join("\n")
     end
 
     def place_of(backtrace)
-      place = (backtrace || []).reject { |line| line.start_with?(__dir__) }.map { |line| line.match(/\A(.+?):(\d+)(?::|\z)/) }.compact.first
+      place = in_project((backtrace || []).map { |line| line.match(/\A(.+?):(\d+)(?::|\z)/) }.compact)
       place ? [name_of(place[1]), place[2].to_i] : ["", 0]
+    end
+
+    def over(error, version)
+      undone = @undone unless @undone.is_a?(SystemExit) && @undone.success?
+      @errors << "an `at_exit` block failed, and Minitest ended the process as if it had not\n#{SplitciDriver.describe(undone)}" if undone && ours?
+      super
     end
 
     # Whether a test failed in a way that Minitest's own reporters did not see.
@@ -307,8 +349,10 @@ module SplitciDriver
 
   module OnMinitest
     def run(arguments = [])
-      SplitciDriver.driver.take_files(arguments)
-      super
+      SplitciDriver.driver.running do
+        SplitciDriver.driver.take_files(arguments)
+        super
+      end
     end
 
     def process_args(*)
@@ -321,7 +365,9 @@ module SplitciDriver
     end
 
     def __run(reporter, options)
-      SplitciDriver.driver.ours? ? SplitciDriver.driver.run_all(reporter, options) : super
+      return super unless SplitciDriver.driver.first?
+      SplitciDriver.driver.stay_alone
+      SplitciDriver.driver.run_all(reporter, options)
     end
   end
 
@@ -361,6 +407,8 @@ module SplitciDriver
         @driver.begin! if $! && !$!.is_a?(SignalException) && ($0 == "-e" || defined?(Minitest::Runnable))
         @driver.over($!, defined?(Minitest::VERSION) ? Minitest::VERSION : "")
       end
+      # Ruby takes its own `-r` before ours: Minitest's end would come after the last word.
+      abort "splitci: Minitest is required by `ruby -r`; require it in the script" if defined?(Minitest::Runnable)
       when_defined("Minitest::Runnable") do
         Minitest.singleton_class.prepend(OnMinitest)
         Minitest::Runnable.singleton_class.prepend(OnRunnable)

@@ -17,10 +17,20 @@ module SplitciDriver
       @ids, @focus = {}.compare_by_identity, []
     end
 
+    # Whether this is the first run of the process: a test may run another, or even itself.
+    def first?(config)
+      !@foreign && (@config.nil? || (@config.equal?(config) && !@running))
+    end
+
+    def of_another?(config)
+      !ours? || (@config && !@config.equal?(config))
+    end
+
     # Listing
 
     def list_files(config)
       @config, @world = config, config.world
+      settle_down
       self.seed = config.seed
       settle(config)
       @paths = {}
@@ -28,7 +38,14 @@ module SplitciDriver
       speak(RSpec::Core::Version::STRING)
       config.backtrace_exclusion_patterns << /\A#{Regexp.escape(__dir__)}/
       @config.reporter.register_listener(self, :example_started, :example_passed, :example_failed, :example_pending)
-      @paths.each_key { |name| open(name) } if address.whole
+      open_all if address.whole
+    end
+
+    def open_all
+      @paths.each_key { |name| open(name) }
+      return unless @config.run_all_when_everything_filtered? && @world.example_count.zero?
+      @world.filtered_examples.clear
+      @config.inclusion_filter.clear
     end
 
     def name_of(path)
@@ -36,12 +53,9 @@ module SplitciDriver
     end
 
     def settle(config)
-      if config.fail_fast
-        config.fail_fast = nil
-        notice("--fail-fast does not count over shards and is off: use `splitci run --fail-fast`")
-      end
+      go_on
       raise ArgumentError, "--dry-run runs nothing: use `splitci plan`" if config.dry_run?
-      return unless config.run_all_when_everything_filtered?
+      return if address.whole || !config.run_all_when_everything_filtered?
       # What the configuration includes holds if there is any such example: that is a focus. What the command line includes was asked for.
       rules = config.filter_manager.inclusions.rules
       @included.to_a.each do |filter|
@@ -49,6 +63,12 @@ module SplitciDriver
         focus(filter)
       end
       notice("run_all_when_everything_filtered is off: a shard sees one file at a time") unless config.inclusion_filter.empty?
+    end
+
+    def go_on
+      return unless @config.fail_fast
+      @config.force(fail_fast: false)
+      notice("--fail-fast does not count over shards and is off: use `splitci run --fail-fast`")
     end
 
     # Examples that, where there are any, are the only ones to run. A shard cannot know of all files: in each file by itself.
@@ -63,6 +83,7 @@ module SplitciDriver
     # Running
 
     def run_specs(runner)
+      @running = true
       passed = @config.reporter.report(MANY) do |reporter|
         @reporter = reporter
         @config.with_suite_hooks do
@@ -72,8 +93,9 @@ module SplitciDriver
             serve { |order| run_unit(order) }
             settle_coverage
           end
-          @all_passed
         end
+        stay_alone
+        @all_passed
       end
       runner.exit_code(passed)
     end
@@ -81,12 +103,12 @@ module SplitciDriver
     def run_unit(order)
       wire.at(order.unit, NONE)
       tests = load_unit(order)
-      stay_alone
       return false if @world.wants_to_quit
       chosen = declare(order, tests)
       expect(order.unit, chosen)
       stubs, chosen = chosen.partition { |ordinal| tests[ordinal][1].is_a?(Stub) }
       stubs.each { |ordinal| ends(ordinal, tests[ordinal][1].result) }
+      @all_passed = false if stubs.any?
       run_examples(tests, chosen)
       unit_end
       !@world.wants_to_quit
@@ -116,9 +138,11 @@ module SplitciDriver
       return stub(name, "#{name} was not found by RSpec", "") unless path
       forget(name, path)
       known = @world.example_groups.size
+      # A test may have reset RSpec: what is loaded is to be found.
+      RSpec.world, RSpec.configuration = @world, @config
       begin
         @loading = true
-        @config.__send__(:load, path)
+        at_home { @config.__send__(:load, path) }
         @config.loaded_spec_files << path
       rescue SignalException, NoMemoryError, Lost
         raise
@@ -129,6 +153,7 @@ module SplitciDriver
       ensure
         @loading = false
       end
+      go_on
       run_new_suite_hooks
       groups = @world.example_groups[known..-1]
       narrow(name, groups)
@@ -166,9 +191,9 @@ module SplitciDriver
       end
       @loading = true
       @reporter.notify_non_example_exception(error, "An error occurred while loading #{name}.")
-      missing = error.message.to_s.include?("Could not find shared")
+      missing = SplitciDriver.message_of(error).include?("Could not find shared")
       notice("shared examples of one spec file are used in another: `whole = true` in [rspec] loads all files in each shard") if missing
-      stub(name, SplitciDriver.one_line(error.message), SplitciDriver.describe(error), *place_of(error.backtrace))
+      stub(name, SplitciDriver.one_line(SplitciDriver.message_of(error)), SplitciDriver.describe(error), *place_of(error.backtrace, @paths[name]))
     ensure
       @loading = false
     end
@@ -259,7 +284,7 @@ module SplitciDriver
     # What RSpec tells its listeners
 
     def example_started(notification)
-      stay_alone
+      return unless stay_alone
       ordinal = @ordinals && @ordinals[notification.example]
       return unless ordinal
       @current = ordinal
@@ -290,20 +315,21 @@ module SplitciDriver
       ordinal = @ordinals && @ordinals[example]
       return unless ordinal
       result = yield(example)
-      stay_alone(result && result.outcome == FAILED ? 1 : 0)
+      return unless stay_alone(result && result.outcome == FAILED ? 1 : 0)
       ends(ordinal, result)
       @current = nil
     end
 
     # The first line that says what was wrong, not which line of code it was.
     def reason_of(example, lines)
-      message = example.execution_result.exception && example.execution_result.exception.message
-      SplitciDriver.one_line(message.to_s.empty? ? lines.join("\n") : message)
+      error = example.execution_result.exception
+      message = error ? SplitciDriver.message_of(error) : ""
+      SplitciDriver.one_line(message.empty? ? lines.map { |line| SplitciDriver.bytes(line) }.join("\n") : message)
     end
 
     def place_of(backtrace, wanted = nil)
       places = (backtrace || []).map { |line| line.match(/\A(?:# )?(.+?):(\d+)(?::|\z)/) }.compact
-      place = (wanted && places.find { |match| match[1] == wanted }) || places.first
+      place = (wanted && places.find { |match| match[1] == wanted }) || in_project(places)
       place ? [name_of(place[1]), place[2].to_i] : ["", 0]
     end
 
@@ -313,29 +339,41 @@ module SplitciDriver
     end
   end
 
+  module OnRunnerClass
+    # `--bisect` loads and runs everything many times, in forks of its own.
+    def run(arguments, *)
+      SplitciDriver.driver.begin!
+      raise ArgumentError, "--bisect is no way to run a shard" if arguments.any? { |word| word.to_s.start_with?("--bisect") } && SplitciDriver.driver.ours?
+      super
+    end
+  end
+
   module OnRunner
     def run(*)
-      SplitciDriver.driver.begin!
-      super
+      SplitciDriver.driver.running { super }
     end
 
     def run_specs(groups)
-      SplitciDriver.driver.ours? ? SplitciDriver.driver.run_specs(self) : super
+      return super unless SplitciDriver.driver.first?(@configuration)
+      SplitciDriver.driver.stay_alone
+      SplitciDriver.driver.run_specs(self)
     end
   end
 
   module OnConfiguration
     def load_spec_files
-      SplitciDriver.driver.ours? ? SplitciDriver.driver.list_files(self) : super
+      return super unless SplitciDriver.driver.first?(self)
+      SplitciDriver.driver.stay_alone
+      SplitciDriver.driver.list_files(self)
     end
 
     def filter_run_when_matching(*filter)
-      return super if !SplitciDriver.driver.ours? || SplitciDriver.driver.address.whole
+      return super if SplitciDriver.driver.of_another?(self) || SplitciDriver.driver.address.whole
       SplitciDriver.driver.focus(RSpec::Core::Metadata.build_hash_from(filter, :warn_about_example_group_filtering))
     end
 
     def filter_run_including(*filter)
-      SplitciDriver.driver.included(RSpec::Core::Metadata.build_hash_from(filter.dup)) if SplitciDriver.driver.ours?
+      SplitciDriver.driver.included(RSpec::Core::Metadata.build_hash_from(filter.dup)) unless SplitciDriver.driver.of_another?(self)
       super
     end
 
@@ -347,13 +385,13 @@ module SplitciDriver
   module OnWorld
     # There is nothing to announce before a file is loaded, and nothing to give up.
     def announce_filters
-      SplitciDriver.driver.ours? ? __send__(:fail_if_config_and_cli_options_invalid) : super
+      SplitciDriver.driver.of_another?(@configuration) ? super : __send__(:fail_if_config_and_cli_options_invalid)
     end
   end
 
   module OnReporter
     def notify_non_example_exception(error, context)
-      SplitciDriver.driver.non_example_exception(error, context)
+      SplitciDriver.driver.non_example_exception(error, context) unless SplitciDriver.driver.of_another?(@configuration)
       super
     end
   end
@@ -374,6 +412,7 @@ module SplitciDriver
       # Registered before any other, so it runs after all of them: what they make of the status is known.
       at_exit { @driver.over($!, defined?(RSpec::Core::Version::STRING) ? RSpec::Core::Version::STRING : "") }
       when_defined("RSpec::Core::Runner") do
+        RSpec::Core::Runner.singleton_class.prepend(OnRunnerClass)
         RSpec::Core::Runner.prepend(OnRunner)
         RSpec::Core::Configuration.prepend(OnConfiguration)
         RSpec::Core::World.prepend(OnWorld)

@@ -98,9 +98,16 @@ module SplitciDriver
     lines.first(3).join("  ").byteslice(0, 2000)
   end
 
+  # Some errors cannot say what they are.
+  def self.message_of(error)
+    bytes(error.message)
+  rescue StandardError => another
+    "(no message: #{another.class})".b
+  end
+
   # An exception as text.
   def self.describe(error)
-    lines = ["#{error.class}: #{bytes(error.message)}"]
+    lines = ["#{error.class}: ".b << message_of(error)]
     lines.concat((error.backtrace || []).reject { |line| line.start_with?(__dir__) }.map { |line| "    #{line}" })
     lines << "caused by #{describe(error.cause)}" if error.cause && !error.cause.equal?(error)
     lines.join("\n")
@@ -238,7 +245,7 @@ module SplitciDriver
 
     def initialize(address, framework)
       @address, @framework = address, framework
-      @pid_now, @leave = Process.method(:pid), Process.method(:exit!)
+      @pid_now, @leave, @here = Process.method(:pid), Process.method(:exit!), Dir.method(:pwd)
       @wire = nil
       @pid = nil
       @seed = address.seed
@@ -260,9 +267,46 @@ module SplitciDriver
       @pid == @pid_now.call
     end
 
-    # A fork that came back into the runner ends here: it must neither speak nor run the tests a second time.
+    # A fork that starts a run of its own is none of our business while it does.
+    def running
+      begin!
+      before, @foreign = @foreign, !ours?
+      yield
+    ensure
+      @foreign = before
+    end
+
+    # Files are loaded where the helper left us: a plain run has loaded all of them before a test may go elsewhere.
+    def settle_down
+      @home = @here.call
+    end
+
+    def at_home
+      here = begin
+        @here.call
+      rescue SystemCallError
+        nil
+      end
+      return yield if here == @home
+      begin
+        Dir.chdir(@home)
+        yield
+      ensure
+        Dir.chdir(here) if here && File.directory?(here)
+      end
+    end
+
+    # Of the places of a backtrace, the innermost that is no library's.
+    def in_project(places)
+      places = places.reject { |match| match[1].start_with?(__dir__) }
+      places.find { |match| File.expand_path(match[1], @home).start_with?(@home + "/") } || places.first
+    end
+
+    # A fork that came back into the runner ends here: it must neither speak nor run the tests a second time. False in a run of its own.
     def stay_alone(status = 0)
-      @leave.call(status) unless ours?
+      return true if ours?
+      @leave.call(status) unless @foreign
+      false
     end
 
     # Connects and says hello, once.
@@ -282,6 +326,7 @@ module SplitciDriver
     end
 
     def list(names)
+      stay_alone
       @wire.at(NONE, NONE)
       @wire.push(UNITS, [names.size].pack("V") << names.map { |name| SplitciDriver.field(name) }.join)
       @wire.flush
@@ -306,6 +351,7 @@ module SplitciDriver
 
     # Declares a loaded unit. `tests` are all of its file in the order in which they run; says which of them are to run.
     def declare(order, tests)
+      stay_alone
       ids = tests.map { |id, _| id }
       # What stands for a failed loading is told whatever was asked for: in the middle of a file there is nothing else to say.
       chosen = (0...ids.size).select { |ordinal| tests[ordinal][1].is_a?(Stub) || order.wants?(ordinal, ids[ordinal]) }
@@ -357,6 +403,7 @@ module SplitciDriver
     end
 
     def unit_end
+      stay_alone
       @wire.push(UNIT_END, [@unit, @wire.sent - @sent_before].pack("VV"))
       # The slot goes first: whoever reads unit end must not find its last test still running.
       @wire.at(NONE, NONE)
@@ -380,8 +427,12 @@ module SplitciDriver
       return if @pid.nil? || !ours? || @said_bye || error.is_a?(SignalException) || error.is_a?(Lost)
       status = error.nil? ? 0 : (error.is_a?(SystemExit) ? error.status : 1)
       unless @stopped || !@errors.empty?
-        @errors << (error.is_a?(SystemExit) || error.nil? ? "the run was ended before its time, with status #{status}" : SplitciDriver.describe(error))
+        word = error.is_a?(SystemExit) && error.message != "exit" ? ": ".b << SplitciDriver.message_of(error) : ""
+        @errors << (error.is_a?(SystemExit) || error.nil? ? "the run was ended before its time, with status #{status}#{word}" : SplitciDriver.describe(error))
       end
+      # An exit that another error led to says nothing by itself.
+      hidden = error.is_a?(SystemExit) && (status != 0 || !@stopped) ? error.cause : nil
+      @errors << SplitciDriver.describe(hidden) if hidden && !hidden.is_a?(SystemExit)
       @errors << SplitciDriver.describe(error) if @stopped && error && !error.is_a?(SystemExit)
       speak(version)
       bye(status)
