@@ -30,13 +30,16 @@ PYTEST = Driver(
     [("PYTHONPATH", "{run}", ":"), ("PYTEST_PLUGINS", "splitci_pytest_driver", ",")],
     {"SPLITCI_PYTEST_SHARED": "1"},
 )
+RUBY = {"DISABLE_SPRING": "1", "PARALLEL_WORKERS": "1"}
 RSPEC = Driver(
     {"splitci_wire.rb": "ruby/splitci_wire.rb", "splitci_rspec.rb": "rspec/splitci_rspec.rb"},
     [("RUBYOPT", "-r{run}/splitci_rspec.rb", " ")],
+    RUBY,
 )
 MINITEST = Driver(
     {"splitci_wire.rb": "ruby/splitci_wire.rb", "splitci_minitest.rb": "minitest/splitci_minitest.rb"},
     [("RUBYOPT", "-r{run}/splitci_minitest.rb", " ")],
+    RUBY,
 )
 
 
@@ -209,7 +212,11 @@ class Peer:
                 else:
                     newcomer.close()
             elif connection in ready and ready:
-                data = connection.recv(1 << 20)
+                try:
+                    data = connection.recv(1 << 20)
+                except ConnectionResetError:
+                    # It ended with something of ours unread.
+                    data = b""
                 if not data:
                     connection = None
                     continue
@@ -289,10 +296,14 @@ class Peer:
         reader.done()
 
     def _hand_over(self, connection):
+        message = struct.pack("<IB", 1, 0x82)
         if self.waiting:
             number, unit = self.waiting.pop(0)
             self.current = number
             payload = struct.pack("<I", 1) + unit.encode(number)
-            connection.sendall(struct.pack("<IB", len(payload) + 1, 0x81) + payload)
-        else:
-            connection.sendall(struct.pack("<IB", 1, 0x82))
+            message = struct.pack("<IB", len(payload) + 1, 0x81) + payload
+        try:
+            connection.sendall(message)
+        except BrokenPipeError:
+            # It is on its way out; what it said before is still to be read.
+            pass

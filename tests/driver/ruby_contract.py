@@ -71,6 +71,8 @@ CASES = [
     Case("focus, whole", "rspec_selection", ["focused"], env=dict(WHOLE, FOCUS="1"), whole=True),
     Case("focus, as it once was", "rspec_selection", ["focused"], env={"OLD_FOCUS": "1"}, more=UNFOCUSED),
     Case("focus, as it once was, nothing in it", "rspec_selection", ["checks"], env={"OLD_FOCUS": "1"}),
+    Case("focus, as it once was, whole", "rspec_selection", ["focused"], env=dict(WHOLE, OLD_FOCUS="1"), whole=True),
+    Case("focus, as it once was, nothing in it, whole", "rspec_selection", ["checks"], env=dict(WHOLE, OLD_FOCUS="1"), whole=True),
     Case("reporters", "rspec_reporters", reports=["own.txt"], cut="spec/a_spec.rb"),
     Case("reporters, profile", "rspec_reporters", ["--profile", "3", "--format", "progress"], env={"PROFILE": "1"}),
     Case("broken", "rspec_broken", broken=BROKEN_SPECS),
