@@ -33,7 +33,8 @@ module SplitciDriver
       end
       given = given.reverse.map { |place| arguments.delete_at(place) }.reverse
       @paths = {}
-      files = given.empty? ? ["test"] : given
+      @found = given.empty?
+      files = @found ? ["test"] : given
       files.flat_map { |path| File.directory?(path) ? files_below(path) : [path] }.each { |path| add_file(path) } if @listed.nil?
       @listed.to_a.each { |path| add_file(path) }
     end
@@ -49,11 +50,7 @@ module SplitciDriver
     end
 
     def add_file(path)
-      @paths[name_of(path)] = File.expand_path(path)
-    end
-
-    def name_of(path)
-      SplitciDriver.bytes(File.expand_path(path, @home).delete_prefix(@home + "/"))
+      @paths[name_of(path)] = File.expand_path(SplitciDriver.bytes(path), @root).force_encoding(@home.encoding)
     end
 
     # Running
@@ -66,6 +63,8 @@ module SplitciDriver
       speak(Minitest::VERSION)
       reporter.reporters << Ears.new(self)
       claim(nil, 0)
+      # A script that loads test files has loaded those that it wants.
+      @paths.clear if @found && @paths.keys.any? { |name| @owned.key?(name) }
       @paths.each { |name, _| open(name) } if address.whole
       list((@owned.keys + @paths.keys).uniq)
       serve { |order| run_unit(order) }
@@ -179,9 +178,8 @@ module SplitciDriver
         known = @seen[suite]
         methods = name == :nobody ? suite.instance_methods.map(&:to_s) : methods_of(suite).uniq
         fresh = known ? methods - known : methods
-        next if fresh.empty?
         @seen[suite] = methods | (known || [])
-        next if name == :nobody
+        next if fresh.empty? || name == :nobody
         home = known ? name : home_of(suite, fresh, name)
         fresh.each { |method| (@owned[file_of(suite, method) || home] ||= []) << [suite, method] }
         tell_of_reopening(suite, fresh, name)
@@ -286,9 +284,16 @@ module SplitciDriver
     def told_of(result)
       return nil if result.passed? && !result.skipped?
       failure = result.failures.first
-      file, line = place_of([failure.location])
+      file, line = place_of([location_of(failure)])
       outcome = result.skipped? ? SKIPPED : (result.error? ? ERRORED : FAILED)
       Result.new(outcome, SplitciDriver.one_line(said_by(failure)), file, line, result.failures.map { |one| details_of(one) }.join("\n\n"))
+    end
+
+    # Minitest matches lines of a backtrace as text, which they need not be.
+    def location_of(failure)
+      failure.location
+    rescue ArgumentError
+      failure.backtrace.to_a.first
     end
 
     def said_by(failure)
@@ -297,12 +302,7 @@ module SplitciDriver
     end
 
     def details_of(failure)
-      ["#{failure.result_label}:".b, said_by(failure), *Minitest.filter_backtrace(failure.backtrace || []).map { |line| SplitciDriver.bytes(line) }].join("\n")
-    end
-
-    def place_of(backtrace)
-      place = in_project((backtrace || []).map { |line| line.match(/\A(.+?):(\d+)(?::|\z)/) }.compact)
-      place ? [name_of(place[1]), place[2].to_i] : ["", 0]
+      ["#{failure.result_label}:".b, said_by(failure), *Minitest.filter_backtrace(failure.backtrace.to_a.map { |line| SplitciDriver.bytes(line) })].join("\n")
     end
 
     def over(error, version)

@@ -34,6 +34,8 @@ module SplitciDriver
       self.seed = config.seed
       settle(config)
       @paths = {}
+      # Groups that are there already, of a helper or of the script itself: units of their own.
+      @defined = @world.example_groups.group_by { |group| name_of(group.metadata[:absolute_file_path]) }
       config.files_to_run.uniq.each { |path| @paths[name_of(path)] = File.expand_path(path) }
       speak(RSpec::Core::Version::STRING)
       config.backtrace_exclusion_patterns << /\A#{Regexp.escape(__dir__)}/
@@ -42,14 +44,14 @@ module SplitciDriver
     end
 
     def open_all
-      @paths.each_key { |name| open(name) }
+      names.each { |name| open(name) }
       return unless @config.run_all_when_everything_filtered? && @world.example_count.zero?
       @world.filtered_examples.clear
       @config.inclusion_filter.clear
     end
 
-    def name_of(path)
-      SplitciDriver.bytes(RSpec::Core::Metadata.relative_path(File.expand_path(path)).sub(%r{\A\./}, ""))
+    def names
+      (@defined.keys + @paths.keys).uniq
     end
 
     def settle(config)
@@ -89,7 +91,7 @@ module SplitciDriver
         @config.with_suite_hooks do
           @run_hooks = hooks.dup
           unless @world.wants_to_quit
-            list(@paths.keys)
+            list(names)
             serve { |order| run_unit(order) }
             settle_coverage
           end
@@ -135,7 +137,7 @@ module SplitciDriver
 
     def load_file(name)
       path = @paths[name]
-      return stub(name, "#{name} was not found by RSpec", "") unless path
+      return defined_before(name) || stub(name, "#{name} was not found by RSpec", "") unless path
       forget(name, path)
       known = @world.example_groups.size
       # A test may have reset RSpec: what is loaded is to be found.
@@ -155,9 +157,19 @@ module SplitciDriver
       end
       go_on
       run_new_suite_hooks
-      groups = @world.example_groups[known..-1]
+      groups = defined_before(name).to_a + @world.example_groups[known..-1]
       narrow(name, groups)
       groups
+    end
+
+    # They cannot be loaded anew: what ran is made as if it had not.
+    def defined_before(name)
+      @defined[name].to_a.flat_map(&:descendants).flat_map(&:examples).each do |example|
+        next unless example.execution_result.started_at
+        example.instance_variable_set(:@exception, nil)
+        example.metadata[:execution_result] = RSpec::Core::Example::ExecutionResult.new
+      end
+      @defined[name]
     end
 
     # Groups are numbered within their file, and the numbers decide a random order: they begin anew, those of a file that makes groups for others too.
@@ -166,7 +178,7 @@ module SplitciDriver
       @world.instance_variable_set(:@descending_declaration_line_numbers_by_file, nil)
       @world.example_group_counts_by_spec_file.clear unless address.whole
       return unless @kept.key?(name)
-      @world.example_groups.reject! { |group| @kept[name].include?(group) } if @kept[name].is_a?(Array)
+      @world.example_groups.reject! { |group| @kept[name].include?(group) && !@defined[name].to_a.include?(group) } if @kept[name].is_a?(Array)
       @world.example_group_counts_by_spec_file.delete(path)
     end
 
@@ -325,12 +337,6 @@ module SplitciDriver
       error = example.execution_result.exception
       message = error ? SplitciDriver.message_of(error) : ""
       SplitciDriver.one_line(message.empty? ? lines.map { |line| SplitciDriver.bytes(line) }.join("\n") : message)
-    end
-
-    def place_of(backtrace, wanted = nil)
-      places = (backtrace || []).map { |line| line.match(/\A(?:# )?(.+?):(\d+)(?::|\z)/) }.compact
-      place = (wanted && places.find { |match| match[1] == wanted }) || in_project(places)
-      place ? [name_of(place[1]), place[2].to_i] : ["", 0]
     end
 
     # An error outside of any example. Those of loading are told as tests.

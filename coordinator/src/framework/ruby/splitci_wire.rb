@@ -279,6 +279,12 @@ module SplitciDriver
     # Files are loaded where the helper left us: a plain run has loaded all of them before a test may go elsewhere.
     def settle_down
       @home = @here.call
+      @root = SplitciDriver.bytes(@home)
+    end
+
+    # A file as a unit is named. In bytes: names are of another encoding than the locale's where they like.
+    def name_of(path)
+      File.expand_path(SplitciDriver.bytes(path), @root).delete_prefix(@root + "/")
     end
 
     def at_home
@@ -296,10 +302,14 @@ module SplitciDriver
       end
     end
 
-    # Of the places of a backtrace, the innermost that is no library's.
-    def in_project(places)
-      places = places.reject { |match| match[1].start_with?(__dir__) }
-      places.find { |match| File.expand_path(match[1], @home).start_with?(@home + "/") } || places.first
+    # Of a backtrace, file and line: of the file that is wanted, or the innermost that is no library's.
+    def place_of(backtrace, wanted = nil)
+      places = (backtrace || []).map { |line| SplitciDriver.bytes(line).match(/\A(?:# )?(.+?):(\d+)(?::|\z)/n) }.compact
+      places = places.map { |match| [match[1], match[2].to_i] }.reject { |file, _| file.start_with?(SplitciDriver.bytes(__dir__)) }
+      return ["", 0] if places.empty? || @root.nil?
+      wanted = wanted && name_of(wanted)
+      names = places.map { |file, line| [name_of(file), line] }
+      names.find { |file, _| file == wanted } || names.find { |file, _| !file.start_with?("/") } || names.first
     end
 
     # A fork that came back into the runner ends here: it must neither speak nor run the tests a second time. False in a run of its own.
