@@ -14,7 +14,7 @@ Documented differences:
 - A file that cannot be loaded is one errored test; the others run.
 - Minitest shuffles the classes of a file, not those of all files; tests of a class that runs in parallel elsewhere run in turn.
 - A class of Minitest none of whose tests are to run is not called at all. Of a class that several files make, each file's tests are shuffled by
-  themselves.
+  themselves. Before Minitest 5.16 the order of tests depended on all classes that ran before: here it is one of the seed alone.
 - A listener of RSpec is told to expect a million examples at the start: nobody knows how many it will be.
 """
 import argparse
@@ -51,6 +51,7 @@ CASES = [
     Case("outcomes, random, whole", "rspec_outcomes", ["--order", "rand:11"], env=WHOLE, whole=True, cut="spec/deep/f_more_spec.rb"),
     Case("outcomes, --seed", "rspec_outcomes", ["--seed", "4711"], cut="spec/deep/f_more_spec.rb"),
     Case("outcomes, random by configuration", "rspec_outcomes", env={"ORDER": "random"}, plain_args=["--seed", "7"], cut="spec/b_pending_spec.rb"),
+    Case("outcomes, of the helper", "rspec_outcomes", cut="spec/support/shared.rb"),
     Case("outcomes, pending", "rspec_outcomes", ["--seed", "7"], cut="spec/b_pending_spec.rb"),
     Case("outcomes, of one folder and a file", "rspec_outcomes", ["spec/deep", "spec/b_pending_spec.rb"]),
     Case("outcomes, one file twice", "rspec_outcomes", ["spec/d_shared_spec.rb", "./spec/d_shared_spec.rb"]),
@@ -85,6 +86,8 @@ CASES = [
     Case("outcomes, -n of one", "minitest_outcomes", ["-n", "PlainTest#test_passes"], uncounted=["class run"]),
     Case("outcomes, -e", "minitest_outcomes", ["-e", "/made|Spec/", "--seed", "3"]),
     Case("outcomes, -n and -e, verbose", "minitest_outcomes", ["-n", "/test_[a-m]/", "-e", "test_fails", "-v", "--seed", "3"], uncounted=["class run"]),
+    Case("outcomes, of the helper", "minitest_outcomes", ["--seed", "5"], cut="test/test_helper.rb"),
+    Case("outcomes, of an old Minitest", "minitest_outcomes", ["--seed", "3"], cut="test/plain_test.rb", env={"OLD_MINITEST": "5.15.0"}),
     Case("outcomes, two files", "minitest_outcomes", ["test/plain_test.rb", "test/deep", "--seed", "3"]),
     Case("reporters", "minitest_reporters", ["--own"], cut="test/b_test.rb"),
     Case("reporters, none", "minitest_reporters", ["--no-plugins"]),
@@ -109,7 +112,7 @@ def files_of(case, path):
 def command(case, path, is_plain):
     if case.driver is RSPEC:
         return ["rspec", "-I", HERE, "-r", "ruby_probe"] + case.args + (case.plain_args if is_plain else [])
-    script = 'require "ruby_probe"; require "minitest/autorun"; require "test_helper" if File.exist?("test/test_helper.rb")'
+    script = 'gem "minitest", ENV["OLD_MINITEST"] if ENV["OLD_MINITEST"]; require "ruby_probe"; require "minitest/autorun"; require "test_helper" if File.exist?("test/test_helper.rb")'
     if is_plain:
         # A file that cannot be loaded ends a plain run: without those.
         files = [os.path.join(path, name) for name in files_of(case, path) if name not in case.broken]
@@ -157,7 +160,8 @@ def together(case, pairs):
     parts = collections.OrderedDict()
     for name, outcome in pairs:
         parts.setdefault(name.split("#")[0] if case.driver is MINITEST else name.split("::")[0], []).append((name, outcome))
-    return {part: sorted(tests) if "Reopened" in part else tests for part, tests in parts.items()}
+    unordered = "" if "OLD_MINITEST" in case.env else "Reopened"
+    return {part: sorted(tests) if unordered in part and case.driver is MINITEST else tests for part, tests in parts.items()}
 
 
 def compare_outcomes(case, expected, pairs, session):

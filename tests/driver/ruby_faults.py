@@ -691,11 +691,67 @@ def output_is_plenty(run):
     all_pass(session, 4)
 
 
+@fault
+def names_are_of_any_encoding(run):
+    # Of such a directory RSpec itself can make nothing in the locale C.
+    for language in ("C.UTF-8",) if run.rspec else ("C", "C.UTF-8"):
+        session = run({
+            "p\u00e4th/" + run.file("\u00fc"): run.tests({"first": "", "culprit": "raise 'fails'"}), "p\u00e4th/" + run.file("b"): run.tests({"second": ""}),
+            "p\u00e4th/" + run.helper: "",
+        }, wrapper=["env", "-C", "p\u00e4th"], env={"LC_ALL": language})
+        expect(outcomes(session) == {"first": "passed", "culprit": "failed" if run.rspec else "errored", "second": "passed"}, session)
+        expect(session.result("culprit")["file"] == run.file("\u00fc"), session)
+        # Minitest's own summary breaks in the locale C.
+        expect(session.clean() or language == "C" and session.status == 1, session)
+
+
+@fault
+def ruby_is_strict(run):
+    for options in ("-w", "--enable-frozen-string-literal", "-W:deprecated", "-d", "--jit"):
+        session = run.around("", env={"RUBYOPT": options})
+        all_pass(session, 4)
+        said = [line for line in session.stderr.decode().splitlines() if re.match(r"\S*splitci_\w+.rb:\d+: warning", line)]
+        expect(not said, session, said)
+
+
+@of_minitest
+def a_script_loads_what_it_wants(run):
+    files = {run.file("a"): run.tests({"first": ""}), run.file("b"): run.tests({"second": ""}), "all.rb": "require 'minitest/autorun'\nrequire_relative 'test/a_test'\n"}
+    for argv, units in ((["ruby", "all.rb"], ["test/a_test.rb"]), (["ruby", "-rset", "all.rb", "test/b_test.rb"], ["test/a_test.rb", "test/b_test.rb"]),
+                        (["ruby", "-e", "require 'minitest/autorun'; load 'test/b_test.rb'"], ["test/b_test.rb"])):
+        run.command = lambda arguments, argv=argv: argv
+        session = run(files)
+        all_pass(session, len(units))
+        expect(session.units == units, session)
+    run.command = lambda arguments: ["ruby", "test/a_test.rb", "test/b_test.rb"]
+    session = run(dict(files, **{run.file("a"): "require 'minitest/autorun'\n" + files[run.file("a")]}))
+    all_pass(session, 2)
+
+
+@of_rspec
+def a_script_loads_what_it_wants(run):
+    files = {run.file("a"): run.tests({"first": ""}), run.file("b"): run.tests({"second": ""}), "all.rb": "require 'rspec/autorun'\nrequire_relative 'spec/a_spec'\n"}
+    run.command = lambda arguments: ["ruby", "all.rb"]
+    session = run(files)
+    all_pass(session, 1)
+    expect(session.units == ["spec/a_spec.rb"], session)
+
+
+@of_minitest
+def tests_come_late(run):
+    """A plain run would have them, or not: it depends. Never without a word."""
+    for body in ("SecondTest.define_method(:test_late) { flunk }", "SecondTest.include(Module.new { def test_late; flunk; end })"):
+        session = run({run.file("a"): run.tests({"second": ""}), run.file("b"): run.tests({"culprit": body})})
+        told(session, "SecondTest#test_late")
+
+
 @of_rspec
 def rspec_is_reset_by_a_test(run):
     for body in ("RSpec.world.wants_to_quit = true", "RSpec.world.example_groups.clear", "RSpec.reset", "RSpec.clear_examples", "RSpec.configuration.reset"):
         session = run.around(body)
-        expect(not session.green() or len(session.finished) == 4, session, body)
+        expect(len(session.finished) == 4 or not session.green(), session, body)
+        if "reset" in body or "clear" in body:
+            expect(outcomes(session).get("second") == "passed", session, body)
 
 
 @of_minitest
@@ -732,6 +788,40 @@ def a_class_is_opened_again_in_any_order(run):
         seen.append({session.given[n].name: session.declared[n] for n in session.declared})
     for one in seen:
         expect(all(seen[0][name] == ids for name, ids in one.items()), session, seen)
+
+
+# What is told ------------------------------------------------------------------------------------------------------------------------------
+
+
+@fault
+def results_say_where_and_why(run):
+    if run.rspec:
+        head, name, bad = "require_relative '../lib/deep'\nRSpec.describe('why') do\n", "  it('%s') do\n", "failed"
+    else:
+        head, name, bad = "require_relative '../lib/deep'\nclass WhyTest < Minitest::Test\n", "  def test_%s\n", "errored"
+    bodies = (
+        ("equal", "expect(1).to eq(2)" if run.rspec else "assert_equal 2, 1", "failed", run.file("a"), "expected: 2  got: 1" if run.rspec else "Expected: 2  Actual: 1"),
+        # RSpec looks for the line of the spec.
+        ("deep", "deep", bad, run.file("a") if run.rspec else "lib/deep.rb", "deep"),
+        ("library", "Integer('x', 99)", bad, run.file("a"), "invalid radix 99"),
+        ("skipped", "skip 'no reason'", "skipped", run.file("a"), "no reason"),
+        ("passes", "print 'out'", "passed", "", ""),
+    )
+    text = head + "".join(name % test + "    %s\n  end\n" % body for test, body, _, _, _ in bodies) + "end\n"
+    session = run({
+        run.file("a"): text, "lib/deep.rb": "def deep\n  raise ArgumentError, 'deep'\nend\n",
+        run.file("b"): "x = 1\n\ny = = 2\n", run.file("c"): "\nrequire 'nothing_of_the_kind'\n", run.file("d"): "require_relative '../lib/deep'\ndeep\n",
+    })
+    for n, (test, _, outcome, file, message) in enumerate(bodies):
+        result = session.result("why::" + test if run.rspec else "test_" + test)
+        line = {"": 0, "lib/deep.rb": 2}.get(file, 4 + 3 * n - (run.rspec and outcome == "skipped"))
+        said = (result["outcome"], result["file"], result["line"])
+        expect(said == (outcome, file, line) and message in result["message"], session, "%s: %r %r" % (test, said, result["message"]))
+        expect(outcome in ("passed", "skipped") or file in result["details"] and result["micros"] > 0, session, result["details"])
+    for name, line, message in (("b", 3, "syntax error"), ("c", 2, "nothing_of_the_kind"), ("d", 2, "deep")):
+        result = session.result(run.file(name))
+        said = (result["outcome"], result["file"], result["line"])
+        expect(said == ("errored", run.file(name), line) and message in result["message"], session, result)
 
 
 # The end -----------------------------------------------------------------------------------------------------------------------------------

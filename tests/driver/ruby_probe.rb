@@ -34,7 +34,7 @@ module Probe
         top = example.example_group.parent_groups.last
         rest = example.full_description.delete_prefix(top.description)
         rest += " #{example.description}" if example.metadata[:description].empty?
-        [Probe.files[top], Probe.text(top.description), Probe.text(rest)].join("::")
+        [Probe.files[top] || Probe.file(top.file_path), Probe.text(top.description), Probe.text(rest)].join("::")
       end
 
       NAMES.each { |name| define_method(name) { |_| Probe.counts["listener #{name}"] += 1 } }
@@ -92,7 +92,7 @@ end
 at_exit { Probe.write }
 if defined?(RSpec)
   RSpec.configuration.on_example_group_definition do |group|
-    Probe.files[group] = Probe.file(caller_locations.map(&:path).reverse.find { |path| path.end_with?("_spec.rb", "_check.rb") })
+    Probe.files[group] = Probe.file(caller_locations.map(&:path).reverse.find { |path| path.end_with?("_spec.rb", "_check.rb") } || group.file_path)
   end
   RSpec.configuration.reporter.register_listener(Probe::Listener, *Probe::Listener::NAMES)
 else

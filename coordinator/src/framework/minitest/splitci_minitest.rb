@@ -152,7 +152,7 @@ module SplitciDriver
         stay_alone(1)
         claim(:nobody, known)
         return stub(name, "`exit` was called while the file was loaded, with status #{error.status}", SplitciDriver.describe(error)) if error.is_a?(SystemExit)
-        return stub(name, SplitciDriver.one_line(SplitciDriver.message_of(error)), SplitciDriver.describe(error), *place_of(error.backtrace))
+        return stub(name, SplitciDriver.one_line(SplitciDriver.message_of(error)), SplitciDriver.describe(error), *place_of_loading(error, path))
       end
       nil
     end

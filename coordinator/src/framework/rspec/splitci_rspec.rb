@@ -205,7 +205,7 @@ module SplitciDriver
       @reporter.notify_non_example_exception(error, "An error occurred while loading #{name}.")
       missing = SplitciDriver.message_of(error).include?("Could not find shared")
       notice("shared examples of one spec file are used in another: `whole = true` in [rspec] loads all files in each shard") if missing
-      stub(name, SplitciDriver.one_line(SplitciDriver.message_of(error)), SplitciDriver.describe(error), *place_of(error.backtrace, @paths[name]))
+      stub(name, SplitciDriver.one_line(SplitciDriver.message_of(error)), SplitciDriver.describe(error), *place_of_loading(error, @paths[name]))
     ensure
       @loading = false
     end

@@ -312,6 +312,12 @@ module SplitciDriver
       names.find { |file, _| file == wanted } || names.find { |file, _| !file.start_with?("/") } || names.first
     end
 
+    # Where a file cannot be loaded. Of a wrong syntax only the message says so.
+    def place_of_loading(error, wanted)
+      lines = error.is_a?(SyntaxError) ? SplitciDriver.message_of(error).lines : []
+      place_of(lines + error.backtrace.to_a, wanted)
+    end
+
     # A fork that came back into the runner ends here: it must neither speak nor run the tests a second time. False in a run of its own.
     def stay_alone(status = 0)
       return true if ours?

@@ -14,3 +14,9 @@ RSpec.shared_context "with a shared context" do
 
   let(:shared) { :shared }
 end
+
+RSpec.describe "a helper's own group" do
+  it("passes") { expect(1).to eq(1) }
+  it("fails") { expect(1).to eq(2) }
+  it { expect(2).to eq(2) }
+end
