@@ -168,11 +168,13 @@ module SplitciDriver
     attr_reader :sent
     attr_writer :careful
 
+    # Now, and not when the wire is made: a helper may replace them before.
+    CLOCK, CONNECT, OPEN = Process.method(:clock_gettime), UNIXSocket.method(:new), File.method(:open)
+
     def initialize(address)
-      @socket = UNIXSocket.new(address.socket)
-      @slot = File.open(address.slot, "r+b")
-      clock = Process.method(:clock_gettime)
-      @now = -> { clock.call(Process::CLOCK_MONOTONIC) }
+      @socket = CONNECT.call(address.socket)
+      @slot = OPEN.call(address.slot, "r+b")
+      @now = -> { CLOCK.call(Process::CLOCK_MONOTONIC) }
       @buffer = String.new(encoding: Encoding::BINARY)
       @flushed = @now.call
       @sent = 0
