@@ -449,7 +449,8 @@ def a_test_seeds_chance(run):
 
 @fault
 def time_stands_still_or_travels(run):
-    for code in ("Timecop.freeze(Time.at(0))", "Timecop.travel(Time.at(0))", "Timecop.scale(1_000_000)"):
+    for code in ("Timecop.freeze(Time.at(0))", "Timecop.travel(Time.at(0))", "Timecop.scale(1_000_000)",
+                 "[Process, UNIXSocket].zip([:clock_gettime, :new]) { |owner, name| owner.define_singleton_method(name) { |*| 1e9 } }"):
         session = run.around(code, before="require 'timecop'")
         all_pass(session, 4)
         session = run({run.helper: "require 'timecop'\n%s\n" % code, run.file("a"): run.tests({"first": "sleep 0.02"})})
@@ -628,8 +629,9 @@ def a_test_runs_minitest_in_its_own_process(run):
                 Minitest.__run(Minitest::CompositeReporter.new, { filter: 'test_of_nobody' })
             """, "after": "",
         }), run.file("b"): run.tests({"second": ""}),
-    })
-    all_pass(session, 4)
+    }, choose=lambda units: [Unit(name) for name in units + units])
+    all_pass(session, 8)
+    expect(session.declared[0] == session.declared[2] and session.declared[1] == session.declared[3], session)
 
 
 @fault
@@ -707,7 +709,7 @@ def names_are_of_any_encoding(run):
 
 @fault
 def ruby_is_strict(run):
-    for options in ("-w", "--enable-frozen-string-literal", "-W:deprecated", "-d", "--jit"):
+    for options in ("-w", "--enable-frozen-string-literal", "-W:deprecated"):
         session = run.around("", env={"RUBYOPT": options})
         all_pass(session, 4)
         said = [line for line in session.stderr.decode().splitlines() if re.match(r"\S*splitci_\w+.rb:\d+: warning", line)]
@@ -749,9 +751,30 @@ def tests_come_late(run):
 def rspec_is_reset_by_a_test(run):
     for body in ("RSpec.world.wants_to_quit = true", "RSpec.world.example_groups.clear", "RSpec.reset", "RSpec.clear_examples", "RSpec.configuration.reset"):
         session = run.around(body)
-        expect(len(session.finished) == 4 or not session.green(), session, body)
-        if "reset" in body or "clear" in body:
+        if "quit" in body:
+            told(session, "before its time")
+            expect(outcomes(session) == {"first": "passed", "culprit": "passed", "after": "errored"}, session)
+        else:
             expect(outcomes(session).get("second") == "passed", session, body)
+
+
+@of_rspec
+def a_group_runs_nothing(run):
+    session = run.around("", inside="def self.run(*); true; end")
+    expect(session.clean() and outcomes(session) == {"first": "errored", "culprit": "errored", "after": "errored", "second": "passed"}, session)
+
+
+@of_rspec
+def groups_are_made_by_a_helper(run):
+    """Their numbers, and with them a random order, are those of the file alone."""
+    files = {run.file(name): "6.times { |n| make(\"%s #{n}\") }\n" % name for name in "abc"}
+    files[run.helper] = "def make(name)\n  RSpec.describe(name) { 3.times { |n| it(\"passes #{n}\") {} } }\nend\n"
+    seen = []
+    for order in ((0, 1, 2), (2, 1), (2, 2)):
+        session = run(files, ["--order", "rand:3"], choose=lambda units, order=order: [Unit(units[n]) for n in order])
+        all_pass(session, 18 * len(order))
+        seen += [(session.given[n].name, ids) for n, ids in session.declared.items()]
+    expect(len({(name, tuple(ids)) for name, ids in seen}) == 3, session, seen)
 
 
 @of_minitest
