@@ -32,7 +32,7 @@ from peer import MINITEST, RSPEC, Peer, Unit  # noqa: E402
 
 
 class Case:
-    """One project with one set of arguments. `alike` is false where files are loaded one by one and it shows: only tests named there are compared."""
+    """One project with one set of arguments. `more` names tests that only the driven run has, `broken` files that cannot be loaded."""
 
     def __init__(self, name, project, args=(), env=None, cut=None, whole=False, broken=(), more=(), reports=(), shards=True, plain_args=(), uncounted=()):
         self.name, self.project, self.args, self.env, self.cut, self.whole = name, project, list(args), env or {}, cut, whole

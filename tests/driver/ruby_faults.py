@@ -13,7 +13,6 @@ import signal
 import sys
 import tempfile
 import textwrap
-import time
 import traceback
 
 HERE = os.path.dirname(os.path.abspath(__file__))
