@@ -55,6 +55,9 @@ impl Resolver {
         let Layer { project, image, suite, pytest, ruby, run, timeout, shard, record } = layer;
         let root = self.facts.bases.root.clone();
         let kind = self.engine(value(run.engine), &image);
+        if kind == EngineKind::Process {
+            self.notices.extend(idle_options(&image, &shard));
+        }
         let built = self.image(kind, image);
         let (framework, command) = self.command(kind, suite);
         let env = environment::resolve(value(run.env), &self.facts.env_files, &self.facts.env, &mut self.faults);
@@ -241,6 +244,37 @@ impl Resolver {
         }
         found
     }
+}
+
+/// Options of the command line that mean nothing to local processes. A file may well have them for its runs in containers.
+fn idle_options(image: &ImageSection, shard: &ShardSection) -> Option<String> {
+    fn option<T>(given: Option<&Given<T>>) -> Option<String> {
+        match given.map(|given| &given.place) {
+            Some(Place::Flag(option)) => Some(format!("`{option}`")),
+            _ => None,
+        }
+    }
+    let given = [
+        option(image.target.as_ref()),
+        option(image.args.as_ref()),
+        option(image.platform.as_ref()),
+        option(shard.memory.as_ref()),
+        option(shard.cpus.as_ref()),
+        option(shard.shm_size.as_ref()),
+        option(shard.add_host.as_ref()),
+        option(shard.volumes.as_ref()),
+        option(shard.network.as_ref()),
+        option(shard.entrypoint.as_ref()),
+        option(shard.init.as_ref()),
+        option(shard.workdir.as_ref()),
+        option(shard.read_only.as_ref()),
+        option(shard.user.as_ref()),
+        option(shard.cap_add.as_ref()),
+        option(shard.security_opt.as_ref()),
+        option(shard.pids_limit.as_ref()),
+    ];
+    let named: Vec<_> = given.into_iter().flatten().collect();
+    (!named.is_empty()).then(|| format!("means nothing to local processes: {}", named.join(", ")))
 }
 
 /// Where the records are, and nothing else of a project.

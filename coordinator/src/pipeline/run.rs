@@ -140,6 +140,7 @@ pub(super) async fn carry_out(
     mut controls: Controls,
 ) -> Result<(Finished, Arc<Tellers>, Proof), PipelineError> {
     let run = new_run();
+    let keep = job.keep;
     let ground = tokio::select! {
         ground = prepare(&job, &run, world, listener.as_ref()) => ground?,
         // Dropping the preparation cancels a build.
@@ -164,6 +165,11 @@ pub(super) async fn carry_out(
         }
     }
     notes.extend(nothing_found(&outcome, project));
+    if keep && project.settings.engine == EngineKind::Docker {
+        let these = format!("--filter label=splitci.run={run}");
+        notes
+            .push(format!("containers were kept: `docker ps -a {these}` lists them, `docker rm -v $(docker ps -aq {these})` removes them"));
+    }
     Ok((Finished { run, verdict: outcome.verdict, exit, record: path, notes }, told, outcome.proof))
 }
 
