@@ -159,7 +159,7 @@ class Peer:
         self.extra, self.shard, self.shards, self.seed = env or {}, shard, shards, seed
         self.on_finished, self.driver = on_finished, driver
         self.session = Session()
-        self.waiting, self.current = None, None
+        self.waiting, self.current, self.heard = None, None, 0
 
     def run(self):
         directory = tempfile.mkdtemp(prefix="splitci-peer-")
@@ -277,11 +277,12 @@ class Peer:
             last = [o for u, o, _ in session.finished[-1:] if u == unit]
             self._need(not last or last[0] < ordinal, "finished %d not ascending" % ordinal)
             session.finished.append((unit, ordinal, result))
+            self.heard += 1
             if self.on_finished:
                 self.on_finished(session.declared[unit][ordinal], result)
         elif kind == 6:
             unit, n = reader.take("II")
-            self._need(unit == self.current and n == sum(1 for u, _, _ in session.finished if u == unit), "unit end %d, %d" % (unit, n))
+            self._need(unit == self.current and n == self.heard, "unit end %d, %d" % (unit, n))
             session.ended.append(unit)
             self.current = None
             self._hand_over(connection)
@@ -299,7 +300,7 @@ class Peer:
         message = struct.pack("<IB", 1, 0x82)
         if self.waiting:
             number, unit = self.waiting.pop(0)
-            self.current = number
+            self.current, self.heard = number, 0
             payload = struct.pack("<I", 1) + unit.encode(number)
             message = struct.pack("<IB", len(payload) + 1, 0x81) + payload
         try:
