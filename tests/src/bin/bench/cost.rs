@@ -1,5 +1,6 @@
 //! What a trivial test costs beyond plain pytest, in wall and processor time: a slope between two sizes, so that start-ups fall out, and what is left
-//! at size zero.
+//! at size zero. The line through the two sizes is not straight for plain pytest, which gets slower with every item that it holds; so a single test is
+//! measured as well, where nothing but the fixed cost is left.
 
 use crate::measure::{Bar, Took, median};
 use crate::rivals::Runner;
@@ -29,32 +30,41 @@ fn added(plain: &[Took; 2], other: &[Took; 2]) -> Added {
 pub(crate) fn measure(rounds: Option<usize>) -> Vec<Bar> {
     let rounds = rounds.unwrap_or(PAIRS);
     let projects = SIZES.map(trivial);
+    let single = trivial(1);
     let state = tempfile::tempdir().expect("a state directory");
     let mut rows: Vec<Vec<[Took; 2]>> = RUNNERS.iter().map(|_| Vec::new()).collect();
+    let mut singles: Vec<Vec<f64>> = RUNNERS.iter().map(|_| Vec::new()).collect();
     for round in 0..=rounds {
-        for (runner, rows) in RUNNERS.iter().zip(&mut rows) {
+        for ((runner, rows), singles) in RUNNERS.iter().zip(&mut rows).zip(&mut singles) {
+            let one = runner.run(&single, state.path(), 1).wall;
             let took = [0, 1].map(|size| runner.run(&projects[size], state.path(), SIZES[size]));
             // The first round warms byte code and caches.
             if round > 0 {
                 rows.push(took);
+                singles.push(one);
             }
         }
     }
     println!("\n## Cost of a trivial test, one shard, {rounds} rounds\n");
-    println!("| runner | 2,000 tests, s | 20,000 tests, s | added a test, ms | added besides, s | added CPU a test, ms | others, cores |");
-    println!("|---|---|---|---|---|---|---|");
+    println!(
+        "| runner | one test, s | 2,000 tests, s | 20,000 tests, s | added a test, ms | added besides, s | added CPU a test, ms | others, cores |"
+    );
+    println!("|---|---|---|---|---|---|---|---|");
     let mut bars = Vec::new();
-    for (runner, took) in RUNNERS.iter().zip(&rows) {
+    for ((runner, took), single) in RUNNERS.iter().zip(&rows).zip(&singles) {
+        let one = median(single.iter().copied());
         let wall = |size: usize| median(took.iter().map(|pair| pair[size].wall));
         let foreign = median(took.iter().flatten().map(|one| one.foreign));
         let all: Vec<Added> = rows[0].iter().zip(took).map(|(plain, other)| added(plain, other)).collect();
         let per_test = median(all.iter().map(|one| one.per_test_ms));
         let fixed = median(all.iter().map(|one| one.fixed));
         let cpu = median(all.iter().map(|one| one.cpu_per_test_ms));
-        println!("| {} | {} | {} | {per_test} | {fixed} | {cpu} | {foreign} |", runner.name(), wall(0), wall(1));
+        println!("| {} | {one} | {} | {} | {per_test} | {fixed} | {cpu} | {foreign} |", runner.name(), wall(0), wall(1));
         if matches!(runner, Runner::Ours(_)) {
             bars.push(Bar::at_most("added to plain pytest, a test", 0.05, per_test.value, "ms"));
             bars.push(Bar::at_most("added to plain pytest, besides", 0.15, fixed.value, "s"));
+            let added = median(singles[0].iter().zip(single).map(|(plain, ours)| ours - plain));
+            bars.push(Bar::at_most("added to plain pytest, one test", 0.15, added.value, "s"));
             bars.push(Bar::at_most("CPU added, a test", 0.1, cpu.value, "ms"));
         }
     }
