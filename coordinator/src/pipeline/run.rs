@@ -20,7 +20,7 @@ use crate::plan::{self, PlanRequest, Timings};
 use crate::proof::Proof;
 use crate::queue::Epoch;
 use crate::report::failed::failed;
-use crate::run::{Brief, Launcher, Obstacle, Outcome, Planner, Run, supervise};
+use crate::run::{Brief, Launcher, Obstacle, Outcome, Planner, Run, chain, supervise};
 
 /// How long a run that is over waits for the tidying that went on beside it.
 const TIDY_UP: Duration = Duration::from_secs(2);
@@ -178,12 +178,6 @@ fn nothing_found(outcome: &Outcome, project: &Project) -> Option<String> {
     let empty = outcome.verdict == Verdict::Empty && outcome.proof.suite().is_empty() && project.settings.engine == EngineKind::Docker;
     let text = "the framework finds no tests in the image: is their directory copied by the Dockerfile, and not excluded in .dockerignore?";
     empty.then(|| text.to_owned())
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    std::iter::once(error.to_string()).chain(causes.map(ToString::to_string)).collect::<Vec<_>>().join(": ")
 }
 
 /// An unwritten record is no proof, but does not make a failure less of one.

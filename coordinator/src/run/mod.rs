@@ -18,5 +18,6 @@ mod simulation;
 
 pub use brief::{Brief, Launcher, Planner};
 pub use machine::Run;
+pub(crate) use supervisor::chain;
 pub use supervisor::{Control, Outcome, supervise};
 pub use words::{Effect, Input, Obstacle};

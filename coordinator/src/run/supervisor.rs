@@ -207,7 +207,8 @@ async fn read_all(id: ShardId, mut output: Box<dyn AsyncRead + Send + Unpin>, in
     }
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
+/// An error with its causes, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -381,7 +381,9 @@ class Judge:
     def _crash(self, report):
         crash = getattr(report.longrepr, "reprcrash", None)
         if crash is not None:
-            path, line = self._own_line(report) or (crash.path, crash.lineno)
+            path, line = crash.path, crash.lineno
+            if self._foreign(path):
+                path, line = self._own_line(report) or (path, line)
             return self.relative(path), int(line), one_line(str(crash.message))
         text = report.longreprtext if report.longrepr else ""
         reasons = [line[1:] for line in text.splitlines() if line.startswith("E ")]
@@ -391,6 +393,11 @@ class Judge:
             return "", 0, message
         quoted, quoted_line, plain, plain_line = places[-1]
         return self.relative(quoted or plain), int(quoted_line or plain_line), message
+
+    def _foreign(self, path):
+        """Whether a place is in a library: outside the project, or installed inside it."""
+        path = self.relative(path)
+        return os.path.isabs(path) or "site-packages" in path.split(os.sep)
 
     def _own_line(self, report):
         """Where the test itself stood when a library of others raised: the last frame in the test's file."""
