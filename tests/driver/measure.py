@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
@@ -51,35 +52,46 @@ def driven(python, directory, tests):
     return session.wall, children() - before
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--python", required=True)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--small", type=int, default=2000)
-    parser.add_argument("--large", type=int, default=20000)
-    options = parser.parse_args()
-    options.python = os.path.abspath(options.python)
-    sizes = (options.small, options.large)
+def compare(name, rounds, sizes, suite, plain, driven):
+    """Measures pairs of `plain(directory, tests)` and `driven(directory, tests)` in what `suite(directory, tests)` wrote; prints each and the medians."""
     with tempfile.TemporaryDirectory() as base:
         directories = {}
         for tests in sizes:
             directories[tests] = os.path.join(base, str(tests))
             os.mkdir(directories[tests])
             suite(directories[tests], tests)
-            plain(options.python, directories[tests], tests)
+            # Warms byte code and caches.
+            plain(directories[tests], tests)
         gained = {tests: ([], []) for tests in sizes}
-        for number in range(options.rounds):
+        for number in range(rounds):
             for tests in sizes:
                 pair = [plain, driven] if number % 2 else [driven, plain]
-                measured = {run: run(options.python, directories[tests], tests) for run in pair}
+                measured = {run: run(directories[tests], tests) for run in pair}
                 for kind in (0, 1):
                     gained[tests][kind].append(measured[driven][kind] - measured[plain][kind])
                 print("%d tests: plain %.2f s wall %.2f s cpu, driven %+.0f ms wall %+.0f ms cpu" % (
                     tests, *measured[plain], gained[tests][0][-1] * 1e3, gained[tests][1][-1] * 1e3), flush=True)
-    for kind, name in enumerate(("wall", "cpu")):
+    for kind, what in enumerate(("wall", "cpu")):
         small, large = (statistics.median(gained[tests][kind]) for tests in sizes)
         slope = (large - small) / (sizes[1] - sizes[0])
-        print("%s: %+.4f ms a test, %+.0f ms at the start" % (name, slope * 1e3, (small - slope * sizes[0]) * 1e3))
+        print("%s, %s: %+.4f ms a test, %+.0f ms at the start" % (name, what, slope * 1e3, (small - slope * sizes[0]) * 1e3), flush=True)
+
+
+def options():
+    """What every measurement takes."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--small", type=int, default=2000)
+    parser.add_argument("--large", type=int, default=20000)
+    return parser
+
+
+def main():
+    parser = options()
+    parser.add_argument("--python", required=True)
+    given = parser.parse_args()
+    python = os.path.abspath(given.python)
+    compare("pytest", given.rounds, (given.small, given.large), suite, partial(plain, python), partial(driven, python))
 
 
 if __name__ == "__main__":

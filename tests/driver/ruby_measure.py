@@ -3,17 +3,16 @@
 
     python3 ruby_measure.py [--rounds 15] [--small 2000] [--large 20000] [--only rspec|minitest]
 """
-import argparse
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
-from measure import children  # noqa: E402
+from measure import children, compare, options  # noqa: E402
 from peer import MINITEST, RSPEC, Peer  # noqa: E402
 
 TESTS = 20
@@ -46,6 +45,9 @@ class Minitest:
         return b"%d runs, %d assertions, 0 failures" % (tests, tests)
 
 
+FRAMEWORKS = {"rspec": Rspec, "minitest": Minitest}
+
+
 def suite(framework, directory, tests):
     for n in range(tests // TESTS):
         name, text = framework.file(n)
@@ -73,38 +75,13 @@ def driven(framework, directory, tests):
     return session.wall, children() - before
 
 
-def measure(framework, rounds, sizes):
-    with tempfile.TemporaryDirectory() as base:
-        directories = {}
-        for tests in sizes:
-            directories[tests] = os.path.join(base, str(tests))
-            suite(framework, directories[tests], tests)
-            plain(framework, directories[tests], tests)
-        gained = {tests: ([], []) for tests in sizes}
-        for number in range(rounds):
-            for tests in sizes:
-                pair = [plain, driven] if number % 2 else [driven, plain]
-                measured = {run: run(framework, directories[tests], tests) for run in pair}
-                for kind in (0, 1):
-                    gained[tests][kind].append(measured[driven][kind] - measured[plain][kind])
-                print("%d tests: plain %.2f s wall %.2f s cpu, driven %+.0f ms wall %+.0f ms cpu" % (
-                    tests, *measured[plain], gained[tests][0][-1] * 1e3, gained[tests][1][-1] * 1e3), flush=True)
-    for kind, name in enumerate(("wall", "cpu")):
-        small, large = (statistics.median(gained[tests][kind]) for tests in sizes)
-        slope = (large - small) / (sizes[1] - sizes[0])
-        print("%s, %s: %+.4f ms a test, %+.0f ms at the start" % (framework.__name__.lower(), name, slope * 1e3, (small - slope * sizes[0]) * 1e3), flush=True)
-
-
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--small", type=int, default=2000)
-    parser.add_argument("--large", type=int, default=20000)
-    parser.add_argument("--only", default="")
-    options = parser.parse_args()
-    for framework in (Rspec, Minitest):
-        if options.only in framework.__name__.lower():
-            measure(framework, options.rounds, (options.small, options.large))
+    parser = options()
+    parser.add_argument("--only", choices=sorted(FRAMEWORKS))
+    given = parser.parse_args()
+    for name, framework in FRAMEWORKS.items():
+        if given.only in (None, name):
+            compare(name, given.rounds, (given.small, given.large), *(partial(each, framework) for each in (suite, plain, driven)))
 
 
 if __name__ == "__main__":

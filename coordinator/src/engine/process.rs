@@ -94,6 +94,7 @@ impl ProcessEngine {
 impl Drop for ProcessEngine {
     fn drop(&mut self) {
         for (_, mut live) in std::mem::take(self.live.get_mut()) {
+            // It fails only for a process that has ended.
             live.child.start_kill().ok();
             kill_marked(|mark| mark == live.mark);
             // What cannot be removed now is removed by the next sweep.
