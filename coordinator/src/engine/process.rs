@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::Stdio;
@@ -67,26 +67,29 @@ impl ProcessEngine {
         let tail = &spec.run[spec.run.len().saturating_sub(10)..];
         let directory = self.scratch.join(format!("{PREFIX}{tail}-{}-{}", spec.shard, spec.restarts));
         std::fs::DirBuilder::new().mode(0o700).create(&directory).map_err(|error| naming(&directory, &error))?;
-        fs_err::write(directory.join(OWNER_FILE), &self.owner)?;
-        let spawned = Command::new(&self.worker)
-            .current_dir(&self.directory)
-            .env_clear()
-            .envs(self.environment.iter().filter(|(name, _)| !is_ours(name)))
-            .env(MARK, &mark)
-            .env(RUN_DIR, &directory)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn();
-        match spawned {
+        match self.spawn_in(&directory, &mark) {
             Ok(child) => Ok((child, mark, directory)),
             Err(error) => {
                 fs_err::remove_dir_all(&directory)?;
                 Err(error)
             }
         }
+    }
+
+    fn spawn_in(&self, directory: &Path, mark: &str) -> io::Result<Child> {
+        fs_err::write(directory.join(OWNER_FILE), &self.owner)?;
+        Command::new(&self.worker)
+            .current_dir(&self.directory)
+            .env_clear()
+            .envs(self.environment.iter().filter(|(name, _)| !is_ours(name)))
+            .env(MARK, mark)
+            .env(RUN_DIR, directory)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
     }
 }
 
@@ -148,18 +151,35 @@ impl Engine for ProcessEngine {
     }
 
     async fn sweep(&self) -> Result<Swept, EngineError> {
-        let killed = kill_marked(owner_is_gone).into_iter().map(|pid| format!("process {pid}"));
-        let removed = abandoned(&self.scratch).into_iter().filter(|directory| fs_err::remove_dir_all(directory).is_ok());
-        let removed = killed.chain(removed.map(|directory| format!("directory {}", directory.display()))).collect();
-        Ok(Swept { removed, stuck: Vec::new() })
+        let mut swept = Swept::default();
+        swept.removed.extend(kill_marked(owner_is_gone).into_iter().map(|pid| format!("process {pid}")));
+        for directory in abandoned(&self.scratch) {
+            match fs_err::remove_dir_all(&directory) {
+                Ok(()) => swept.removed.push(format!("directory {}", directory.display())),
+                // Another run swept it at the same moment.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => swept.stuck.push(error.to_string()),
+            }
+        }
+        Ok(swept)
     }
 }
 
-/// Private directories whose owner is gone.
+/// Private directories of this user whose owner is gone. Everybody may put things beside them: what is of others, or is not what a shard makes (a
+/// pipe in the file's place would be read for ever), is left alone.
 fn abandoned(scratch: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs_err::read_dir(scratch) else { return Vec::new() };
-    let ours = entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(PREFIX)).map(|entry| entry.path());
-    ours.filter(|path| fs_err::read_to_string(path.join(OWNER_FILE)).is_ok_and(|owner| owner_is_gone(&owner))).collect()
+    let named = entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(PREFIX)).map(|entry| entry.path());
+    let me = rustix::process::geteuid().as_raw();
+    let of_mine = |path: &Path| path.symlink_metadata().ok().filter(|found| found.uid() == me);
+    named
+        .filter(|path| {
+            let owner = path.join(OWNER_FILE);
+            of_mine(path).is_some_and(|found| found.is_dir())
+                && of_mine(&owner).is_some_and(|found| found.is_file())
+                && fs_err::read_to_string(&owner).is_ok_and(|owner| owner_is_gone(&owner))
+        })
+        .collect()
 }
 
 /// An error that names the path it is about.
@@ -279,5 +299,36 @@ impl AsyncRead for TeeErrors {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.poll_errors(context);
         Pin::new(&mut self.output).poll_read(context, buffer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_shard_of_mine_left_is_swept() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let made = |name: &str, owner: Option<&str>| {
+            let path = scratch.path().join(name);
+            fs_err::create_dir(&path).expect("a directory");
+            if let Some(owner) = owner {
+                fs_err::write(path.join(OWNER_FILE), owner).expect("written");
+            }
+            path
+        };
+        // No process has this pid.
+        let gone = "4294967294.1";
+        let left = made("splitci-left-1-0", Some(gone));
+        let me = std::process::id();
+        made("splitci-mine-1-0", Some(&format!("{me}.{}", start_time(me).expect("a start"))));
+        made("splitci-unsigned", None);
+        made("splitci-empty", Some(""));
+        let elsewhere = made("others", Some(gone));
+        fs_err::os::unix::fs::symlink(&elsewhere, scratch.path().join("splitci-link")).expect("a link");
+        let pipe = made("splitci-pipe", None).join(OWNER_FILE);
+        let private = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, private, 0).expect("a pipe");
+        assert_eq!(abandoned(scratch.path()), [left]);
     }
 }
