@@ -15,6 +15,7 @@ use crate::config::Project;
 use crate::history::History;
 use crate::model::event::{EventKind, RunEvent, RunStarted};
 use crate::model::settings::{Order, RunSettings};
+use crate::model::verdict::Verdict;
 use crate::model::{Fence, ImageIdentity, Listener, Manifest, RunId, Select, SessionId, ShardId, TestKey, Unit, UnitId, UnitKind};
 use crate::proof::Proof;
 
@@ -64,12 +65,15 @@ pub async fn repro(
             }
         };
         let (mut one, _, proof) = result?;
-        if let Some(difference) = differing(&expected, &proof) {
-            // A failure is one all the same. A pass of other tests is no reproduction.
-            if one.exit != 1 {
-                return Err(PipelineError::NotTheSame { run, what: difference });
+        if let Some(what) = differing(&expected, &proof) {
+            match one.verdict {
+                // A pass of other tests is no reproduction.
+                Verdict::Passed | Verdict::Empty => return Err(PipelineError::NotTheSame { run, what }),
+                // A failure is one all the same.
+                Verdict::Failed { .. } if !stopped => one.notes.push(format!("this was no exact reproduction: {what}")),
+                // What was cut off says nothing of the tests that it did not come to.
+                Verdict::Failed { .. } | Verdict::None | Verdict::Interrupted => {}
             }
-            one.notes.push(format!("this was no exact reproduction: {difference}"));
         }
         finished.push(one);
         if stopped {
