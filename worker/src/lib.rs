@@ -2,10 +2,13 @@
 //!
 //! `protocol` is the vocabulary of both byte streams (agent ⇄ worker, worker ⇄ driver) and is always compiled; the coordinator depends on it.
 //! `supervise` is the program itself: it runs the framework's process, enforces deadlines, collects output and says how the process ended.
-//! It is behind a feature so that the coordinator does not carry it.
+//! `generic` is the driver of tools that have none: the same program, started as a framework's. Both are behind a feature so that the coordinator does
+//! not carry them.
 //!
 //! Nothing here knows a framework by name, decides what runs next, or holds a credential. Read `protocol` first.
 
+#[cfg(feature = "supervise")]
+pub mod generic;
 pub mod protocol;
 #[cfg(feature = "supervise")]
 pub mod supervise;

@@ -1,7 +1,9 @@
 //! The worker's program: no arguments, frames on standard input and output, everything else comes in frames.
 //!
-//! `--version` prints version and protocol. What it does and the environment it reads: see `supervise`.
+//! `--version` prints version and protocol. What it does and the environment it reads: see `supervise`. With `generic COMMAND` it is the driver of a
+//! tool that has none: see `generic`.
 
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
 
@@ -16,6 +18,7 @@ fn main() -> ExitCode {
             let said = writeln!(std::io::stdout(), "splitci-worker {} (protocol {VERSION})", env!("CARGO_PKG_VERSION"));
             if said.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
+        Some("generic") => drive(&arguments[1..]),
         _ => {
             log("takes no arguments but `--version`; it is started by splitci");
             ExitCode::from(2)
@@ -32,11 +35,22 @@ fn supervise() -> ExitCode {
             ExitCode::from(status)
         }
         Err(error) => {
-            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-            log(&format!("{error}{cause}"));
+            log(&chain(&error));
             ExitCode::from(4)
         }
     }
+}
+
+fn drive(command: &[OsString]) -> ExitCode {
+    let words = command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    splitci_worker::generic::run(words).unwrap_or_else(|error| {
+        log(&chain(&error));
+        ExitCode::from(4)
+    })
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 fn log(text: &str) {

@@ -17,7 +17,7 @@
 //!
 //! | kind | from | name | payload |
 //! |---|---|---|---|
-//! | 0x01 | driver | hello | u16 major, u16 minor, u32 pid, u64 seed, bytes framework, bytes version |
+//! | 0x01 | driver | hello | u16 major, u16 minor, u32 pid, u64 seed, bytes framework, bytes version, u32 appetite (since 1.1) |
 //! | 0x02 | driver | units | u32 n, n × bytes name |
 //! | 0x03 | driver | declared | u32 unit, u32 n, n × bytes id, u32 m or 0xFFFFFFFF for all, m × u32 ordinal (ascending) |
 //! | 0x04 | driver | started | u32 unit, u32 ordinal (only for a driver without a slot) |
@@ -38,7 +38,8 @@
 //! A name that is not there any more is treated the same way. The driver falls silent in any process whose pid is not that of hello.
 //!
 //! Bye may come instead of units (nothing can be collected: the errors say why) and before stop (the framework ends itself); what comes after it is
-//! not read. One unit is given at a time, the next at its unit end. A driver that breaks this order, finishes a test that was not declared and selected, names
+//! not read. One unit is given at a time, the next at its unit end; a driver with an appetite above 1 is given up to as many in one message, when it
+//! has none, and works through them in their order. A unit that holds a suspect comes alone. A driver that breaks this order, finishes a test that was not declared and selected, names
 //! another sum than arrived, or closes its connection before bye and lives on, is lost: the process is ended.
 //!
 //! # Slot
@@ -116,6 +117,8 @@ pub enum FromDriver {
         framework: String,
         /// Framework's version.
         framework_version: String,
+        /// How many units it takes at a time.
+        appetite: u32,
     },
     /// What can be run, in order.
     Units(Vec<String>),

@@ -47,7 +47,7 @@ pub enum ToWorker {
 pub struct Start {
     /// The number the agent gives it.
     pub session: SessionNumber,
-    /// The whole command, entrypoint included. `argv[0]` is looked up in the child's `PATH`.
+    /// The whole command, entrypoint included. `argv[0]` is looked up in the child's `PATH`. The word `{worker}` stands for the worker's own program.
     pub argv: Vec<String>,
     /// Working directory; the worker's own when absent.
     pub cwd: Option<String>,

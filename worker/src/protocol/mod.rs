@@ -3,15 +3,18 @@
 //! Both are versioned `major.minor` in their hello. A different major is refused by the side that reads it, naming both; a newer minor may
 //! add kinds and fields, which an older reader skips. Golden tests hold the bytes still.
 //!
+//! `recipe` is no stream: it is a file that a driver of ours reads.
+//!
 //! A test is `(unit, ordinal)`: the unit's number in the run's frozen manifest, and the test's place in the declaration order of its
 //! whole file. Names cross once, when a unit declares its tests.
 
 pub mod driver;
 pub mod frame;
 pub mod message;
+pub mod recipe;
 
 /// Version of both protocols: another major cannot be read, another minor can.
-pub const VERSION: Version = Version { major: 1, minor: 0 };
+pub const VERSION: Version = Version { major: 1, minor: 1 };
 
 /// A protocol version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

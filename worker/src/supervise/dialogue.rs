@@ -1,6 +1,6 @@
 //! The conversation with one driver: what it may say when, what of it goes on to the agent, and which unit it is given next.
 //!
-//! Bytes come in, effects come out. The driver is given one unit at a time, so the rest of the queue stays known to be untouched. Every
+//! Bytes come in, effects come out. The driver is given one unit at a time, or as many as it asked for, so the rest of the queue stays known to be untouched. Every
 //! claim is checked against what was declared and counted here; the first that does not hold is a `Violation`, and the driver is not
 //! heard again. Fences are added here: the driver knows none. After bye nothing is read. No clock, no process: see `session`.
 
@@ -118,8 +118,10 @@ pub(super) struct Dialogue {
     stage: Stage,
     hello: Option<(String, String, u64, u32)>,
     decoder: Decoder,
+    appetite: usize,
     waiting: VecDeque<RunUnit>,
-    held: Option<Held>,
+    /// What the driver has; it works at the first.
+    held: VecDeque<Held>,
     total: u64,
     closing: bool,
     stopped: bool,
@@ -136,8 +138,9 @@ impl Dialogue {
             stage: Stage::Greeting,
             hello: None,
             decoder: Decoder::default(),
+            appetite: 1,
             waiting: VecDeque::new(),
-            held: None,
+            held: VecDeque::new(),
             total: 0,
             closing: false,
             stopped: false,
@@ -163,7 +166,7 @@ impl Dialogue {
 
     /// Whether it has a unit to run.
     pub(super) fn busy(&self) -> bool {
-        self.held.is_some() && self.stage == Stage::Serving
+        !self.held.is_empty() && self.stage == Stage::Serving
     }
 
     /// Whether it was told to close, or gets nothing more because it is being ended.
@@ -222,12 +225,13 @@ impl Dialogue {
 
     fn hear_one(&mut self, now: u64, message: FromDriver, out: &mut Vec<Effect>) -> Result<Option<Turn>, Violation> {
         match message {
-            FromDriver::Hello { version, pid, seed, framework, framework_version } => {
+            FromDriver::Hello { version, pid, seed, framework, framework_version, appetite } => {
                 self.expect_stage(Stage::Greeting, "hello")?;
                 if version.major != VERSION.major {
                     return Err(Violation::Version(version));
                 }
                 self.stage = Stage::Listing;
+                self.appetite = usize::try_from(appetite).unwrap_or(usize::MAX).max(1);
                 self.hello = Some((shorten(framework, MAX_LINE), shorten(framework_version, MAX_LINE), seed, pid));
                 Ok(None)
             }
@@ -253,8 +257,8 @@ impl Dialogue {
 
     fn held(&mut self, unit: u32, message: &'static str) -> Result<&mut Held, Violation> {
         self.expect_stage(Stage::Serving, message)?;
-        let current = Current(self.held.as_ref().map(|held| held.unit));
-        self.held.as_mut().filter(|held| held.unit == unit).ok_or(Violation::Unit { said: unit, current })
+        let current = Current(self.held.front().map(|held| held.unit));
+        self.held.front_mut().filter(|held| held.unit == unit).ok_or(Violation::Unit { said: unit, current })
     }
 
     fn listed(&mut self, now: u64, units: Vec<String>, out: &mut Vec<Effect>) -> Result<Turn, Violation> {
@@ -327,8 +331,11 @@ impl Dialogue {
         }
         let fence = held.fence;
         out.push(Effect::send(FromWorker::UnitEnd { session, unit, fence, count }));
-        self.held = None;
-        Ok(self.hand_over(out).unwrap_or(Turn::Idle))
+        self.held.pop_front();
+        if self.held.is_empty() {
+            return Ok(self.hand_over(out).unwrap_or(Turn::Idle));
+        }
+        Ok(Turn::Given)
     }
 
     fn bye(&mut self, count: u64, status: i32, errors: String, out: &mut Vec<Effect>) -> Result<Turn, Violation> {
@@ -345,14 +352,21 @@ impl Dialogue {
     }
 
     fn hand_over(&mut self, out: &mut Vec<Effect>) -> Option<Turn> {
-        if self.stage != Stage::Serving || self.held.is_some() || self.stopped {
+        if self.stage != Stage::Serving || !self.held.is_empty() || self.stopped {
             return None;
         }
         let mut bytes = Vec::new();
-        let turn = if let Some(next) = self.waiting.pop_front() {
-            self.held = Some(Held { unit: next.unit, fence: next.fence, declared: None, last: None, count: 0 });
+        let mut given = Vec::new();
+        while let Some(next) = self.waiting.pop_front_if(|next| given.is_empty() || !next.careful) {
+            self.held.push_back(Held { unit: next.unit, fence: next.fence, declared: None, last: None, count: 0 });
             let RunUnit { unit, name, select, from, until, careful, .. } = next;
-            ToDriver::Run(vec![DriverUnit { unit, name, select, from, until, careful }]).encode(&mut bytes);
+            given.push(DriverUnit { unit, name, select, from, until, careful });
+            if careful || given.len() >= self.appetite {
+                break;
+            }
+        }
+        let turn = if !given.is_empty() {
+            ToDriver::Run(given).encode(&mut bytes);
             Some(Turn::Given)
         } else if self.closing {
             self.stopped = true;

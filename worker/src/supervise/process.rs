@@ -21,6 +21,9 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 /// More room than the default 64 KiB spares wake-ups while a framework prints much; below what an unprivileged user may ask for.
 const PIPE_SIZE: usize = 256 << 10;
 
+/// The word of a command that stands for this very program.
+const OWN_PROGRAM: &str = "{worker}";
+
 /// A framework cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SpawnError {
@@ -67,13 +70,14 @@ pub(super) struct Process {
 
 /// Starts the command.
 pub(super) fn spawn(start: &Start, env: &Environment) -> Result<Process, SpawnError> {
+    let argv: Vec<OsString> = start.argv.iter().map(|word| own_program(word)).collect();
     let program = start.argv.first().ok_or(SpawnError::Empty)?.clone();
     if let Some(cwd) = &start.cwd {
         fs_err::read_dir(cwd).map(drop).map_err(|cause| SpawnError::Cwd { program: program.clone(), cwd: cwd.clone(), cause })?;
     }
-    let found = find(&program, env.get(OsStr::new("PATH")))?;
+    let found = if program == OWN_PROGRAM { PathBuf::from(&argv[0]) } else { find(&program, env.get(OsStr::new("PATH")))? };
     let mut command = Command::new(found);
-    command.arg0(&program).args(&start.argv[1..]).env_clear().envs(env);
+    command.arg0(&argv[0]).args(&argv[1..]).env_clear().envs(env);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     if let Some(cwd) = &start.cwd {
         command.current_dir(cwd);
@@ -89,6 +93,12 @@ pub(super) fn spawn(start: &Start, env: &Environment) -> Result<Process, SpawnEr
         stdout: child.stdout.take().map(|pipe| reading(pipe.into())),
         stderr: child.stderr.take().map(|pipe| reading(pipe.into())),
     })
+}
+
+/// A word of a command: the worker's own program has a path that only the worker knows.
+fn own_program(word: &str) -> OsString {
+    let own = (word == OWN_PROGRAM).then(|| std::env::current_exe().ok()).flatten();
+    own.map_or_else(|| word.into(), PathBuf::into_os_string)
 }
 
 fn reading(pipe: OwnedFd) -> OwnedFd {

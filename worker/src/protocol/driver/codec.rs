@@ -91,13 +91,14 @@ impl Decoder {
 impl Wire for FromDriver {
     fn encode(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Hello { version, pid, seed, framework, framework_version } => Writer::begin(out, HELLO)
+            Self::Hello { version, pid, seed, framework, framework_version, appetite } => Writer::begin(out, HELLO)
                 .raw(&version.major.to_le_bytes())
                 .raw(&version.minor.to_le_bytes())
                 .u32(*pid)
                 .raw(&seed.to_le_bytes())
                 .bytes(framework.as_bytes())
-                .bytes(framework_version.as_bytes()),
+                .bytes(framework_version.as_bytes())
+                .u32(*appetite),
             Self::Units(names) => Writer::begin(out, UNITS).list(names),
             Self::Declared { unit, ids, selected } => {
                 let writer = Writer::begin(out, DECLARED).u32(*unit).list(ids);
@@ -135,6 +136,8 @@ impl Wire for FromDriver {
                 seed: read.u64()?,
                 framework: read.text()?,
                 framework_version: read.text()?,
+                // Drivers of 1.0 do not say.
+                appetite: if read.rest.is_empty() { 1 } else { read.u32()? },
             },
             UNITS => Self::Units(read.list()?),
             DECLARED => Self::Declared { unit: read.u32()?, ids: read.list()?, selected: read.ordinals()? },

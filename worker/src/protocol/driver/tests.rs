@@ -10,7 +10,14 @@ use super::*;
 
 fn from_driver() -> Vec<FromDriver> {
     vec![
-        FromDriver::Hello { version: VERSION, pid: 77, seed: 42, framework: "pytest".into(), framework_version: "9.0.1".into() },
+        FromDriver::Hello {
+            version: VERSION,
+            pid: 77,
+            seed: 42,
+            framework: "pytest".into(),
+            framework_version: "9.0.1".into(),
+            appetite: 1,
+        },
         FromDriver::Units(vec!["a.py".into(), "b/c.py".into()]),
         FromDriver::Declared { unit: 3, ids: vec!["a.py::x".into(), "a.py::é".into()], selected: None },
         FromDriver::Declared { unit: 3, ids: vec!["a".into(), "b".into()], selected: Some(vec![1]) },

@@ -104,7 +104,7 @@ fn run(units: &[u32]) -> ToWorker {
 }
 
 fn hello() -> FromDriver {
-    FromDriver::Hello { version: VERSION, pid: 7, seed: 0, framework: "fake".into(), framework_version: "1".into() }
+    FromDriver::Hello { version: VERSION, pid: 7, seed: 0, framework: "fake".into(), framework_version: "1".into(), appetite: 1 }
 }
 
 fn declared(unit: u32, tests: u32) -> FromDriver {
