@@ -53,6 +53,7 @@ pub(crate) fn candidates(root: &Path, env: &Env) -> Vec<Candidate> {
         here: framework.command(&here),
         evidence: framework.evidence(&in_image),
         looked_for: framework.looked_for().into(),
+        recipe: framework.recipe(),
     };
     ALL.iter().map(candidate).collect()
 }

@@ -47,6 +47,7 @@ fn project(line: &[&str]) -> Project {
         here: vec!["pytest".into()],
         evidence: Some("x".into()),
         looked_for: String::new(),
+        recipe: None,
     };
     let facts = Facts {
         bases: Bases { root: "/src/shop".into(), directory: "/src/shop".into() },
@@ -99,7 +100,9 @@ fn a_switch_of_the_file_can_be_switched_off() {
 
 #[test]
 fn every_key_has_an_option_but_those_that_belong_into_a_file() {
-    let in_files = ["project.name", "suite.command", "run.timeout.grace", "record.keep", "record.keep_size", "record.state"];
+    let tool = ["suite.files", "suite.list", "suite.results", "suite.report", "suite.batch"];
+    let in_files =
+        [&["project.name", "suite.command"], &tool[..], &["run.timeout.grace", "record.keep", "record.keep_size", "record.state"]].concat();
     let text = concat!(include_str!("project.rs"), include_str!("run.rs"));
     let without: Vec<&str> = KEYS.iter().map(|key| key.path).filter(|path| !text.contains(&format!("\"{path}\""))).collect();
     assert_eq!(without, in_files);

@@ -86,7 +86,7 @@ mod tests {
 
     fn pytest(evidence: Option<&str>) -> [Candidate; 1] {
         let evidence = evidence.map(str::to_owned);
-        [Candidate { name: "pytest".into(), in_image: Vec::new(), here: Vec::new(), evidence, looked_for: String::new() }]
+        [Candidate { name: "pytest".into(), in_image: Vec::new(), here: Vec::new(), evidence, looked_for: String::new(), recipe: None }]
     }
 
     #[test]

@@ -136,6 +136,36 @@ pub enum FaultKind {
         /// Those there are.
         known: Vec<String>,
     },
+    /// A key of tools without a driver, given to a framework that has one.
+    #[error("`{framework}` has a driver and finds its tests and results itself: this key is for `generic` and the tools like it")]
+    HasDriver {
+        /// Which framework.
+        framework: String,
+    },
+    /// A tool without a driver and without a command.
+    #[error("`{framework}` has no command of its own")]
+    NoCommand {
+        /// Which framework.
+        framework: String,
+    },
+    /// A command that does not say where its units go.
+    #[error("the command does not say where the units go: `{0}`")]
+    NoUnits(String),
+    /// Nothing says what the units are.
+    #[error("nothing says what the units of `{framework}` are")]
+    NoListing {
+        /// Which framework.
+        framework: String,
+    },
+    /// Two things say what the units are.
+    #[error("units are either files that match a pattern, or what a command lists")]
+    TwoListings,
+    /// Several units in a command whose results do not name them.
+    #[error("results of this kind do not say which unit they are of, so that only one goes into a command")]
+    NamelessBatch,
+    /// A pattern that is none.
+    #[error("`{0}` is not a pattern of files")]
+    Pattern(String),
     /// Neither XDG nor HOME.
     #[error("there is no place for records: neither `--state`, `SPLITCI_STATE`, `XDG_STATE_HOME` nor `HOME` is set")]
     NoStateDirectory,
@@ -167,6 +197,17 @@ impl FaultKind {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("known: {}", known.join(", ")),
             }),
+            Self::HasDriver { .. } => Some("drop the key, or choose another `suite.framework`".into()),
+            Self::NoCommand { .. } => {
+                Some("give `suite.command`, e.g. `command = \"./run-tests {units}\"`; `splitci init --reference` explains it".into())
+            }
+            Self::NoUnits(_) => Some("put `{units}` where they belong, e.g. `command = \"./run-tests {units}\"`".into()),
+            Self::NoListing { .. } => {
+                Some("give `suite.files`, e.g. `files = [\"test/**/*.sh\"]`, or `suite.list`, a command that prints them".into())
+            }
+            Self::TwoListings => Some("keep `suite.files` or `suite.list`".into()),
+            Self::NamelessBatch => Some("drop `suite.batch`, or use `results = \"junit\"` with files in the report".into()),
+            Self::Pattern(_) => Some("`*` is any name, `**` any directories, `{a,b}` a choice".into()),
             Self::NoStateDirectory => Some("set `SPLITCI_STATE` to a directory outside of the project".into()),
             Self::Unreadable { .. } | Self::NoDirectory(_) | Self::NoSuchFile(_) => None,
         }

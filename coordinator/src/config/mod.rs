@@ -17,6 +17,7 @@
 mod assignment;
 mod environment;
 mod fault;
+mod generic;
 mod paths;
 mod read;
 mod resolve;
@@ -37,6 +38,7 @@ pub use resolve::{Facts, default_state, resolve};
 pub use schema::{KEYS, Key, Layer, SECTIONS};
 pub use survey::{Request, Where, load, locate, records};
 
+use crate::model::Recipe;
 use crate::model::settings::RunSettings;
 
 /// The annotated example: the reference of all keys, and the source of the defaults.
@@ -119,4 +121,6 @@ pub struct Candidate {
     pub evidence: Option<String>,
     /// What was looked for, e.g. "`pytest.ini`, `conftest.py`, `test_*.py` (pytest)".
     pub looked_for: String,
+    /// How it is driven, if it has no driver of ours.
+    pub recipe: Option<Recipe>,
 }

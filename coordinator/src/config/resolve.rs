@@ -9,12 +9,13 @@ use std::path::{Path, PathBuf};
 use super::assignment::Arguments;
 use super::environment::{self, EnvFile};
 use super::fault::{ConfigError, FaultKind, Faults, Place};
+use super::generic::{self, RecipeKeys};
 use super::paths::{Bases, relative};
 use super::schema::{Given, ImageSection, Layer, RecordSection, ShardSection, SuiteSection, TimeoutSection};
 use super::setting::{Count, EngineChoice, Init, Items, Paths, ProjectName, Shards, Span};
 use super::{BuildSettings, Candidate, ImageSettings, Project, RecordSettings};
-use crate::model::Volume;
 use crate::model::settings::{ContainerSettings, EngineKind, Order, RunSettings, Timeouts};
+use crate::model::{Recipe, Volume};
 
 /// What was found around the project; see `survey`.
 #[derive(Debug, Clone)]
@@ -59,7 +60,7 @@ impl Resolver {
             self.notices.extend(idle_options(&image, &shard));
         }
         let built = self.image(kind, image);
-        let (framework, command) = self.command(kind, suite);
+        let (framework, command, recipe) = self.command(kind, suite);
         let env = environment::resolve(value(run.env), &self.facts.env_files, &self.facts.env, &mut self.faults);
         self.notices
             .extend(env.missing.iter().map(|name| format!("variable `{name}` is asked for and not set here: tests run without it")));
@@ -76,6 +77,7 @@ impl Resolver {
             allow_empty: value(run.allow_empty).unwrap_or(false),
             retries: value(run.retries).unwrap_or(0),
             whole,
+            recipe,
             timeouts: timeouts(timeout),
             container: self.container(shard),
             env: env.env,
@@ -153,20 +155,26 @@ impl Resolver {
         out
     }
 
-    /// The framework and its whole command: command, arguments, paths.
-    fn command(&mut self, kind: EngineKind, suite: SuiteSection) -> (String, Vec<String>) {
+    /// The framework, its whole command (command, arguments, paths), and how it is driven if it has no driver.
+    fn command(&mut self, kind: EngineKind, suite: SuiteSection) -> (String, Vec<String>, Option<Recipe>) {
         let command = value(suite.command).map(|words| words.0).filter(|words| !words.is_empty());
         let framework = self.framework(suite.framework, command.as_deref());
         let paths = suite.paths.map(|paths| self.paths(paths)).unwrap_or_default();
         let Some(framework) = framework else { return Default::default() };
+        let keys = RecipeKeys { files: suite.files, list: suite.list, results: suite.results, report: suite.report, batch: suite.batch };
         let usual = match kind {
             EngineKind::Docker => framework.in_image,
             EngineKind::Process => framework.here,
         };
         let mut command = command.unwrap_or(usual);
         command.extend(value(suite.args).map(|args| args.texts()).unwrap_or_default());
-        command.extend(paths);
-        (framework.name, command)
+        let Some(base) = framework.recipe else {
+            generic::refuse(&framework.name, &keys, &mut self.faults);
+            command.extend(paths);
+            return (framework.name, command, None);
+        };
+        let recipe = generic::resolve(base, &command, keys, paths, &mut self.faults);
+        (framework.name, command, Some(recipe))
     }
 
     fn paths(&mut self, Given { value: paths, place }: Given<Paths>) -> Vec<String> {
@@ -196,12 +204,13 @@ impl Resolver {
         if let Some(said) = said {
             return Some(said.clone());
         }
-        let found: Vec<Candidate> = all.iter().filter(|framework| framework.evidence.is_some()).cloned().collect();
+        let mut found: Vec<Candidate> = all.iter().filter(|framework| framework.evidence.is_some()).cloned().collect();
+        self.notices.extend(stand_back(&mut found));
         let kind = match found.len() {
             1 => return found.into_iter().next(),
             0 => FaultKind::NoFramework {
                 root: self.facts.bases.root.clone(),
-                looked_for: all.iter().map(|framework| framework.looked_for.clone()).collect(),
+                looked_for: all.iter().map(|framework| framework.looked_for.clone()).filter(|text| !text.is_empty()).collect(),
             },
             _ => FaultKind::SeveralFrameworks(found.into_iter().map(|framework| framework.name).collect()),
         };
@@ -244,6 +253,15 @@ impl Resolver {
         }
         found
     }
+}
+
+/// Tools without a driver stand back where a framework with one was found. That they are not run is said.
+fn stand_back(found: &mut Vec<Candidate>) -> Option<String> {
+    if found.iter().all(|framework| framework.recipe.is_some()) {
+        return None;
+    }
+    let left: Vec<String> = found.extract_if(.., |framework| framework.recipe.is_some()).map(|framework| framework.name).collect();
+    (!left.is_empty()).then(|| format!("found as well, and not run: {}", left.join(", ")))
 }
 
 /// Options of the command line that mean nothing to local processes. A file may well have them for its runs in containers.

@@ -6,7 +6,8 @@
 use super::assignment::{Arguments, Variables};
 use super::fault::{FaultKind, Place};
 use super::setting::{
-    ByteSize, Count, Cpus, EngineChoice, Init, Items, Paths, Pids, Platform, ProjectName, Raw, Seed, Setting, Shards, Span, Words,
+    ByteSize, Count, Cpus, EngineChoice, Init, Items, Paths, Pids, Platform, ProjectName, Raw, ResultsKind, Seed, Setting, Shards, Span,
+    Words,
 };
 use crate::model::settings::Order;
 
@@ -118,6 +119,16 @@ schema! {
         paths: Paths = "paths",
         /// More arguments of the framework.
         args: Items = "args",
+        /// Patterns of test files, for a tool without a driver of ours.
+        files: Items = "files",
+        /// The command that lists its units instead.
+        list: Words = "list",
+        /// How its results are read.
+        results: ResultsKind = "results",
+        /// Where it writes its report.
+        report: String = "report",
+        /// How many units go into one command.
+        batch: Count = "batch",
     }
     /// pytest's own.
     pytest: PytestSection = "pytest" {

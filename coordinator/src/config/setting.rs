@@ -8,6 +8,7 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use super::fault::Place;
+use crate::model::Results;
 use crate::model::settings::Order;
 
 /// A value as written.
@@ -322,6 +323,20 @@ impl Setting for Order {
 
     fn parse(raw: Raw<'_>, _: &Place) -> Option<Self> {
         choose(raw, Self::CHOICES, &[Self::Scheduled, Self::Defined, Self::Random])
+    }
+}
+
+/// How a tool's results are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResultsKind(pub Results);
+
+impl Setting for ResultsKind {
+    const EXPECTED: &'static str = "`exit`, `junit`, `tap`, `jest`, `go` or `libtest`";
+    const CHOICES: &'static [&'static str] = &["exit", "junit", "tap", "jest", "go", "libtest"];
+
+    fn parse(raw: Raw<'_>, _: &Place) -> Option<Self> {
+        let text = raw.text()?;
+        Results::ALL.iter().find(|(name, _)| *name == text).map(|(_, results)| Self(*results))
     }
 }
 

@@ -19,6 +19,7 @@ fn pytest() -> Candidate {
         here: vec![".venv/bin/pytest".into()],
         evidence: Some("`tests/test_a.py`".into()),
         looked_for: "`test_*.py` (pytest)".into(),
+        recipe: None,
     }
 }
 

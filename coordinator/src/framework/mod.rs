@@ -6,15 +6,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::settings::RunSettings;
-use crate::model::{Launch, SessionId};
+use crate::model::{Launch, Recipe, SessionId};
 
+pub mod generic;
 pub mod minitest;
 pub mod pytest;
 pub mod rspec;
 mod ruby;
 
 /// Every framework there is.
-pub const ALL: &[&dyn Framework] = &[&pytest::Pytest, &rspec::Rspec, &minitest::Minitest];
+pub const ALL: &[&dyn Framework] = &[&pytest::Pytest, &rspec::Rspec, &minitest::Minitest, &generic::BATS, &generic::GENERIC];
 
 /// Directories whose contents are not the project's own.
 const FOREIGN: &[&str] = &["node_modules", "site-packages", "venv", ".venv", "vendor", ".tox", ".nox", "__pycache__", ".bundle"];
@@ -57,6 +58,11 @@ pub trait Framework: Send + Sync {
 
     /// The exit status with which it refuses its command line, if it has one for nothing else.
     fn usage_status(&self) -> Option<i32> {
+        None
+    }
+
+    /// How the worker drives it, for a tool without a driver of ours in its process. Such a framework stands back where one with a driver was found.
+    fn recipe(&self) -> Option<Recipe> {
         None
     }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Volume;
+use super::{Recipe, Volume};
 
 /// Everything that decides what a run does, apart from the image and the suite.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,6 +29,9 @@ pub struct RunSettings {
     pub retries: u32,
     /// Load the whole suite in each shard.
     pub whole: bool,
+    /// How the worker drives it, for a tool without a driver of ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipe: Option<Recipe>,
     /// Deadlines.
     pub timeouts: Timeouts,
     /// Limits and openings of a container.

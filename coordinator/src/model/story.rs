@@ -64,6 +64,7 @@ pub(crate) fn settings() -> RunSettings {
         allow_empty: false,
         retries: 0,
         whole: false,
+        recipe: None,
         timeouts: Timeouts { test_ms: 600_000, boot_ms: 300_000, run_ms: 3_600_000, grace_ms: 5_000 },
         container: ContainerSettings::default(),
         env: Vec::new(),

@@ -63,7 +63,7 @@ pub enum Results {
 
 impl Results {
     /// All of them, as configuration spells them.
-    pub const NAMES: &'static [(&'static str, Self)] = &[
+    pub const ALL: &'static [(&'static str, Self)] = &[
         ("exit", Self::Exit),
         ("junit", Self::Junit),
         ("tap", Self::Tap),
@@ -71,6 +71,15 @@ impl Results {
         ("go", Self::Go),
         ("libtest", Self::Libtest),
     ];
+
+    /// How results of this kind name their unit, as far as the kind says.
+    pub fn naming(self) -> Naming {
+        match self {
+            Self::Exit | Self::Tap | Self::Libtest => Naming::Alone,
+            Self::Junit | Self::Jest => Naming::File,
+            Self::Go => Naming::Group,
+        }
+    }
 }
 
 /// How a result says which unit it is of.

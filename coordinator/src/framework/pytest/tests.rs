@@ -33,6 +33,7 @@ fn settings(engine: EngineKind) -> RunSettings {
         allow_empty: false,
         retries: 0,
         whole: false,
+        recipe: None,
         timeouts: Timeouts { test_ms: 1, boot_ms: 1, run_ms: 1, grace_ms: 1 },
         container: ContainerSettings::default(),
         env: Vec::new(),

@@ -4,15 +4,7 @@ use super::*;
 use crate::protocol::recipe::Listing;
 
 fn recipe(results: Results, naming: Naming) -> Recipe {
-    Recipe {
-        tool: "tool".into(),
-        units: Listing::Files(Vec::new()),
-        only: Vec::new(),
-        results,
-        report: None,
-        batch: 8,
-        naming,
-    }
+    Recipe { tool: "tool".into(), units: Listing::Files(Vec::new()), only: Vec::new(), results, report: None, batch: 8, naming }
 }
 
 fn ran(end: End, reports: Result<&str, &str>) -> Ran {
