@@ -1,6 +1,9 @@
 //! What people expect of the commands around a run: a reproduction is one, `last` stays what it was, and whose fault it was shows in the exit status.
 
-use splitci_tests::{Done, Facts, Sandbox};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use splitci_tests::{Done, Facts, Running, Sandbox, Splitci};
 
 const RED: &str = "def test_fine():\n    pass\n\n\ndef test_total():\n    assert 3 == 4\n";
 
@@ -99,4 +102,57 @@ fn a_timeout_shows_its_limit_and_where_the_test_stood() {
     let sandbox = Sandbox::empty().file("tests/test_still.py", test);
     let done = run(&sandbox, "run --engine process --shards 1 --timeout 1s");
     done.expect_exit(1).expect_says("longer than 1.0 s").expect_says("line 5 in test_still");
+}
+
+/// A red project of two files, one of which goes on for a minute.
+fn lasting() -> Sandbox {
+    let lasting = "import os\nimport time\nfrom pathlib import Path\n\n\ndef test_lasts():\n    \
+                   (Path(os.environ[\"SANDBOX_OUTSIDE\"]) / \"begun\").touch()\n    time.sleep(0 if os.environ.get(\"SHORT\") else 60)\n    assert 0\n";
+    Sandbox::empty().file("tests/test_lasting.py", lasting).file("tests/test_cart.py", RED)
+}
+
+/// Starts it and waits until the test that lasts has begun.
+fn begun(sandbox: &Sandbox, splitci: Splitci) -> Running {
+    let running = splitci.start();
+    let deadline = Instant::now() + Duration::from_mins(1);
+    while !sandbox.outside("begun").exists() {
+        assert!(Instant::now() < deadline, "the test did not begin within a minute");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    running
+}
+
+#[test]
+fn an_interrupted_reproduction_ends_with_130_and_leaves_nothing() {
+    let sandbox = lasting();
+    let red = sandbox.splitci("run --engine process --shards 1 --json tests/test_lasting.py").env("SHORT", "1").run().facts();
+    fs_err::remove_file(sandbox.outside("begun")).expect("the test has run");
+    let repro = format!("repro {} --test tests/test_lasting.py::test_lasts", red.run);
+    let running = begun(&sandbox, sandbox.splitci(&repro));
+    running.signal(Signal::INT);
+    running.wait().expect_exit(130).expect_says("INTERRUPTED");
+    sandbox.expect_no_processes();
+    sandbox.expect_no_private_directories();
+}
+
+#[test]
+fn a_terminal_that_goes_away_ends_the_run_in_order() {
+    let sandbox = lasting();
+    let running = begun(&sandbox, sandbox.splitci("run --engine process --shards 1 tests/test_lasting.py"));
+    running.signal(Signal::HUP);
+    running.wait().expect_exit(129).expect_says("INTERRUPTED");
+    sandbox.expect_no_processes();
+    sandbox.expect_no_private_directories();
+}
+
+#[test]
+fn nohup_keeps_a_run_going() {
+    let sandbox = lasting();
+    let program = splitci_tests::program::binary().to_str().expect("a path");
+    let line = [program, "run", "--engine", "process", "--shards", "1", "--timeout", "2s", "tests/test_lasting.py"];
+    let nohup = sandbox.dress(Splitci::through("nohup", line), splitci_tests::python::Python::with_friends());
+    let running = begun(&sandbox, nohup);
+    running.signal(Signal::HUP);
+    running.wait().expect_exit(1).expect_says("longer than 2.0 s");
+    sandbox.expect_no_processes();
 }

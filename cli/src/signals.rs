@@ -1,8 +1,8 @@
 //! Signals, as people use them: Ctrl-C stops in order, a second one at once; SIGTERM is the same with its own exit status; after Ctrl-Z and `fg`
 //! the run is told how long it slept.
 //!
-//! SIGTSTP is left to the system, which stops the process as everybody expects. SIGHUP is left alone too, so that `nohup` works; without it the
-//! process dies and its shards end with their streams.
+//! SIGTSTP is left to the system, which stops the process as everybody expects. SIGHUP, a terminal that went away, is as SIGTERM, unless who started us
+//! has it ignored: that is how `nohup` works.
 
 use std::time::Duration;
 
@@ -26,6 +26,7 @@ pub(crate) enum Asked {
 pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    hang_up: Option<Signal>,
     continued: Signal,
     asked_before: bool,
 }
@@ -36,6 +37,7 @@ impl Signals {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
+            hang_up: if ignores_hang_up() { None } else { Some(signal(SignalKind::hangup())?) },
             continued: signal(SignalKind::from_raw(CONTINUE))?,
             asked_before: false,
         })
@@ -46,10 +48,23 @@ impl Signals {
         let exit = tokio::select! {
             _ = self.interrupt.recv() => Exit::INTERRUPTED,
             _ = self.terminate.recv() => Exit::TERMINATED,
+            Some(()) = heard(&mut self.hang_up) => Exit::HUNG_UP,
             _ = self.continued.recv() => return Asked::Continued,
         };
         if std::mem::replace(&mut self.asked_before, true) { Asked::StopNow(exit) } else { Asked::Stop(exit) }
     }
+}
+
+/// The next signal, if it is listened to at all.
+async fn heard(signal: &mut Option<Signal>) -> Option<()> {
+    signal.as_mut()?.recv().await
+}
+
+/// Whether SIGHUP, the first of all signals, was ignored before we came. Listening would undo that.
+fn ignores_hang_up() -> bool {
+    let status = fs_err::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }
 
 /// SIGCONT on Linux and macOS differ.

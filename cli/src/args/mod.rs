@@ -30,7 +30,7 @@ pub(crate) use runs::RunsArgs;
 
 const AFTER: &str = "\
 Exit status: 0 passed, 1 tests failed, 2 usage or configuration, 3 no verdict (infrastructure), 4 no tests ran, 5 the image did not build, \
-70 a bug of splitci, 130 interrupted, 143 terminated.
+70 a bug of splitci, 129 hung up, 130 interrupted, 143 terminated.
 
 stdout has the answer, stderr the telling.";
 

@@ -13,6 +13,8 @@ impl Exit {
     pub(crate) const NO_VERDICT: Self = Self(3);
     /// A bug of ours.
     pub(crate) const BUG: Self = Self(70);
+    /// The terminal went away.
+    pub(crate) const HUNG_UP: Self = Self(129);
     /// Interrupted with Ctrl-C.
     pub(crate) const INTERRUPTED: Self = Self(130);
     /// Ended with SIGTERM.
