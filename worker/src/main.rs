@@ -1,14 +1,16 @@
 //! The worker's program: no arguments, frames on standard input and output, everything else comes in frames.
 //!
-//! `--version` prints version and protocol. What it does and the environment it reads: see `supervise`. With `generic COMMAND` it is the driver of a
-//! tool that has none: see `generic`.
+//! `--version` prints version and protocol. `--attend PARENT PROGRAM …` is for the shell of `splitci repro`: it runs the program, and
+//! ends it when the parent dies. With `generic COMMAND` it is the driver of a tool that has none: see `generic`. What else it does and the
+//! environment it reads: see `supervise`.
 
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use rustix::process::Pid;
 use splitci_worker::protocol::VERSION;
-use splitci_worker::supervise::{Settings, run};
+use splitci_worker::supervise::{Settings, attend, run};
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
@@ -19,9 +21,30 @@ fn main() -> ExitCode {
             if said.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Some("generic") => drive(&arguments[1..]),
+        Some("--attend") => attend_program(&arguments[1..]),
         _ => {
             log("takes no arguments but `--version`; it is started by splitci");
             ExitCode::from(2)
+        }
+    }
+}
+
+fn attend_program(arguments: &[OsString]) -> ExitCode {
+    let [parent, program, rest @ ..] = arguments else {
+        log("`--attend` needs a process id and a program");
+        return ExitCode::from(2);
+    };
+    let parent = parent.to_str().and_then(|parent| parent.parse().ok()).and_then(Pid::from_raw);
+    match attend(parent, program, rest) {
+        Ok((status, left)) => {
+            if left > 0 {
+                log(&format!("ended what `{}` left running: {left} processes", program.display()));
+            }
+            ExitCode::from(status)
+        }
+        Err(error) => {
+            log(&format!("cannot start `{}`: {error}", program.display()));
+            ExitCode::from(127)
         }
     }
 }

@@ -5,7 +5,8 @@ use super::run::OutputArgs;
 const EXAMPLES: &str = "\
 Examples:
   splitci repro last --shard 3
-  splitci repro 01JD2 --test tests/test_cart.py::test_total";
+  splitci repro 01JD2 --test tests/test_cart.py::test_total
+  splitci repro last --shard 3 --shell";
 
 /// Run again exactly what a run or one of its shards ran
 ///
@@ -23,6 +24,9 @@ pub(crate) struct ReproArgs {
     /// Only the session of this test, up to and including it
     #[arg(long, value_name = "ID")]
     pub test: Option<String>,
+    /// Open a shell where the tests ran, and run none
+    #[arg(long, conflicts_with_all = ["keep", "junit", "json"])]
+    pub shell: bool,
     /// Set a variable for the tests: NAME=VALUE, or NAME to hand yours on; repeatable
     #[arg(short, long, value_name = "NAME[=VALUE]")]
     pub env: Vec<String>,

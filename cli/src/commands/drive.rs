@@ -16,6 +16,7 @@ use splitci_coordinator::report::findings::findings;
 use splitci_coordinator::report::{Account, Depth, junit, markdown, summary};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use tokio::runtime::Runtime;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::Context;
@@ -56,47 +57,74 @@ enum Ended<T> {
     Dropped(Exit),
 }
 
+/// What a job is awaited with.
+pub(super) struct Kit {
+    /// Lives as long as what the job has opened.
+    pub(super) runtime: Runtime,
+    world: World,
+}
+
+impl Kit {
+    /// A runtime, and the outside as it is.
+    pub(super) fn new(context: &Context) -> Result<Self, Failure> {
+        let workers = worker::binaries(&context.env).map_err(|error| Failure::new(Exit::NO_VERDICT, &error, Some(error.hint())))?;
+        let world = World {
+            env: context.env.clone(),
+            workers,
+            version: env!("CARGO_PKG_VERSION").into(),
+            arch: std::env::consts::ARCH.into(),
+            scratch: scratch(&context.env),
+            now,
+        };
+        Ok(Self { runtime: tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(infrastructure)?, world })
+    }
+
+    /// Awaits a job with progress and signals.
+    pub(super) fn await_job<T, J>(&self, context: &Context, json: bool, job: impl FnOnce(Start) -> J) -> Result<(T, Option<Exit>), Failure>
+    where
+        J: Future<Output = Result<T, PipelineError>>,
+    {
+        let progress = Arc::new(Progress::start(context.terminal, context.quiet, Ci::detect(&context.env)).map_err(infrastructure)?);
+        let (orders, controls) = unbounded_channel();
+        let lines = Arc::new(JsonLines::default());
+        let listener: Arc<dyn Listener> =
+            if json { Arc::new(Both(Arc::clone(&progress), Arc::clone(&lines))) } else { Arc::clone(&progress) as _ };
+        let ended = self.runtime.block_on(attend(job(Start { world: self.world.clone(), listener, controls }), &orders, &progress));
+        progress.finish();
+        let ended = ended.map_err(infrastructure)?;
+        if let Some(error) = lines.lost() {
+            return Err(printer::unwritten(&error));
+        }
+        match ended {
+            Ended::Done(Ok(value), asked) => Ok((value, asked)),
+            Ended::Done(Err(error), _) => {
+                if let Some((name, log)) = error.failed_step() {
+                    printer::tell(&failure::step(name, log, context.terminal.err));
+                }
+                Err(Failure::new(Exit(error.exit()), &error, error.hint()))
+            }
+            Ended::Dropped(exit) => {
+                Err(Failure::plain(exit, "stopped at once, before the run had cleaned up", "shards end by themselves within a minute"))
+            }
+        }
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is handed to `map_err`")]
+fn infrastructure(error: std::io::Error) -> Failure {
+    Failure::new(Exit::NO_VERDICT, &error, None)
+}
+
 /// Awaits `job` with progress and signals.
 pub(crate) fn drive<T, J>(context: &Context, json: bool, job: impl FnOnce(Start) -> J) -> Result<(T, Option<Exit>), Failure>
 where
     J: Future<Output = Result<T, PipelineError>>,
 {
-    let infrastructure = |error: std::io::Error| Failure::new(Exit::NO_VERDICT, &error, None);
-    let workers = worker::binaries(&context.env).map_err(|error| Failure::new(Exit::NO_VERDICT, &error, Some(error.hint())))?;
-    let world = World {
-        env: context.env.clone(),
-        workers,
-        version: env!("CARGO_PKG_VERSION").into(),
-        arch: std::env::consts::ARCH.into(),
-        scratch: scratch(&context.env),
-        now,
-    };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(infrastructure)?;
-    let progress = Arc::new(Progress::start(context.terminal, context.quiet, Ci::detect(&context.env)).map_err(infrastructure)?);
-    let (orders, controls) = unbounded_channel();
-    let lines = Arc::new(JsonLines::default());
-    let listener: Arc<dyn Listener> =
-        if json { Arc::new(Both(Arc::clone(&progress), Arc::clone(&lines))) } else { Arc::clone(&progress) as _ };
-    let ended = runtime.block_on(attend(job(Start { world, listener, controls }), &orders, &progress));
-    progress.finish();
+    let kit = Kit::new(context)?;
+    let ended = kit.await_job(context, json, job);
     // Whatever still blocks a thread must not keep the user from their prompt.
-    runtime.shutdown_background();
-    let ended = ended.map_err(infrastructure)?;
-    if let Some(error) = lines.lost() {
-        return Err(printer::unwritten(&error));
-    }
-    match ended {
-        Ended::Done(Ok(value), asked) => Ok((value, asked)),
-        Ended::Done(Err(error), _) => {
-            if let Some((name, log)) = error.failed_step() {
-                printer::tell(&failure::step(name, log, context.terminal.err));
-            }
-            Err(Failure::new(Exit(error.exit()), &error, error.hint()))
-        }
-        Ended::Dropped(exit) => {
-            Err(Failure::plain(exit, "stopped at once, before the run had cleaned up", "shards end by themselves within a minute"))
-        }
-    }
+    kit.runtime.shutdown_background();
+    ended
 }
 
 /// Waits for the run and for signals.

@@ -9,6 +9,7 @@ mod report;
 mod repro;
 mod run;
 mod runs;
+mod shell;
 
 use crate::Context;
 use crate::args::Command;

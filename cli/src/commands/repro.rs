@@ -4,6 +4,7 @@ use splitci_coordinator::config::Flags;
 use splitci_coordinator::pipeline::{self, ReproRequest};
 
 use super::drive::{Start, drive_runs};
+use super::shell::shell;
 use crate::Context;
 use crate::args::ReproArgs;
 use crate::project;
@@ -27,6 +28,9 @@ pub(crate) fn repro(args: ReproArgs, context: &Context) -> Result<Exit, Failure>
     let project = project::resolve(context, flags)?;
     let state = project.records.state.clone();
     let request = ReproRequest { project, run: args.run, shard: args.shard, test: args.test, env, keep: args.keep };
+    if args.shell {
+        return shell(&request, context);
+    }
     let job = async |Start { world, listener, controls }: Start| pipeline::repro(&request, &world, listener, controls).await;
     drive_runs(context, &args.output, &state, job)
 }

@@ -13,6 +13,7 @@ pub(crate) mod json;
 pub(crate) mod panic;
 pub(crate) mod printer;
 pub(crate) mod progress;
+pub(crate) mod raw;
 pub(crate) mod rows;
 pub(crate) mod summary;
 pub(crate) mod teller;

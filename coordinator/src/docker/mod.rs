@@ -12,6 +12,7 @@ pub mod container;
 mod credentials;
 pub mod deaths;
 mod error;
+pub mod exec;
 pub mod facts;
 pub mod images;
 mod raw;

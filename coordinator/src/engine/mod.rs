@@ -7,12 +7,14 @@
 
 pub mod docker;
 pub mod process;
+mod shell;
 mod workers;
 
 use async_trait::async_trait;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::model::ShardId;
+pub use shell::{Control, Here, Inside, Shell, There};
 pub use workers::WorkerBinaries;
 
 /// Starts shards.
@@ -23,6 +25,9 @@ pub trait Engine: Send + Sync {
 
     /// Ends a shard that `start` gave, and says how it went.
     async fn end(&self, handle: &ShardHandle) -> ShardEnd;
+
+    /// Opens a shell for a person where this shard would run. Nothing is left behind when it fails or is dropped.
+    async fn shell(&self, spec: &ShardSpec, inside: &Inside) -> Result<Shell, EngineError>;
 
     /// Removes what earlier runs of dead coordinators left: containers, processes.
     async fn sweep(&self) -> Result<Swept, EngineError>;

@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::process::{Child, Command};
 use tokio::sync::Mutex;
 
-use super::{Engine, EngineError, Shard, ShardEnd, ShardHandle, ShardSpec, Swept};
+use super::{Engine, EngineError, Here, Inside, Shard, ShardEnd, ShardHandle, ShardSpec, Shell, Swept};
 
 /// Environment variable that marks every process of a shard: `<owner's pid>.<owner's start time>:<run>:<shard>`.
 pub const MARK: &str = "SPLITCI_MARK";
@@ -63,7 +63,7 @@ impl ProcessEngine {
     }
 
     fn spawn(&self, spec: &ShardSpec) -> io::Result<(Child, String, PathBuf)> {
-        let mark = format!("{}:{}:{}", self.owner, spec.run, spec.shard);
+        let mark = self.mark(spec);
         let tail = &spec.run[spec.run.len().saturating_sub(10)..];
         let directory = self.scratch.join(format!("{PREFIX}{tail}-{}-{}", spec.shard, spec.restarts));
         std::fs::DirBuilder::new().mode(0o700).create(&directory).map_err(|error| naming(&directory, &error))?;
@@ -74,6 +74,10 @@ impl ProcessEngine {
                 Err(error)
             }
         }
+    }
+
+    fn mark(&self, spec: &ShardSpec) -> String {
+        format!("{}:{}:{}", self.owner, spec.run, spec.shard)
     }
 
     fn spawn_in(&self, directory: &Path, mark: &str) -> io::Result<Child> {
@@ -148,6 +152,19 @@ impl Engine for ProcessEngine {
         details.extend(removed.err().map(|error| error.to_string()));
         details.retain(|detail| !detail.is_empty());
         ShardEnd { status: status.map(exit_status), oom: false, detail: details.join("; ") }
+    }
+
+    /// The user's own shell. The worker attends it: the shell ends with splitci, and what it started with the shell. The mark is for the next sweep, should
+    /// the worker be killed too.
+    async fn shell(&self, spec: &ShardSpec, inside: &Inside) -> Result<Shell, EngineError> {
+        let shell = self.environment.get("SHELL").filter(|shell| !shell.is_empty()).map_or("/bin/sh", String::as_str);
+        let mut env: BTreeMap<_, _> = self.environment.clone().into_iter().filter(|(name, _)| !is_ours(name)).collect();
+        env.extend(inside.env.iter().cloned());
+        env.insert(MARK.to_owned(), self.mark(spec));
+        let owner = std::process::id().to_string();
+        let arguments = ["--attend", &owner, shell].map(str::to_owned).to_vec();
+        let directory = inside.cwd.as_ref().map_or_else(|| self.directory.clone(), PathBuf::from);
+        Ok(Shell::Here(Here { program: self.worker.clone(), arguments, directory, env }))
     }
 
     async fn sweep(&self) -> Result<Swept, EngineError> {

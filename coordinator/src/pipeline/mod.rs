@@ -1,7 +1,8 @@
 //! The story from a request to a verdict, told top to bottom; every part of it is another room's.
 //!
 //! `splitci run`: the image is found or built, an engine is set up on it, shards run the suite, what happens goes into the record and to the
-//! listener, and what was learnt is kept for the next run. `plan` stops when the suite is listed; `repro` runs again what a shard ran. Only
+//! listener, and what was learnt is kept for the next run. `plan` stops when the suite is listed; `repro` runs again what a shard ran, `shell` opens a shell
+//! there. Only
 //! `ground` names concrete engines. This is the façade: whoever starts runs needs `Project` from `config` and what is here.
 
 mod examine;
@@ -9,6 +10,7 @@ mod ground;
 mod learn;
 mod repro;
 mod run;
+mod shell;
 mod tellers;
 
 use std::collections::BTreeMap;
@@ -17,10 +19,11 @@ use std::path::PathBuf;
 pub use examine::{Examined, examine};
 pub use repro::{ReproRequest, repro};
 pub use run::{RunRequest, plan, run};
+pub use shell::{OpenShell, shell};
 
 use crate::docker::DockerError;
 use crate::engine::EngineError;
-pub use crate::engine::WorkerBinaries;
+pub use crate::engine::{Control as ShellControl, Here, Shell, There, WorkerBinaries};
 use crate::history::HistoryError;
 use crate::image::ImageError;
 use crate::model::verdict::Verdict;

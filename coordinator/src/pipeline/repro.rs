@@ -84,7 +84,7 @@ pub async fn repro(
 }
 
 /// What a record says of the sessions of a run.
-struct Past {
+pub(super) struct Past {
     started: RunStarted,
     image: Option<(ImageIdentity, String)>,
     manifest: Manifest,
@@ -105,7 +105,7 @@ struct Executed {
 }
 
 impl Past {
-    fn read(history: &History, run: &RunId) -> Result<Self, PipelineError> {
+    pub(super) fn read(history: &History, run: &RunId) -> Result<Self, PipelineError> {
         let mut events = history.read(run)?;
         let Some(first) = events.next().transpose()? else { return Err(nothing(run, "events", "it ended before it began")) };
         let EventKind::RunStarted(started) = &first.kind else { return Err(nothing(run, "beginning", "its record is damaged")) };
@@ -158,7 +158,7 @@ impl Past {
     }
 
     /// The sessions to run, in their order.
-    fn wanted(&self, request: &ReproRequest) -> Result<Vec<SessionId>, PipelineError> {
+    pub(super) fn wanted(&self, request: &ReproRequest) -> Result<Vec<SessionId>, PipelineError> {
         if let Some(id) = &request.test {
             return self.last_session_of(id, request.shard.map(ShardId)).map(|session| vec![session]).ok_or_else(|| {
                 nothing(
@@ -197,7 +197,7 @@ impl Past {
     }
 
     /// The run that repeats a session.
-    fn job<'a>(&self, request: &'a ReproRequest, session: SessionId, world: &World) -> Job<'a> {
+    pub(super) fn job<'a>(&self, request: &'a ReproRequest, session: SessionId, world: &World) -> Job<'a> {
         let executed = self.sessions.get(&session).map_or(&[][..], Vec::as_slice);
         let places = request.test.as_ref().map(|id| self.place_of(id));
         let mut units = Vec::new();
@@ -240,6 +240,18 @@ impl Past {
             format!("the run had variables that are not set here: {}; give them with `--env` or `--env-file`", missing.join(", "))
         });
         taken.into_iter().chain(missing).collect()
+    }
+
+    /// Name of the run's image, if it had one.
+    pub(super) fn image_name(&self) -> Option<&str> {
+        self.image.as_ref().map(|(_, reference)| reference.as_str())
+    }
+
+    /// The files that a job runs, in its order, if there are any.
+    pub(super) fn files_of(job: &Job<'_>) -> Option<Vec<String>> {
+        let mut files: Vec<_> = (job.planner)(&[]).units.into_iter().map(|unit| unit.file).collect();
+        files.dedup();
+        (!files.is_empty()).then_some(files)
     }
 
     /// The tests that a job runs, by the record: file and id, unit after unit.

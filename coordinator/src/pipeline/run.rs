@@ -285,7 +285,7 @@ fn planned(project: &Project, timings: Timings) -> Result<Planner, PipelineError
 }
 
 /// How each session is started. It owns what it needs, since it goes with the run.
-fn launcher(job: &Job<'_>, framework: &'static dyn Framework, ground: &Ground, world: &World) -> Launcher {
+pub(super) fn launcher(job: &Job<'_>, framework: &'static dyn Framework, ground: &Ground, world: &World) -> Launcher {
     let settings = job.settings.clone();
     let mut given = settings.env.clone();
     given.extend(job.project.environment.iter().map(|(name, value)| (name.to_owned(), value.to_owned())));

@@ -15,6 +15,7 @@
 //!
 //! Neither is handed on to the framework.
 
+mod attend;
 mod dialogue;
 mod environment;
 mod live;
@@ -30,6 +31,7 @@ mod shell;
 mod stream;
 mod watch;
 
+pub use attend::attend;
 pub use shell::{Settings, StartError, run};
 
 /// An error and its causes in one line.

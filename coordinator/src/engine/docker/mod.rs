@@ -18,9 +18,10 @@ use async_trait::async_trait;
 use tokio::sync::{OnceCell, oneshot};
 use tokio::task::JoinSet;
 
-use super::{Engine, EngineError, Shard, ShardEnd, ShardHandle, ShardSpec, Swept, WorkerBinaries};
+use super::{Engine, EngineError, Inside, Shard, ShardEnd, ShardHandle, ShardSpec, Shell, Swept, There, WorkerBinaries};
 use crate::docker::container::{Attached, ContainerSpec, StderrTail};
 use crate::docker::deaths::Deaths;
+use crate::docker::exec::{OpenTerminal, TerminalSpec};
 use crate::docker::{Docker, DockerError};
 use crate::model::settings::ContainerSettings;
 use crate::model::{EntryPoint, RunId};
@@ -44,6 +45,8 @@ const KILLED_WITHIN: Duration = Duration::from_secs(10);
 /// How often a start finds the worker's volume without the worker before that is an error. Once is a volume that was emptied; more than once, others
 /// who fill it at the same moment.
 const FILLINGS: u32 = 5;
+/// Shells that images have, in the order of what a person would rather use.
+const SHELLS: [&str; 3] = ["/bin/bash", "/bin/sh", "/busybox/sh"];
 /// An engine may tell of exhausted memory a little after it tells of the death.
 const OOM_AFTER: Duration = Duration::from_millis(300);
 
@@ -93,6 +96,9 @@ pub enum DockerEngineError {
     /// A seccomp profile cannot be read.
     #[error("cannot read the seccomp profile")]
     Profile(#[source] std::io::Error),
+    /// There is nothing to type into.
+    #[error("the image has no shell: none of {} is in it", SHELLS.join(", "))]
+    NoShell,
     /// The engine did not do it.
     #[error(transparent)]
     Docker(#[from] DockerError),
@@ -104,6 +110,9 @@ impl DockerEngineError {
             Self::NoWorker { image, .. } => Some(format!("put a worker at `SPLITCI_WORKER_DIR/splitci-worker-linux-{image}`")),
             Self::Unsupported { .. } | Self::UnknownOption(_) => Some("change `shard.security_opt`".to_owned()),
             Self::Profile(_) => None,
+            Self::NoShell => Some(
+                "run the tests again without `--shell`, or keep what they leave for `docker cp` with `splitci repro RUN --keep`".to_owned(),
+            ),
             Self::Docker(error) => error.hint().map(str::to_owned),
         }
     }
@@ -117,7 +126,7 @@ impl DockerEngineError {
         match self {
             Self::Unsupported { .. } | Self::UnknownOption(_) | Self::Profile(_) => true,
             Self::Docker(error) => error.is_refusal(),
-            Self::NoWorker { .. } => false,
+            Self::NoWorker { .. } | Self::NoShell => false,
         }
     }
 }
@@ -194,6 +203,29 @@ impl DockerEngine {
         self.tails().insert(started.name.clone(), started.streams.stderr);
         let handle = ShardHandle { name: started.name, shard: spec.shard };
         Ok(Shard { input: started.streams.stdin, output: started.streams.stdout, handle })
+    }
+
+    async fn open_shell(&self, spec: &ShardSpec, inside: &Inside) -> Result<Shell, DockerEngineError> {
+        let shard = self.start_shard(spec).await?;
+        let id = shard.handle.name.clone();
+        match self.terminal_in(&id, inside).await {
+            Ok(terminal) => Ok(Shell::There(There::new(Arc::clone(&self.docker), shard, terminal))),
+            Err(error) => {
+                self.docker.remove_container(&id).await?;
+                Err(error)
+            }
+        }
+    }
+
+    async fn terminal_in(&self, id: &str, inside: &Inside) -> Result<OpenTerminal, DockerEngineError> {
+        for shell in SHELLS {
+            if self.docker.has_path(id, shell).await? {
+                let command = inside.entrypoint.iter().cloned().chain([shell.to_owned()]).collect();
+                let env = inside.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
+                return Ok(self.docker.open_terminal(id, &TerminalSpec { command, env, workdir: inside.cwd.clone() }).await?);
+            }
+        }
+        Err(DockerEngineError::NoShell)
     }
 
     fn proxies(&self) -> Vec<String> {
@@ -274,6 +306,10 @@ impl Engine for DockerEngine {
                 ShardEnd { status: death.exit, oom: death.oom, detail: format!("{said}\n{error}").trim().to_owned() }
             }
         }
+    }
+
+    async fn shell(&self, spec: &ShardSpec, inside: &Inside) -> Result<Shell, EngineError> {
+        self.open_shell(spec, inside).await.map_err(|error| error.when(&format!("open a shell in the place of shard {}", spec.shard)))
     }
 
     async fn sweep(&self) -> Result<Swept, EngineError> {
