@@ -7,8 +7,8 @@ use splitci_tests::schedules::{Stats, schedule, soak};
 #[test]
 fn known_schedules_break_nothing_and_reach_every_kind_of_trouble() {
     let stats = soak(1_500, 1).unwrap();
-    let Stats { refused, repeated, overtaken, expired, interrupted, crashed, given_up, superseded, cancelled, .. } = stats;
-    let troubles = [refused, repeated, overtaken, expired, interrupted, crashed, given_up, superseded, cancelled];
+    let Stats { refused, repeated, overtaken, expired, interrupted, crashed, given_up, superseded, cancelled, retried, .. } = stats;
+    let troubles = [refused, repeated, overtaken, expired, interrupted, crashed, given_up, superseded, cancelled, retried];
     assert!(troubles.iter().all(|&trouble| trouble > 10), "{stats:?}");
 }
 

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::model::event::Superseded;
-use crate::model::{Fence, Manifest, SessionId, UnitId, UnitKind};
+use crate::model::{Fence, Manifest, SessionId, ShardId, UnitId, UnitKind};
 
 /// Which life of the queue a step is meant for: random, new whenever the queue is filled anew. A store that lost its data has lost this too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -52,6 +52,11 @@ pub enum Role {
     Slice(u32),
     /// All of the file with this number, dormant until its slices disagree.
     Fallback(u32),
+    /// Another attempt at tests that failed in this shard: added when they had, and rather for another one.
+    Retry {
+        /// Where they failed.
+        rather_not: ShardId,
+    },
 }
 
 impl QueueUnit {
@@ -280,7 +285,7 @@ pub enum State {
     Open,
     /// Cancelled: nothing is given out any more, results are still taken.
     Cancelled,
-    /// Every unit is final.
+    /// Every unit is final. Whether that is the end is known to whoever may add another attempt.
     Closed,
 }
 

@@ -12,6 +12,7 @@ trait Subject {
     fn step(&mut self, now_ms: u64, call: &Step) -> Result<Reply, StepError>;
     fn expire(&mut self, now_ms: u64) -> Vec<Fact>;
     fn cancel(&mut self);
+    fn retry(&mut self, failed_in: SessionId) -> UnitId;
     fn next_expiry(&self) -> Option<u64>;
 }
 
@@ -32,6 +33,10 @@ impl Subject for Queue {
 
     fn cancel(&mut self) {
         Self::cancel(self);
+    }
+
+    fn retry(&mut self, failed_in: SessionId) -> UnitId {
+        Self::retry(self, failed_in)
     }
 
     fn next_expiry(&self) -> Option<u64> {
@@ -65,6 +70,8 @@ mod embedded {
         changed_ids_void_the_unit_and_it_runs_whole_from_then_on
         slices_that_disagree_are_void_and_the_fallback_runs
         slices_that_agree_leave_the_fallback_asleep
+        another_attempt_opens_the_queue_and_goes_rather_elsewhere
+        another_attempt_that_is_lost_comes_back
         a_cancelled_queue_takes_results_and_gives_nothing
         an_empty_queue_is_closed
     );
@@ -410,6 +417,47 @@ fn slices_that_agree_leave_the_fallback_asleep<S: Subject>() {
         one.tell(&mut queue, lease, End::Complete(ids(1)));
     }
     assert_eq!(queue.step(0, &one.next()).unwrap().state, State::Closed);
+}
+
+fn another_attempt_opens_the_queue_and_goes_rather_elsewhere<S: Subject>() {
+    let mut queue = S::filled(plain(&[None, None, None]), policy());
+    let (mut one, mut two) = (Session::new(1, 1), Session::new(2, 1));
+    let (first, second) = (only(&mut queue, &mut one), only(&mut queue, &mut two));
+    one.tell(&mut queue, first, End::Complete(ids(1)));
+    assert_eq!(queue.retry(one.id), UnitId(3));
+    assert_eq!(only(&mut queue, &mut one).unit, UnitId(2), "what failed here waits while there is anything else");
+    two.tell(&mut queue, second, End::Complete(ids(2)));
+    let again = only(&mut queue, &mut two);
+    assert_eq!((again.unit, again.from, again.until, again.suspect), (UnitId(3), 0, None, false), "before all that are ordinary");
+    let failed = two.tell(&mut queue, again, End::Complete(ids(1)));
+    assert_eq!(failed.facts, [Fact::Finished { unit: UnitId(3), fence: again.fence }]);
+    queue.retry(two.id);
+    assert_eq!(two.take(&mut queue, 9).len(), 1, "nobody else is free");
+    // A shard that waits for work is asked first, and one that is gone is not waited for.
+    queue.retry(one.id);
+    let mut three = Session::new(3, 1);
+    assert_eq!(three.take(&mut queue, 0), []);
+    let third = Lease { unit: UnitId(2), fence: Fence(3), from: 0, until: None, suspect: false };
+    one.tell(&mut queue, third, End::Complete(ids(3)));
+    assert_eq!(one.take(&mut queue, 9), []);
+    let close = Step { close: true, ..three.next() };
+    queue.step(0, &close).unwrap();
+    assert_eq!(units(&one.take(&mut queue, 9)), [5]);
+}
+
+fn another_attempt_that_is_lost_comes_back<S: Subject>() {
+    let mut queue = S::filled(plain(&[None]), policy());
+    let mut one = Session::new(1, 1);
+    let lease = only(&mut queue, &mut one);
+    assert_eq!(one.tell(&mut queue, lease, End::Complete(ids(1))).state, State::Closed);
+    let unit = queue.retry(one.id);
+    let again = only(&mut queue, &mut one);
+    let facts = one.die(&mut queue, again, lost(0, Suspect::Test(4)));
+    assert_eq!(facts, [Fact::Interrupted { unit, fence: again.fence, final_below: 0, suspect: Some(Suspect::Test(4)) }]);
+    let mut next = Session::new(1, 2);
+    let third = only(&mut queue, &mut next);
+    assert_eq!((third.unit, third.suspect), (unit, true));
+    assert_eq!(next.tell(&mut queue, third, End::Complete(ids(1))).state, State::Closed);
 }
 
 fn a_cancelled_queue_takes_results_and_gives_nothing<S: Subject>() {

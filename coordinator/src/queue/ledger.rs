@@ -9,7 +9,7 @@ use super::call::{Fact, Lease, Listing, Partial, QueueError, QueueUnit, Remainin
 use super::pending::{Pending, Turn};
 use super::progress::{Next, Progress};
 use crate::model::event::Superseded;
-use crate::model::{Fence, UnitId};
+use crate::model::{Fence, ShardId, UnitId};
 
 /// The units of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,9 +61,18 @@ impl Ledger {
         }
     }
 
+    /// One more unit, which waits at once.
+    pub(super) fn retry(&mut self, rather_not: ShardId) -> UnitId {
+        let id = UnitId(u32::try_from(self.units.len()).unwrap_or(u32::MAX));
+        let unit = QueueUnit { predicted_ms: None, role: Role::Retry { rather_not } };
+        self.pending.insert(Turn::Retry, id, unit.predicted_ms);
+        self.units.push(Entry { unit, stage: Stage::Pending, progress: Progress::default() });
+        id
+    }
+
     fn add(&mut self, id: UnitId, unit: QueueUnit) -> Result<(), QueueError> {
         let stage = match unit.role {
-            Role::Plain => Stage::Pending,
+            Role::Plain | Role::Retry { .. } => Stage::Pending,
             Role::Slice(group) => {
                 self.groups.entry(group).or_default().slices.push(id);
                 Stage::Pending
@@ -76,7 +85,8 @@ impl Ledger {
             }
         };
         if stage == Stage::Pending {
-            self.pending.insert(Turn::Ordinary, id, unit.predicted_ms);
+            let turn = if matches!(unit.role, Role::Retry { .. }) { Turn::Retry } else { Turn::Ordinary };
+            self.pending.insert(turn, id, unit.predicted_ms);
         }
         self.units.push(Entry { unit, stage, progress: Progress::default() });
         Ok(())
@@ -98,9 +108,11 @@ impl Ledger {
         Remaining { pending: self.pending.len(), leased: self.leased }
     }
 
-    /// Whose turn it is.
-    pub(super) fn first(&self) -> Option<(Turn, UnitId)> {
-        self.pending.first()
+    /// Whose turn it is in this shard. What failed there is left to another one, if that waits for work or if there is anything else to do.
+    pub(super) fn first_for(&self, shard: ShardId, another_waits: bool) -> Option<(Turn, UnitId)> {
+        let failed_here = |unit: UnitId| self.entry(unit).is_some_and(|entry| entry.unit.role == Role::Retry { rather_not: shard });
+        let first = self.pending.first_but(failed_here);
+        first.or_else(|| self.pending.first_but(|_| false).filter(|_| !another_waits))
     }
 
     pub(super) fn predicted_ms(&self, unit: UnitId) -> Option<u64> {
@@ -248,6 +260,7 @@ impl Entry {
         match self.unit.role {
             _ if self.progress.alone => Turn::Alone,
             Role::Fallback(_) => Turn::Fallback,
+            Role::Retry { .. } => Turn::Retry,
             Role::Plain | Role::Slice(_) => Turn::Ordinary,
         }
     }

@@ -64,6 +64,11 @@ impl Queue {
         Ok(reply)
     }
 
+    /// Adds a unit in which tests of another one are tried again, after this session failed at them. It is one like all others from then on.
+    pub fn retry(&mut self, failed_in: SessionId) -> UnitId {
+        self.ledger.retry(failed_in.shard)
+    }
+
     /// Ends every session that has been silent for too long.
     pub fn expire(&mut self, now_ms: u64) -> Vec<Fact> {
         let mut facts = Vec::new();
@@ -209,8 +214,9 @@ impl Queue {
         let mut held_ms = session.held_ms();
         let fair_ms = self.ledger.pending_ms() / (2 * u64::from(self.policy.shards.max(1)));
         let budget_ms = self.policy.batch_ms.min(fair_ms);
+        let another_waits = self.another_waits(id);
         for _ in 0..want {
-            let Some((turn, unit)) = self.ledger.first() else { break };
+            let Some((turn, unit)) = self.ledger.first_for(id.shard, another_waits) else { break };
             held_ms = held_ms.and_then(|held| Some(held.saturating_add(self.ledger.predicted_ms(unit)?)));
             let fits = turn != Turn::Alone && held_ms.is_some_and(|held| held <= budget_ms);
             if !(free || fits) {
@@ -223,6 +229,11 @@ impl Queue {
             free = false;
         }
         leases
+    }
+
+    /// Whether a session of another shard has nothing before it: what this one had better not take is not left lying then.
+    fn another_waits(&self, id: SessionId) -> bool {
+        self.sessions.iter().any(|(other, session)| other.shard != id.shard && !session.over && session.held.is_empty())
     }
 
     fn give(&mut self, id: SessionId, unit: UnitId) -> Lease {

@@ -11,6 +11,7 @@
 //! - A unit ends after finitely many lost sessions. Each loss either makes at least one more test final, or counts: `max_losses` of one suspect, or
 //!   twice that of whatever suspects without progress in between, make the suspect final as crashed. So no unit loses more than `2 × max_losses` sessions
 //!   a test, and a unit whose ids change between loads is restarted once and then loses at most `max_losses` more.
+//! - A unit that is added for another attempt ([`Queue::retry`]) keeps all of these. Whether there shall be one is decided elsewhere.
 //! - A test that always takes its session with it is named after `max_losses` sessions, and the tests around it run.
 //!
 //! Next: [`call`] has the words, `machine` the rules of sessions, `ledger` those of units, `progress` those within one unit.

@@ -1,7 +1,7 @@
 //! The units that wait, in the order of their turns, with their predicted time in all.
 //!
-//! A unit's id is its turn, so one that comes back is in front of all that were never given out. Two kinds go before that: a unit that took a session
-//! with it (alone, and soon, because it may take long to blame), and the fallback of a slow file.
+//! A unit's id is its turn, so one that comes back is in front of all that were never given out. Three kinds go before that: a unit that took a session
+//! with it (alone, and soon, because it may take long to blame), the fallback of a slow file, and another attempt at tests that failed.
 
 use std::collections::BTreeSet;
 
@@ -14,6 +14,8 @@ pub(super) enum Turn {
     Alone,
     /// A fallback that was woken.
     Fallback,
+    /// Another attempt: who waits for the verdict wants to know soon.
+    Retry,
     /// Everybody else.
     Ordinary,
 }
@@ -39,8 +41,9 @@ impl Pending {
         }
     }
 
-    pub(super) fn first(&self) -> Option<(Turn, UnitId)> {
-        self.turns.first().copied()
+    /// The first that is not excluded.
+    pub(super) fn first_but(&self, excluded: impl Fn(UnitId) -> bool) -> Option<(Turn, UnitId)> {
+        self.turns.iter().copied().find(|(_, unit)| !excluded(*unit))
     }
 
     pub(super) fn predicted_ms(&self) -> u64 {

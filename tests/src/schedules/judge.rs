@@ -74,6 +74,13 @@ impl Judge {
         Self { pages, leases, last_fence: Fence(0), max_losses, outside: false, coin: false, objection: None }
     }
 
+    /// A unit was added for another attempt: the next number, and open.
+    pub fn added(&mut self, unit: UnitId) {
+        let due = place(unit) == self.pages.len();
+        self.pages.push(Page::default());
+        self.demand(due, || format!("{unit:?} was added out of turn"));
+    }
+
     fn object(&mut self, text: String) {
         self.objection.get_or_insert(text);
     }

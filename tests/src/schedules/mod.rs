@@ -10,6 +10,7 @@ pub mod session;
 pub mod suite;
 mod world;
 
+use splitci_coordinator::model::{SessionId, UnitId};
 use splitci_coordinator::queue::{Epoch, Fact, Policy, Queue, QueueUnit, Reply, State, Step, StepError};
 
 use world::World;
@@ -24,6 +25,8 @@ pub trait Subject {
     fn expire(&mut self, now_ms: u64) -> Vec<Fact>;
     /// Gives nothing out any more.
     fn cancel(&mut self);
+    /// Adds another attempt at something that failed in this session.
+    fn retry(&mut self, failed_in: SessionId) -> UnitId;
     /// Whether there is more.
     fn state(&self) -> State;
     /// When a silent session is due.
@@ -47,6 +50,10 @@ impl Subject for Queue {
 
     fn cancel(&mut self) {
         Self::cancel(self);
+    }
+
+    fn retry(&mut self, failed_in: SessionId) -> UnitId {
+        Self::retry(self, failed_in)
     }
 
     fn state(&self) -> State {
@@ -89,6 +96,8 @@ pub struct Stats {
     pub superseded: u64,
     /// Schedules that were cancelled.
     pub cancelled: u64,
+    /// Units that were added for another attempt.
+    pub retried: u64,
 }
 
 /// A schedule in which the queue did wrong.
@@ -145,5 +154,6 @@ impl Stats {
         self.given_up += other.given_up;
         self.superseded += other.superseded;
         self.cancelled += other.cancelled;
+        self.retried += other.retried;
     }
 }

@@ -56,6 +56,13 @@ pub enum Part {
     },
     /// All of it, if the slices disagree.
     Fallback,
+    /// Another attempt at the tests whose ordinal leaves `number` when divided by `of`.
+    Again {
+        /// Which.
+        number: u32,
+        /// Of how many.
+        of: u32,
+    },
 }
 
 /// The suite.
@@ -101,13 +108,20 @@ impl Suite {
         let role = |&(file, part): &(usize, Part)| {
             let group = u32::try_from(file).unwrap_or(u32::MAX);
             match part {
-                Part::Whole => Role::Plain,
+                // Another attempt is added later, by another way.
+                Part::Whole | Part::Again { .. } => Role::Plain,
                 Part::Slice { .. } => Role::Slice(group),
                 Part::Fallback => Role::Fallback(group),
             }
         };
         let predicted = |dice: &mut Dice| if dice.chance(300) { None } else { Some(u64::from(dice.below(900))) };
         self.units.iter().map(|unit| QueueUnit { predicted_ms: predicted(dice), role: role(unit) }).collect()
+    }
+
+    /// Adds another attempt at some tests of a unit's file.
+    pub fn try_again(&mut self, unit: usize, dice: &mut Dice) {
+        let of = 1 + dice.below(3);
+        self.units.push((self.units[unit].0, Part::Again { number: dice.below(of), of }));
     }
 
     /// Loads a unit's file once more.
@@ -119,7 +133,7 @@ impl Suite {
     pub fn selected(&self, unit: usize, load: Load) -> Vec<u32> {
         match self.units[unit].1 {
             Part::Whole | Part::Fallback => (0..load.count).collect(),
-            Part::Slice { number, of } => (0..load.count).filter(|ordinal| ordinal % of == number).collect(),
+            Part::Slice { number, of } | Part::Again { number, of } => (0..load.count).filter(|ordinal| ordinal % of == number).collect(),
         }
     }
 

@@ -7,7 +7,7 @@ use splitci_coordinator::queue::{Cause, End, Epoch, Fact, Listing, Policy, Reply
 
 use super::dice::Dice;
 use super::judge::Judge;
-use super::session::Session;
+use super::session::{Session, place};
 use super::suite::Suite;
 use super::{Stats, Subject};
 
@@ -24,10 +24,22 @@ struct Weather {
     jump: u32,
     liar: u32,
     cancel: u32,
+    again: u32,
 }
 
-const CALM: Weather =
-    Weather { lost_step: 0, lost_reply: 0, doubled: 0, delayed: 0, killed: 0, vanished: 0, frozen: 0, jump: 0, liar: 0, cancel: 0 };
+const CALM: Weather = Weather {
+    lost_step: 0,
+    lost_reply: 0,
+    doubled: 0,
+    delayed: 0,
+    killed: 0,
+    vanished: 0,
+    frozen: 0,
+    jump: 0,
+    liar: 0,
+    cancel: 0,
+    again: 0,
+};
 /// By then a calm schedule is over, or it never will be.
 const PATIENCE: u32 = 100_000;
 /// Shard number of the one who sends results for leases that it never had.
@@ -74,6 +86,7 @@ impl<S: Subject> World<S> {
             jump: rate(&[0, 0, 5, 30]),
             liar: rate(&[0, 30]),
             cancel: rate(&[0, 0, 0, 0, 0, 0, 0, 3]),
+            again: rate(&[0, 100, 400]),
         };
         let units = suite.queue_units(&mut dice);
         let mut world = Self {
@@ -243,6 +256,7 @@ impl<S: Subject> World<S> {
                 self.stats.count(&reply.facts);
                 self.stats.leases += reply.leases.len() as u64;
                 self.given.extend(reply.leases.iter().map(|lease| (lease.unit, lease.fence)));
+                self.try_again(step.session, &reply.facts);
             }
             Ok(_) => self.stats.repeated += 1,
             Err(_) => self.stats.refused += 1,
@@ -252,6 +266,19 @@ impl<S: Subject> World<S> {
             self.demand(same, || format!("{step:?} changed something, though it was answered {answer:?}"));
         }
         answer
+    }
+
+    /// Something failed in units that are through.
+    fn try_again(&mut self, session: SessionId, facts: &[Fact]) {
+        for fact in facts {
+            let Fact::Finished { unit, .. } = *fact else { continue };
+            if self.dice.chance(self.weather.again) {
+                let added = self.queue.retry(session);
+                self.suite.try_again(place(unit), &mut self.dice);
+                self.judge.added(added);
+                self.stats.retried += 1;
+            }
+        }
     }
 
     /// A step of long ago comes once more; or one of another life of the queue.
