@@ -33,6 +33,9 @@ pub(crate) struct RunArgs {
     /// Try a failed test again, up to N times
     #[arg(long, value_name = "N", help_heading = "Run")]
     pub retries: Option<String>,
+    /// A test that passes only when it is tried again: pass or fail [default: pass]
+    #[arg(long, value_name = "WORTH", help_heading = "Run")]
+    pub flaky: Option<String>,
     /// Stop at the first failure
     #[arg(
         short = 'x',
@@ -92,6 +95,7 @@ impl RunArgs {
         self.project.into_flags(flags);
         let rows = [
             ("run.retries", "--retries", self.retries),
+            ("run.flaky", "--flaky", self.flaky),
             ("run.fail_fast", "--fail-fast", self.fail_fast),
             ("run.allow_empty", "--allow-empty", self.allow_empty),
             ("run.timeout.test", "--timeout", self.timeout),

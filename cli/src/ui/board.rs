@@ -106,6 +106,8 @@ pub(crate) struct Board {
     units: Vec<UnitLine>,
     leases: HashMap<Fence, SessionId>,
     results: HashMap<TestKey, Outcome>,
+    /// Whose tests are tried again in units that were added.
+    roots: HashMap<UnitId, UnitId>,
 }
 
 impl Default for Board {
@@ -120,6 +122,7 @@ impl Default for Board {
             units: Vec::new(),
             leases: HashMap::new(),
             results: HashMap::new(),
+            roots: HashMap::new(),
         }
     }
 }
@@ -214,6 +217,11 @@ impl Board {
                 self.forget(*unit, 0);
                 self.at_unit(*unit, |line| line.done = true);
             }
+            EventKind::RetryPlanned(planned) => {
+                let file = self.file(planned.of).to_owned();
+                self.units.push(UnitLine { file, predicted: None, dormant: false, done: false, ids: Vec::new() });
+                self.roots.insert(planned.unit, planned.of);
+            }
             EventKind::SessionEnded(ended) => {
                 let at = if ended.close == Close::Clean { At::Over } else { At::Booting };
                 self.put(ended.session.shard, at, now);
@@ -272,6 +280,8 @@ impl Board {
     }
 
     fn result(&mut self, test: TestKey, outcome: Outcome) {
+        // What is tried again is no other test.
+        let test = TestKey { unit: self.roots.get(&test.unit).copied().unwrap_or(test.unit), ..test };
         let before = self.results.insert(test, outcome);
         for (outcome, count) in [(Some(outcome), 1_i64), (before, -1)] {
             let Some(outcome) = outcome else { continue };

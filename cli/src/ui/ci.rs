@@ -83,10 +83,17 @@ impl Ci {
                 (false, 0) => format!("file={},", property(&format!("{project}{}", finding.file))),
                 (false, line) => format!("file={},line={line},", property(&format!("{project}{}", finding.file))),
             };
-            let _written = writeln!(out, "::error {place}title={}::{}", property(&finding.what), data(text.trim_end()));
+            let _written = writeln!(
+                out,
+                "::{} {place}title={}::{}",
+                if finding.mild { "warning" } else { "error" },
+                property(&finding.what),
+                data(text.trim_end())
+            );
         }
         if findings.len() > shown {
-            let _written = writeln!(out, "::error title=splitci::and {} more; the summary names them all", findings.len() - shown);
+            let kind = if findings[shown..].iter().all(|finding| finding.mild) { "warning" } else { "error" };
+            let _written = writeln!(out, "::{kind} title=splitci::and {} more; the summary names them all", findings.len() - shown);
         }
         out
     }
@@ -160,6 +167,7 @@ mod tests {
             line: n,
             reason: "assert 100% == 1".into(),
             command: "splitci repro 01J --shard 1".into(),
+            mild: false,
         }
     }
 
@@ -198,6 +206,8 @@ mod tests {
             Ci::GitHub.annotations(&[finding(3)], "services/shop/"),
             "::error file=services/shop/tests/test_a.py,line=3,title=tests/test_a.py%3A%3Atest_3[a%2Cb]::assert 100%25 == 1%0Asplitci repro 01J --shard 1\n"
         );
+        let mild = Finding { mild: true, ..finding(3) };
+        assert!(Ci::GitHub.annotations(&[mild], "").starts_with("::warning file=tests/test_a.py,line=3,"));
         assert_eq!(Ci::GitLab.annotations(&[finding(3)], ""), "");
     }
 

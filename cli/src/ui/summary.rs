@@ -7,7 +7,7 @@ pub(crate) fn colour(summary: &str, paint: Paint) -> String {
     let line = |line: &str| match line.split_whitespace().next() {
         Some("PASSED") => paint.good(line),
         Some("FAILED" | "ERROR" | "CRASHED") if !line.starts_with(' ') => paint.bad(line),
-        Some("EMPTY" | "NO" | "INTERRUPTED") if !line.starts_with(' ') => paint.odd(line),
+        Some("FLAKY" | "EMPTY" | "NO" | "INTERRUPTED") if !line.starts_with(' ') => paint.odd(line),
         _ => line.to_owned(),
     };
     summary.split_inclusive('\n').map(|text| text.strip_suffix('\n').map_or_else(|| line(text), |text| line(text) + "\n")).collect()

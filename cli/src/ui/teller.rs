@@ -178,6 +178,11 @@ impl Teller {
                 let text = format!("the ids of tests in {} differ between two loads: it runs again as a whole", self.board.file(*unit));
                 Lines::always(self.once(&text))
             }
+            EventKind::RetryPlanned(planned) => {
+                let (first, more) = (planned.ids.first().map_or("", String::as_str), planned.ids.len().saturating_sub(1));
+                let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+                Lines::always(self.label("again", &format!("{first}{more}, time {}", planned.attempt + 1)))
+            }
             EventKind::SessionEnded(ended) => Lines::always(self.session(ended)),
             EventKind::Notice { text, .. } => Lines::always(self.once(text)),
             EventKind::RunCancelled { reason } => {

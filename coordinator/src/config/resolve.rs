@@ -76,6 +76,7 @@ impl Resolver {
             fail_fast: value(run.fail_fast).unwrap_or(false),
             allow_empty: value(run.allow_empty).unwrap_or(false),
             retries: value(run.retries).unwrap_or(0),
+            flaky: value(run.flaky).unwrap_or_default(),
             whole,
             recipe,
             timeouts: timeouts(timeout),

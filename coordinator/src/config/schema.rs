@@ -9,7 +9,7 @@ use super::setting::{
     ByteSize, Count, Cpus, EngineChoice, Init, Items, Paths, Pids, Platform, ProjectName, Raw, ResultsKind, Seed, Setting, Shards, Span,
     Words,
 };
-use crate::model::settings::Order;
+use crate::model::settings::{Flaky, Order};
 
 /// A value and where it was given.
 #[derive(Debug, Clone, PartialEq)]
@@ -152,6 +152,8 @@ schema! {
         seed: Seed = "seed",
         /// How often a failed test is tried again.
         retries: u32 = "retries",
+        /// What a test is worth that passes only then.
+        flaky: Flaky = "flaky",
         /// Stop at the first final failure.
         fail_fast: bool = "fail_fast",
         /// Nothing ran counts as passed.

@@ -9,7 +9,7 @@ use toml::de::DeValue;
 
 use super::fault::Place;
 use crate::model::Results;
-use crate::model::settings::Order;
+use crate::model::settings::{Flaky, Order};
 
 /// A value as written.
 #[derive(Debug, Clone, Copy)]
@@ -337,6 +337,15 @@ impl Setting for ResultsKind {
     fn parse(raw: Raw<'_>, _: &Place) -> Option<Self> {
         let text = raw.text()?;
         Results::ALL.iter().find(|(name, _)| *name == text).map(|(_, results)| Self(*results))
+    }
+}
+
+impl Setting for Flaky {
+    const EXPECTED: &'static str = "`pass` or `fail`";
+    const CHOICES: &'static [&'static str] = &["pass", "fail"];
+
+    fn parse(raw: Raw<'_>, _: &Place) -> Option<Self> {
+        choose(raw, Self::CHOICES, &[Self::Pass, Self::Fail])
     }
 }
 

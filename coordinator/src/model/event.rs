@@ -3,7 +3,8 @@
 //! No colours, no counters that a fold can compute, no "show this". A new kind is a compile error in every fold: match without a wildcard.
 //!
 //! Which results count: a test's outcome under `(unit, fence)` is *accepted* by `UnitFinished` or, below `final_below`, by `UnitInterrupted` of the
-//! same fence, and taken back by `UnitSuperseded`. Everything else was overtaken and is information only.
+//! same fence, and taken back by `UnitSuperseded`. Everything else was overtaken and is information only. A test that is tried again (`RetryPlanned`) has
+//! an accepted bad outcome in one unit and, perhaps, a better one in the next.
 
 use serde::{Deserialize, Serialize};
 
@@ -146,6 +147,8 @@ pub enum EventKind {
         /// Why.
         reason: Superseded,
     },
+    /// Tests of a unit that is through failed, and run again in a unit of their own. What ends there stands for them.
+    RetryPlanned(Box<RetryPlanned>),
     /// A test (or the loading of a unit) took its session with it as often as is allowed: final, and red.
     TestCrashed {
         /// Which; the ordinal is `u32::MAX` when it was the loading of the unit.
@@ -207,6 +210,21 @@ pub struct RunStarted {
     /// The session of that run which this one reproduces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repeats: Option<SessionId>,
+}
+
+/// Another attempt at some tests of a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetryPlanned {
+    /// The new unit: the next number after all that there are.
+    pub unit: UnitId,
+    /// The unit of the manifest whose tests they are.
+    pub of: UnitId,
+    /// Which time they are tried again: 1 at first.
+    pub attempt: u32,
+    /// Their ordinals in the file, ascending.
+    pub ordinals: Vec<u32>,
+    /// Their ids, each once.
+    pub ids: Vec<String>,
 }
 
 /// How an image came about.

@@ -27,6 +27,9 @@ pub struct RunSettings {
     pub allow_empty: bool,
     /// How often a failed test is tried again.
     pub retries: u32,
+    /// What a test is worth that passed only when it was tried again.
+    #[serde(default, skip_serializing_if = "Flaky::is_usual")]
+    pub flaky: Flaky,
     /// Load the whole suite in each shard.
     pub whole: bool,
     /// How the worker drives it, for a tool without a driver of ours.
@@ -40,6 +43,24 @@ pub struct RunSettings {
     pub env: Vec<(String, String)>,
     /// `--env K` and the names in env files: taken from the caller, never recorded by value.
     pub env_names: Vec<String>,
+}
+
+/// What a test is worth that passed only when it was tried again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Flaky {
+    /// It passed, and is named.
+    #[default]
+    Pass,
+    /// It failed.
+    Fail,
+}
+
+impl Flaky {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+    fn is_usual(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Where shards run.

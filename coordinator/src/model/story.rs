@@ -7,9 +7,9 @@
 use std::collections::BTreeMap;
 
 use super::event::{
-    Cancelled, Close, Crash, EventKind, ImageSource, RunEvent, RunStarted, SessionEnded, ShardLoss, Superseded, TestFinished,
+    Cancelled, Close, Crash, EventKind, ImageSource, RetryPlanned, RunEvent, RunStarted, SessionEnded, ShardLoss, Superseded, TestFinished,
 };
-use super::settings::{ContainerSettings, EngineKind, Order, RunSettings, Timeouts};
+use super::settings::{ContainerSettings, EngineKind, Flaky, Order, RunSettings, Timeouts};
 use super::unit::UnitKind;
 use super::verdict::Verdict;
 use super::{Exit, Fence, ImageIdentity, Manifest, Outcome, RunId, Select, SessionId, ShardId, Slot, TestKey, Unit, UnitId};
@@ -50,6 +50,17 @@ pub(crate) fn record_of(run: &str, started: &str) -> Story {
     story
 }
 
+/// A story of a run in which failed tests are tried again.
+pub(crate) fn record_with_retries(retries: u32, flaky: Flaky) -> Story {
+    let mut story = record();
+    for event in &mut story.events {
+        if let EventKind::RunStarted(started) = &mut event.kind {
+            (started.settings.retries, started.settings.flaky) = (retries, flaky);
+        }
+    }
+    story
+}
+
 /// The settings of every story.
 pub(crate) fn settings() -> RunSettings {
     RunSettings {
@@ -63,6 +74,7 @@ pub(crate) fn settings() -> RunSettings {
         fail_fast: false,
         allow_empty: false,
         retries: 0,
+        flaky: Flaky::Pass,
         whole: false,
         recipe: None,
         timeouts: Timeouts { test_ms: 600_000, boot_ms: 300_000, run_ms: 3_600_000, grace_ms: 5_000 },
@@ -249,6 +261,17 @@ impl Story {
     /// A unit's results are void.
     pub(crate) fn supersede(&mut self, unit: u32) -> &mut Self {
         self.say(EventKind::UnitSuperseded { unit: UnitId(unit), reason: Superseded::IdsChanged })
+    }
+
+    /// Tests of a unit are tried again in a new one.
+    pub(crate) fn retry(&mut self, of: u32, attempt: u32, ordinals: &[u32]) -> u32 {
+        let unit = u32::try_from(self.files.len()).unwrap_or(u32::MAX);
+        let file = self.files.get(of as usize).cloned().unwrap_or_default();
+        let ids = ordinals.iter().map(|n| id(&file, *n)).collect();
+        self.files.push(file);
+        let planned = RetryPlanned { unit: UnitId(unit), of: UnitId(of), attempt, ordinals: ordinals.to_vec(), ids };
+        self.say(EventKind::RetryPlanned(Box::new(planned)));
+        unit
     }
 
     /// A test took its session with it once too often.

@@ -91,6 +91,8 @@ pub(super) struct Past {
     sessions: BTreeMap<SessionId, Vec<Executed>>,
     fences: BTreeMap<Fence, SessionId>,
     ids: BTreeMap<UnitId, Vec<String>>,
+    /// Leases under which a test failed, with its ordinal.
+    failed: BTreeSet<(Fence, u32)>,
     proof: Proof,
 }
 
@@ -116,6 +118,7 @@ impl Past {
             sessions: BTreeMap::new(),
             fences: BTreeMap::new(),
             ids: BTreeMap::new(),
+            failed: BTreeSet::new(),
             proof: Proof::default(),
         };
         past.proof.apply(&first);
@@ -127,6 +130,14 @@ impl Past {
 
     fn take(&mut self, event: &RunEvent) {
         match &event.kind {
+            EventKind::RetryPlanned(planned) => {
+                let file = self.manifest.get(planned.of).map_or_else(String::new, |unit| unit.file.clone());
+                let kind = UnitKind::Part { select: Select::Only(planned.ids.clone()), from: 0, until: None };
+                self.manifest.units.push(Unit { file, kind, predicted_ms: None });
+            }
+            EventKind::TestFinished(finished) if finished.outcome.is_bad() => {
+                self.failed.insert((finished.fence, finished.test.ordinal));
+            }
             EventKind::ImageReady { identity, reference, .. } => self.image = Some((identity.clone(), reference.clone())),
             EventKind::PlanMade { manifest, .. } => self.manifest = manifest.clone(),
             EventKind::UnitLeased { unit, fence, session, from, .. } => {
@@ -186,14 +197,15 @@ impl Past {
         tests.collect()
     }
 
-    /// The session that ran a test last.
+    /// The session that ran a test last; where it failed, if it did so anywhere.
     fn last_session_of(&self, id: &str, shard: Option<ShardId>) -> Option<SessionId> {
         let places = self.place_of(id);
         let ran = |executed: &&Executed| places.iter().any(|place| executed.has(*place));
+        let failed = |executed: &Executed| places.iter().any(|place| self.failed.contains(&(executed.fence, place.ordinal)));
         let here = |session: &&SessionId| shard.is_none_or(|shard| session.shard == shard);
         let all = self.sessions.iter().filter(|(session, _)| here(session));
-        let fences = all.flat_map(|(session, units)| units.iter().filter(ran).map(|executed| (executed.fence, *session)));
-        fences.max().map(|(_, session)| session)
+        let leases = all.flat_map(|(session, units)| units.iter().filter(ran).map(|executed| (failed(executed), executed.fence, *session)));
+        leases.max().map(|(.., session)| session)
     }
 
     /// The run that repeats a session.
@@ -211,7 +223,7 @@ impl Past {
                 break;
             }
         }
-        let settings = RunSettings { shards: 1, order: Order::Defined, fail_fast: false, ..self.started.settings.clone() };
+        let settings = RunSettings { shards: 1, order: Order::Defined, fail_fast: false, retries: 0, ..self.started.settings.clone() };
         Job {
             project: &request.project,
             shards: self.started.settings.shards,

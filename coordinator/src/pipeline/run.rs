@@ -259,9 +259,6 @@ fn preamble(job: &Job<'_>, ground: &Ground, world: &World) -> Vec<EventKind> {
         repeats: job.as_shard,
     };
     let mut notices: Vec<_> = job.project.notices.iter().chain(&job.notices).chain(&ground.notices).cloned().collect();
-    if job.settings.retries > 0 {
-        notices.push("failed tests are not tried again yet, whatever `retries` says".to_owned());
-    }
     if job.keep && job.settings.engine == EngineKind::Process {
         notices.push("--keep leaves containers for a look; local processes leave nothing".to_owned());
     }

@@ -25,6 +25,9 @@ pub struct Counts {
     pub lost: usize,
     /// Declared and not final for another reason.
     pub missing: usize,
+    /// Failed, and passed when they were tried again. They are among those that passed, or that failed, as was asked for.
+    #[serde(default)]
+    pub flaky: usize,
 }
 
 impl Counts {

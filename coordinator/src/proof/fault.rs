@@ -115,6 +115,9 @@ pub enum Fault {
         /// How many.
         tests: usize,
     },
+    /// Another attempt at tests that did not fail, at none, once too often, or out of turn.
+    #[error("unit {} tries tests again that are not to be tried again", .0.0)]
+    BadRetry(UnitId),
     /// Results are declared void where there are none.
     #[error("unit {} is superseded and has nothing that could be", .0.0)]
     NothingToSupersede(UnitId),

@@ -8,11 +8,13 @@
 //! least one test ran. Everything else is some other verdict, by the precedence: bad, then stopped, then not proven, then empty.
 //!
 //! A result counts as bad from the moment it is reported, under a lease that nothing has overtaken: `--fail-fast` wants to know at once, and a
-//! failure that was shown is not forgotten when the run is stopped. It counts as good only once it is accepted.
+//! failure that was shown is not forgotten when the run is stopped. It counts as good only once it is accepted. `retry` says when a later attempt
+//! makes a failure good.
 
 mod counts;
 mod fault;
 mod questions;
+mod retry;
 mod sessions;
 mod unit;
 
@@ -22,11 +24,13 @@ use std::sync::Arc;
 pub use counts::Counts;
 pub use fault::Fault;
 pub use questions::{Failing, Failure, Missing, TestState, TestView};
+pub use retry::Failed;
 pub use unit::{Attempt, Crashed, LOADING, TestResult};
 
 use crate::model::event::{Cancelled, EventKind, RunEvent, RunStarted, TestFinished};
 use crate::model::verdict::Verdict;
 use crate::model::{Fence, Manifest, TestKey, UnitId};
+use retry::Retries;
 use sessions::Sessions;
 use unit::{Declared, Lease, Role, UnitProof};
 
@@ -47,17 +51,17 @@ pub struct Proof {
     files: BTreeMap<String, Vec<UnitId>>,
     sessions: Sessions,
     bad: BTreeSet<TestKey>,
-    places: BTreeMap<TestKey, Place>,
+    places: BTreeMap<(Fence, u32), Place>,
+    retries: Retries,
     cancelled: Option<Cancelled>,
     finished: Option<Verdict>,
     faults: Vec<Fault>,
     more_faults: usize,
 }
 
-/// Where a test failed, and under which lease.
+/// Where a test failed.
 #[derive(Debug)]
 struct Place {
-    fence: Fence,
     file: String,
     line: u32,
 }
@@ -164,7 +168,8 @@ impl Proof {
             EventKind::UnitLeased { unit, fence, session, from, .. } => self.unit_leased(*unit, Lease::new(*fence, *session, *from)),
             EventKind::UnitDeclared { unit, fence, ids, selected } => self.unit_declared(*unit, *fence, ids, selected.as_deref()),
             EventKind::TestFinished(finished) => self.test_finished(finished),
-            EventKind::UnitFinished { unit, fence } => self.unit(*unit)?.finish(*fence),
+            EventKind::UnitFinished { unit, fence } => self.unit_finished(*unit, *fence),
+            EventKind::RetryPlanned(planned) => self.retry_planned(planned),
             EventKind::UnitInterrupted { unit, fence, final_below, suspect } => {
                 self.change(*unit, |proof| proof.interrupt(*fence, *final_below, *suspect))
             }
@@ -183,6 +188,7 @@ impl Proof {
 
     fn run_started(&mut self, started: &RunStarted) -> Result<(), Fault> {
         self.partial = started.of.is_some();
+        self.retries_allowed(started);
         if std::mem::replace(&mut self.started, true) { Err(Fault::StartedTwice) } else { Ok(()) }
     }
 
@@ -223,11 +229,19 @@ impl Proof {
         self.sessions.reported(finished.fence);
         let live = self.unit(test.unit)?.report(finished)?;
         if live && finished.outcome.is_bad() {
-            self.bad.insert(test);
-            let place = Place { fence: finished.fence, file: finished.file.clone(), line: finished.line };
-            self.places.insert(test, place);
+            let place = Place { file: finished.file.clone(), line: finished.line };
+            self.places.insert((finished.fence, test.ordinal), place);
+            if self.root_of(test.unit) == test.unit {
+                self.bad.insert(test);
+            } else {
+                self.look_again(test.unit);
+            }
         }
         Ok(())
+    }
+
+    fn unit_finished(&mut self, unit: UnitId, fence: Fence) -> Result<(), Fault> {
+        if self.root_of(unit) == unit { self.unit(unit)?.finish(fence) } else { self.change(unit, |proof| proof.finish(fence)) }
     }
 
     /// Changes a unit in a way that may overtake results of it.
@@ -237,17 +251,18 @@ impl Proof {
         changed
     }
 
-    /// Sees anew which tests of a unit are bad.
+    /// Sees anew which tests of a unit are bad, all their attempts considered.
     fn look_again(&mut self, unit: UnitId) {
-        let Some(proof) = self.units.get(index(unit)) else { return };
-        let all = TestKey { unit, ordinal: 0 }..=TestKey { unit, ordinal: LOADING };
+        let root = self.root_of(unit);
+        let Some(proof) = self.units.get(index(root)) else { return };
+        let again = self.bad_again(root);
+        let bad: Vec<_> = proof.bad_ordinals().chain(again).filter(|ordinal| is_bad(self.state_of(root, *ordinal).0)).collect();
+        let all = TestKey { unit: root, ordinal: 0 }..=TestKey { unit: root, ordinal: LOADING };
         let gone: Vec<_> = self.bad.range(all).copied().collect();
         for test in gone {
             self.bad.remove(&test);
         }
-        let crashed = proof.crashes.iter().filter(|(_, crash)| crash.is_bad()).map(|(ordinal, _)| *ordinal);
-        let failed = proof.standing().filter(|(_, result)| result.outcome.is_bad()).map(|(ordinal, _)| ordinal);
-        self.bad.extend(crashed.chain(failed).map(|ordinal| TestKey { unit, ordinal }));
+        self.bad.extend(bad.into_iter().map(|ordinal| TestKey { unit: root, ordinal }));
     }
 
     fn unit(&mut self, unit: UnitId) -> Result<&mut UnitProof, Fault> {
@@ -260,11 +275,21 @@ impl Proof {
             Role::Whole => true,
             Role::Slice => !unit.is_superseded(),
             Role::Fallback => unit.was_leased() || self.relatives(&unit.file).any(UnitProof::is_superseded),
+            // An attempt at what is void proves nothing and need not.
+            Role::Retry(root) => self.units.get(index(root)).is_some_and(|root| self.counts_in(root)),
         }
     }
 
     fn relatives(&self, file: &str) -> impl Iterator<Item = &UnitProof> {
         self.files.get(file).into_iter().flatten().filter_map(|id| self.units.get(index(*id)))
+    }
+}
+
+fn is_bad(state: TestState<'_>) -> bool {
+    match state {
+        TestState::Final(result) => result.outcome.is_bad(),
+        TestState::Crashed(crashed) => crashed.is_bad(),
+        TestState::Missing => false,
     }
 }
 

@@ -3,9 +3,10 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::Outcome::{Passed, Skipped, UnexpectedPass};
+use crate::model::Outcome::{Failed, Passed, Skipped, UnexpectedPass};
 use crate::model::event::{Close, Crash, ShardLoss};
-use crate::model::story::{Story, fallback, file, record, slice};
+use crate::model::settings::Flaky;
+use crate::model::story::{Story, fallback, file, record, record_with_retries, slice};
 
 /// Small numbers from a list that proptest shrinks; zero when it is used up.
 struct Dice<'a>(std::slice::Iter<'a, u8>);
@@ -16,10 +17,10 @@ impl Dice<'_> {
     }
 }
 
-/// A random run that ends green: files and sliced files, sessions and shards lost on the way, slices that disagree.
+/// A random run that ends green: files and sliced files, sessions and shards lost on the way, slices that disagree, tests that pass when they are tried again.
 fn green_story(rolls: &[u8]) -> Story {
     let mut dice = Dice(rolls.iter());
-    let mut story = record();
+    let mut story = record_with_retries(2, Flaky::Pass);
     let files = 1 + dice.below(4);
     let is_sliced = dice.below(2) == 1;
     let mut units: Vec<_> = (0..files).map(|n| file(&format!("f{n}.py"))).collect();
@@ -27,18 +28,20 @@ fn green_story(rolls: &[u8]) -> Story {
         units.extend([slice("s.py", &[0, 1]), slice("s.py", &[2]), fallback("s.py")]);
     }
     story.boot(1).plan(&units).boot(2);
-    for unit in 0..files {
-        run_whole(&mut story, &mut dice, unit);
-    }
+    let flaky: Vec<_> = (0..files).filter_map(|unit| run_whole(&mut story, &mut dice, unit)).collect();
     if is_sliced {
         run_slices(&mut story, &mut dice, files);
+    }
+    for (unit, tests, ordinal) in flaky {
+        make_good(&mut story, &mut dice, (unit, tests, ordinal));
     }
     story.notice("coverage threshold not checked");
     story.close(1, Close::Clean).close(2, Close::Clean).end(Verdict::Passed);
     story
 }
 
-fn run_whole(story: &mut Story, dice: &mut Dice<'_>, unit: u32) {
+/// Gives how many tests there are and which of them failed, if one did.
+fn run_whole(story: &mut Story, dice: &mut Dice<'_>, unit: u32) -> Option<(u32, u32, u32)> {
     let tests = 1 + dice.below(4);
     let mut from = 0;
     while dice.below(3) == 1 && from < tests {
@@ -54,8 +57,33 @@ fn run_whole(story: &mut Story, dice: &mut Dice<'_>, unit: u32) {
         from = upto;
     }
     story.lease_from(unit, 1 + dice.below(2), from).declare(unit, tests);
-    report(story, dice, unit, from..tests);
+    // The last test may be one that fails at first.
+    let fails = tests > 1 && dice.below(3) == 1;
+    report(story, dice, unit, from..tests - u32::from(fails));
+    if fails {
+        story.test(unit, tests - 1, Failed);
+    }
     story.finish(unit);
+    fails.then_some((unit, tests, tests - 1))
+}
+
+/// Another attempt at a test, or two, with sessions lost in between.
+fn make_good(story: &mut Story, dice: &mut Dice<'_>, (root, tests, ordinal): (u32, u32, u32)) {
+    let twice = dice.below(2) == 1;
+    for attempt in 1..=1 + u32::from(twice) {
+        let unit = story.retry(root, attempt, &[ordinal]);
+        let shard = 1 + dice.below(2);
+        if dice.below(3) == 1 {
+            story.lease(unit, shard).declare_some(unit, tests, Some(&[ordinal]));
+            if dice.below(2) == 1 {
+                // Whatever was reported goes with the session.
+                story.test(unit, ordinal, Passed);
+            }
+            story.interrupt(unit, 0, Some(ordinal)).close(shard, Close::Lost).ready(shard);
+        }
+        let outcome = if twice && attempt == 1 { Failed } else { Passed };
+        story.lease(unit, shard).declare_some(unit, tests, Some(&[ordinal])).test(unit, ordinal, outcome).finish(unit);
+    }
 }
 
 fn report(story: &mut Story, dice: &mut Dice<'_>, unit: u32, ordinals: std::ops::Range<u32>) {
@@ -127,6 +155,7 @@ fn is_essential(events: &[RunEvent], at: usize) -> bool {
         | EventKind::PlanMade { .. }
         | EventKind::RunFinished { .. }
         | EventKind::UnitSuperseded { .. }
+        | EventKind::RetryPlanned(_)
         | EventKind::SessionReady { .. } => true,
         EventKind::UnitLeased { unit, fence, from, .. } => accepted(*unit, *fence, *from),
         EventKind::UnitDeclared { unit, fence, .. } | EventKind::UnitFinished { unit, fence } => {
@@ -186,11 +215,12 @@ proptest! {
     fn a_failure_anywhere_in_what_counts_is_red(rolls in proptest::collection::vec(any::<u8>(), 0..80), which in any::<prop::sample::Index>()) {
         let mut events = green_story(&rolls).events();
         let counted: Vec<_> = (0..events.len())
-            .filter(|at| matches!(events[*at].kind, EventKind::TestFinished(_)) && is_essential(&events, *at))
+            // A failure that is made good is one already.
+            .filter(|at| matches!(&events[*at].kind, EventKind::TestFinished(test) if !test.outcome.is_bad()) && is_essential(&events, *at))
             .collect();
         let at = counted[which.index(counted.len())];
         if let EventKind::TestFinished(finished) = &mut events[at].kind {
-            finished.outcome = crate::model::Outcome::Failed;
+            finished.outcome = Failed;
         }
         prop_assert_eq!(conclusion(&events), Verdict::Failed { complete: false }, "the run said that it passed");
     }

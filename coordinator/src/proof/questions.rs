@@ -63,6 +63,8 @@ pub struct Failure<'a> {
     pub fence: Option<Fence>,
     /// How.
     pub how: Failing,
+    /// It passed when it was tried again, and that is not enough (`--flaky fail`).
+    pub flaky: bool,
     /// File and line of the failure, where known; line 0 if only the file is.
     pub place: Option<(&'a str, u32)>,
 }
@@ -87,6 +89,8 @@ pub struct TestView<'a> {
     pub unit_file: &'a str,
     /// What became of it.
     pub state: TestState<'a>,
+    /// It failed, and passed when it was tried again.
+    pub flaky: bool,
     /// Starts of it that do not count, in order.
     pub attempts: &'a [Attempt],
 }
@@ -107,7 +111,7 @@ impl Proof {
     pub fn counts(&self) -> Counts {
         let mut counts = Counts::default();
         for view in self.tests() {
-            add(&mut counts, view.state);
+            add(&mut counts, &view);
         }
         counts
     }
@@ -121,14 +125,18 @@ impl Proof {
                 TestState::Crashed(crashed) => crashed.session,
                 TestState::Missing => continue,
             };
-            add(all.entry(session.shard).or_default(), view.state);
+            add(all.entry(session.shard).or_default(), &view);
         }
         all
     }
 
     /// Every test that is known, in the manifest's order. Crashes of a unit's loading come as a test named after the file.
     pub fn tests(&self) -> impl Iterator<Item = TestView<'_>> {
-        self.counted_units().flat_map(|(id, unit)| unit.views(id))
+        let units = self.counted_units().filter(|(_, unit)| !matches!(unit.role, Role::Retry(_)));
+        units.flat_map(|(id, unit)| unit.views(id)).map(|view| {
+            let (state, flaky) = self.state_of(view.test.unit, view.test.ordinal);
+            TestView { state, flaky, ..view }
+        })
     }
 
     /// What makes the run red among its tests, in the manifest's order.
@@ -194,12 +202,16 @@ impl Proof {
     fn failure(&self, test: TestKey) -> Option<Failure<'_>> {
         let unit = self.units.get(index(test.unit))?;
         let unit_file = &unit.file;
-        if let Some(crashed) = unit.crashes.get(&test.ordinal) {
-            let (session, how) = (crashed.session, Failing::Crash(crashed.how));
-            return Some(Failure { test, id: &crashed.id, unit_file, session, fence: None, how, place: None });
-        }
-        let result = unit.standing_result(test.ordinal)?;
-        let place = self.places.get(&test).filter(|place| place.fence == result.fence && !place.file.is_empty());
+        let (state, flaky) = self.state_of(test.unit, test.ordinal);
+        let result = match state {
+            TestState::Crashed(crashed) => {
+                let (session, how) = (crashed.session, Failing::Crash(crashed.how));
+                return Some(Failure { test, id: &crashed.id, unit_file, session, fence: None, how, flaky, place: None });
+            }
+            TestState::Final(result) => result,
+            TestState::Missing => return None,
+        };
+        let place = self.places.get(&(result.fence, test.ordinal)).filter(|place| !place.file.is_empty());
         Some(Failure {
             test,
             id: unit.id_of(test.ordinal)?,
@@ -207,6 +219,7 @@ impl Proof {
             session: result.session,
             fence: Some(result.fence),
             how: Failing::Outcome(result.outcome),
+            flaky,
             place: place.map(|place| (&*place.file, place.line)),
         })
     }
@@ -240,8 +253,9 @@ impl Proof {
     }
 }
 
-fn add(counts: &mut Counts, state: TestState<'_>) {
-    match state {
+fn add(counts: &mut Counts, view: &TestView<'_>) {
+    counts.flaky += usize::from(view.flaky);
+    match view.state {
         TestState::Final(result) => counts.add(result.outcome),
         TestState::Crashed(crashed) if crashed.is_bad() => counts.crashed += 1,
         TestState::Crashed(_) => counts.lost += 1,
@@ -250,7 +264,7 @@ fn add(counts: &mut Counts, state: TestState<'_>) {
 }
 
 impl UnitProof {
-    fn id_of(&self, ordinal: u32) -> Option<&str> {
+    pub(super) fn id_of(&self, ordinal: u32) -> Option<&str> {
         let ids = &self.declared()?.ids;
         ids.get(usize::try_from(ordinal).ok()?).map(String::as_str)
     }
@@ -265,11 +279,12 @@ impl UnitProof {
             id,
             unit_file: &self.file,
             state,
+            flaky: false,
             attempts: self.attempts.get(&ordinal).map(Vec::as_slice).unwrap_or_default(),
         })
     }
 
-    fn state(&self, ordinal: u32) -> TestState<'_> {
+    pub(super) fn state(&self, ordinal: u32) -> TestState<'_> {
         match (self.crashes.get(&ordinal), self.known_result(ordinal)) {
             (Some(crashed), _) => TestState::Crashed(crashed),
             (None, Some(result)) => TestState::Final(result),

@@ -60,6 +60,8 @@ pub(super) enum Role {
     Whole,
     Slice,
     Fallback,
+    /// Another attempt at tests of this unit.
+    Retry(UnitId),
 }
 
 /// A unit's part of the proof.
@@ -149,8 +151,17 @@ impl UnitProof {
             UnitKind::Fallback => (Role::Fallback, 0),
             UnitKind::Part { from, .. } => (Role::Whole, *from),
         };
+        Self::with(id, unit.file.clone(), role, from)
+    }
+
+    /// Another attempt at tests of the unit `of`.
+    pub(super) fn another(id: UnitId, file: String, of: UnitId) -> Self {
+        Self::with(id, file, Role::Retry(of), 0)
+    }
+
+    fn with(id: UnitId, file: String, role: Role, from: u32) -> Self {
         Self {
-            file: unit.file.clone(),
+            file,
             role,
             id,
             from,
@@ -342,6 +353,12 @@ impl UnitProof {
         };
         let accepted = (0..).zip(&self.accepted).filter_map(|(n, result)| Some((n, result.as_ref()?)));
         accepted.chain(live.into_iter().flatten().map(|(n, result)| (*n, result)))
+    }
+
+    /// Those with a bad result that nothing has overtaken, and those that crashed.
+    pub(super) fn bad_ordinals(&self) -> impl Iterator<Item = u32> {
+        let crashed = self.crashes.iter().filter(|(_, crash)| crash.is_bad()).map(|(ordinal, _)| *ordinal);
+        crashed.chain(self.standing().filter(|(_, result)| result.outcome.is_bad()).map(|(ordinal, _)| ordinal))
     }
 
     fn has_final(&self) -> bool {

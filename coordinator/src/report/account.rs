@@ -35,7 +35,7 @@ pub struct Account {
     image: Option<Image>,
     shards: BTreeMap<ShardId, Shard>,
     leases: HashMap<Fence, SessionId>,
-    texts: BTreeMap<(TestKey, Fence), Texts>,
+    texts: BTreeMap<(Fence, u32), Texts>,
     tails: BTreeMap<SessionId, String>,
     notices: Vec<(Option<SessionId>, String)>,
     strays: Vec<(SessionId, u32)>,
@@ -166,6 +166,7 @@ impl Account {
             | EventKind::UnitDeclared { .. }
             | EventKind::UnitFinished { .. }
             | EventKind::UnitInterrupted { .. }
+            | EventKind::RetryPlanned(_)
             | EventKind::TestCrashed { .. }
             | EventKind::RunCancelled { .. } => (),
         }
@@ -198,7 +199,8 @@ impl Account {
 
     /// What was said about a result.
     pub fn texts(&self, test: TestKey, fence: Fence) -> Option<&Texts> {
-        self.texts.get(&(test, fence))
+        // Another attempt is another unit, and the same place in the file.
+        self.texts.get(&(fence, test.ordinal))
     }
 
     /// The end of what a session printed outside of its tests.
@@ -256,7 +258,7 @@ impl Account {
         let silent = [&finished.message, &finished.output, &finished.details, &finished.file].iter().all(|text| text.is_empty());
         if !silent {
             let texts = self.take_texts(finished);
-            self.texts.insert((finished.test, finished.fence), texts);
+            self.texts.insert((finished.fence, finished.test.ordinal), texts);
         }
     }
 

@@ -14,7 +14,7 @@ pub fn render(account: &Account, project: &str) -> String {
                 "description": format!("{}: {}", finding.what, finding.reason),
                 "check_name": "splitci",
                 "fingerprint": &print[..32],
-                "severity": "critical",
+                "severity": if finding.mild { "minor" } else { "critical" },
                 "location": { "path": path, "lines": { "begin": finding.line.max(1) } },
             })
         })

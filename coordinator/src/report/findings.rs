@@ -1,11 +1,12 @@
 //! What stands between a run and green, one by one, with its place: for reports whose readers jump to a line (CI systems).
 //!
-//! Tests that failed, sessions that ended wrongly, and one for everything that is not proven, so that no list is empty unless the run is green.
+//! Tests that failed, sessions that ended wrongly, and one for everything that is not proven, so that no list is empty unless the run is green. Behind
+//! them stand tests that passed only when they were tried again, which are in nobody's way.
 
 use super::account::Account;
 use super::words::{crash, harmless, one_line, repro, session_error};
 use crate::model::verdict::Verdict;
-use crate::proof::Failing;
+use crate::proof::{Failing, TestState, TestView};
 
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub struct Finding {
     pub reason: String,
     /// The command that runs it again; empty when there is none.
     pub command: String,
+    /// It stands in nobody's way: a test that passed when it was tried again.
+    pub mild: bool,
 }
 
 /// All of them, in the manifest's order.
@@ -35,7 +38,8 @@ pub fn findings(account: &Account) -> Vec<Finding> {
         // A place outside of the project is nothing that a CI system could show.
         let (file, line) = if file.starts_with('/') { (failure.unit_file, 0) } else { (file, line) };
         let command = repro(run, failure.session, Some(failure.id));
-        Finding { what: harmless(failure.id), file: harmless(file), line, reason, command }
+        let reason = if failure.flaky { flaky(&reason) } else { reason };
+        Finding { what: harmless(failure.id), file: harmless(file), line, reason, command, mild: false }
     });
     let sessions = account.proof().session_errors().iter().map(|ended| Finding {
         what: format!("session {}", ended.session),
@@ -43,14 +47,44 @@ pub fn findings(account: &Account) -> Vec<Finding> {
         line: 0,
         reason: session_error(ended),
         command: repro(run, ended.session, None),
+        mild: false,
     });
     let unproven = matches!(account.verdict(), Verdict::None | Verdict::Empty | Verdict::Failed { complete: false } | Verdict::Interrupted);
-    let run = unproven.then(|| Finding {
+    let stopped = unproven.then(|| Finding {
         what: "the run".to_owned(),
         file: String::new(),
         line: 0,
         reason: if account.verdict() == Verdict::Empty { "no test ran" } else { "not everything is proven" }.to_owned(),
         command: format!("splitci report {run}"),
+        mild: false,
     });
-    tests.chain(sessions).chain(run).collect()
+    tests.chain(sessions).chain(stopped).chain(flaky_tests(account, run)).collect()
+}
+
+/// Tests that passed when they were tried again, with their first failures.
+fn flaky_tests<'a>(account: &'a Account, run: &'a str) -> impl Iterator<Item = Finding> + 'a {
+    let all = account.proof().tests().filter(|view| view.flaky && !is_bad(view));
+    all.filter_map(move |view| {
+        let first = *account.proof().tries(view.test).first()?;
+        let texts = account.texts(view.test, first.fence).cloned().unwrap_or_default();
+        let elsewhere = texts.file.is_empty() || texts.file.starts_with('/');
+        let (file, line) = if elsewhere { (view.unit_file, 0) } else { (&*texts.file, texts.line) };
+        Some(Finding {
+            what: harmless(view.id),
+            file: harmless(file),
+            line,
+            reason: flaky(&one_line(&texts.message, usize::MAX)),
+            command: repro(run, first.session, Some(view.id)),
+            mild: true,
+        })
+    })
+}
+
+fn is_bad(view: &TestView<'_>) -> bool {
+    matches!(view.state, TestState::Final(result) if result.outcome.is_bad())
+}
+
+fn flaky(first: &str) -> String {
+    let colon = if first.is_empty() { "" } else { ": " };
+    format!("flaky: it failed, and passed when it was tried again{colon}{first}")
 }

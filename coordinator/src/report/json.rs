@@ -11,7 +11,7 @@
 //! | `wall_ms`, `shards_ms`, `test_ms` | the whole run; from the first shard's start; sum of all tests |
 //! | `image` | name, identity and how it came, or null |
 //! | `shards` | number, tests, time in tests, start of the framework, sessions, losses |
-//! | `tests` | `id`, `file`, `outcome` (also `crashed`, `lost`, `missing`), `micros`, `shard`, `session`, `reason`, `place`, `output`, `details`, `attempts` that do not count |
+//! | `tests` | `id`, `file`, `outcome` (also `crashed`, `lost`, `missing`), `micros`, `shard`, `session`, `reason`, `place`, `output`, `details`, `attempts` that do not count, `flaky` if it passed only when it was tried again, `tries` with all results of one that was |
 //! | `session_errors`, `missing`, `faults`, `notices` | what else keeps it from being green, and what is to be known, in sentences |
 
 use serde::Serialize;
@@ -22,7 +22,7 @@ use crate::model::event::ImageSource;
 use crate::model::settings::EngineKind;
 use crate::model::verdict::Verdict;
 use crate::model::{ImageIdentity, SessionId};
-use crate::proof::{Counts, Fault, TestState, TestView};
+use crate::proof::{Counts, Fault, TestResult, TestState, TestView};
 
 /// Version of the document.
 const VERSION: u16 = 1;
@@ -104,6 +104,23 @@ struct Test<'a> {
     left_out: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     attempts: Vec<Attempt>,
+    #[serde(skip_serializing_if = "is_false")]
+    flaky: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tries: Vec<Try<'a>>,
+}
+
+#[derive(Serialize)]
+struct Try<'a> {
+    session: String,
+    outcome: &'static str,
+    micros: u64,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    reason: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    output: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    details: &'a str,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
@@ -225,7 +242,27 @@ fn test<'a>(account: &'a Account, view: &TestView<'a>) -> Test<'a> {
         details: texts.map(|texts| &*texts.details).unwrap_or_default(),
         left_out: texts.is_some_and(|texts| texts.left_out),
         attempts: attempts.collect(),
+        flaky: view.flaky,
+        tries: tries(account, view),
     }
+}
+
+/// All results of a test that was tried again, first to last.
+fn tries<'a>(account: &'a Account, view: &TestView<'a>) -> Vec<Try<'a>> {
+    let all = account.proof().tries(view.test);
+    let again = if all.len() > 1 { all } else { Vec::new() };
+    let one = |result: &TestResult| {
+        let texts = account.texts(view.test, result.fence);
+        Try {
+            session: name(result.session),
+            outcome: outcome(result.outcome),
+            micros: result.micros,
+            reason: texts.map(|texts| &*texts.message).unwrap_or_default(),
+            output: texts.map(|texts| &*texts.output).unwrap_or_default(),
+            details: texts.map(|texts| &*texts.details).unwrap_or_default(),
+        }
+    };
+    again.into_iter().map(one).collect()
 }
 
 fn session_errors(account: &Account) -> Vec<SessionError<'_>> {

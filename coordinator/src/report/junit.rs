@@ -4,12 +4,14 @@
 //! keeps the run from being green (sessions that ended wrongly, tests and units that are not proven, contradictions in the record) is an error in a
 //! suite called `splitci`, so that a file with nothing but passes can only come of a run that passed. Two tests with one id are two test cases.
 //!
+//! A test that was tried again is one test case, with its other failures in it.
+//!
 //! Any bytes that tests printed give valid XML: escape sequences and what XML has no place for are left out.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use quick_junit::{NonSuccessKind, Report, SerializeError, TestCase, TestCaseStatus, TestSuite};
+use quick_junit::{FlakyOrRerun, NonSuccessKind, Report, SerializeError, TestCase, TestCaseStatus, TestRerun, TestSuite};
 
 use super::account::{Account, Texts};
 use super::words::{crash, missing, one_line, outcome, session_error};
@@ -78,7 +80,9 @@ fn test_case(account: &Account, view: &TestView<'_>) -> TestCase {
         TestState::Final(result) => account.texts(view.test, result.fence),
         TestState::Crashed(_) | TestState::Missing => None,
     };
-    let mut case = TestCase::new(clean(name), status(view, texts));
+    let mut status = status(view, texts);
+    add_tries(&mut status, account, view);
+    let mut case = TestCase::new(clean(name), status);
     case.set_classname(clean(&class));
     case.set_time(Duration::from_micros(micros(view)));
     case.extra.insert("file".into(), clean(view.unit_file).into());
@@ -119,6 +123,33 @@ fn final_status(result: &TestResult, texts: Option<&Texts>) -> TestCaseStatus {
         status.set_description(clean(&texts.details));
     }
     status
+}
+
+/// The failures of a test that was tried again, but for the one that stands: of one that passed they are flaky ones, of others reruns.
+fn add_tries(status: &mut TestCaseStatus, account: &Account, view: &TestView<'_>) {
+    let standing = match view.state {
+        TestState::Final(result) => Some(result.fence),
+        TestState::Crashed(_) | TestState::Missing => None,
+    };
+    if view.flaky {
+        status.set_rerun_kind(FlakyOrRerun::Flaky);
+    }
+    let tries = account.proof().tries(view.test).into_iter();
+    let others = tries.filter(|result| result.outcome.is_bad() && Some(result.fence) != standing);
+    status.add_reruns(others.map(|result| {
+        let kind = if result.outcome == Outcome::Errored { NonSuccessKind::Error } else { NonSuccessKind::Failure };
+        let mut rerun = TestRerun::new(kind);
+        rerun.set_time(Duration::from_micros(result.micros)).set_type(outcome(result.outcome));
+        let Some(texts) = account.texts(view.test, result.fence) else { return rerun };
+        rerun.set_message(clean(&one_line(&texts.message, MOST_MESSAGE)));
+        if !texts.details.is_empty() {
+            rerun.set_stack_trace(clean(&texts.details));
+        }
+        if !texts.output.is_empty() {
+            rerun.set_system_out(clean(&texts.output));
+        }
+        rerun
+    }));
 }
 
 fn error(message: &str, kind: &str) -> TestCaseStatus {

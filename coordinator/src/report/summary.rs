@@ -8,12 +8,12 @@ mod tables;
 
 use std::fmt::Write;
 
-use super::account::Account;
+use super::account::{Account, Texts};
 use super::words::{clip, count, crash, duration, harmless, headline, missing, number, one_line, repro, session_error, shard_loss};
 use crate::model::SessionId;
 use crate::model::event::{Cancelled, Crash, ImageSource};
 use crate::model::verdict::Verdict;
-use crate::proof::{Counts, Failing, Failure, Fault, TestState};
+use crate::proof::{Counts, Failing, Failure, Fault, TestState, TestView};
 
 /// Failures that are shown in full.
 const MOST_FAILURES: usize = 100;
@@ -26,6 +26,7 @@ const MOST_ERROR_LINES: usize = 12;
 pub fn render(account: &Account, width: usize) -> String {
     let mut summary = Summary { account, width: width.max(40), text: String::new() };
     summary.failures();
+    summary.flaky();
     summary.session_errors();
     summary.unproven();
     summary.slowest();
@@ -75,15 +76,47 @@ impl Summary<'_> {
         if let Some(reason) = reason {
             self.line(&format!("        {reason}"));
         }
+        if failure.flaky {
+            self.line("        it passed when it was tried again (`run.flaky` is \"fail\")");
+        }
         let command = repro(self.run(), failure.session, Some(failure.id));
         self.line(&format!("        {command}\n"));
+    }
+
+    /// Tests that passed only when they were tried again: what they failed with at first.
+    fn flaky(&mut self) {
+        let account = self.account;
+        let flaky: Vec<_> = account.proof().tests().filter(|view| view.flaky && !is_bad(view)).collect();
+        for view in flaky.iter().take(MOST_FAILURES) {
+            let tries = account.proof().tries(view.test);
+            let (Some(first), Some(last)) = (tries.first(), tries.last()) else { continue };
+            let _infallible = writeln!(self.text, "{:<8}{}", "FLAKY", harmless(view.id));
+            let texts = account.texts(view.test, first.fence);
+            let place = texts.filter(|texts| !texts.file.is_empty()).map(|texts| (&*texts.file, texts.line));
+            if let Some(reason) = self.fitted(place, texts) {
+                self.line(&format!("        {reason}"));
+            }
+            let line = format!("        failed in session {}, passed in session {} when it was tried again", first.session, last.session);
+            self.line(&line);
+            let command = repro(self.run(), first.session, Some(view.id));
+            self.line(&format!("        {command}\n"));
+        }
+        let more = flaky.len().saturating_sub(MOST_FAILURES);
+        if more > 0 {
+            let line = format!("and {}: splitci report {} --format json\n", count(more, "more flaky test"), self.run());
+            self.line(&line);
+        }
     }
 
     /// Place and message, as far as known.
     fn reason(&self, failure: &Failure<'_>) -> Option<String> {
         let texts = failure.fence.and_then(|fence| self.account.texts(failure.test, fence));
+        self.fitted(failure.place, texts)
+    }
+
+    fn fitted(&self, place: Option<(&str, u32)>, texts: Option<&Texts>) -> Option<String> {
         let message = texts.map(|texts| one_line(&texts.message, self.width)).unwrap_or_default();
-        let place = failure.place.map(|(file, line)| match line {
+        let place = place.map(|(file, line)| match line {
             0 => harmless(file),
             line => format!("{}:{line}", harmless(file)),
         });
@@ -188,6 +221,10 @@ impl Summary<'_> {
     }
 }
 
+fn is_bad(view: &TestView<'_>) -> bool {
+    matches!(view.state, TestState::Final(result) if result.outcome.is_bad())
+}
+
 /// What the sessions said, each sentence once.
 fn noticed(account: &Account) -> Vec<String> {
     let mut said: Vec<(&str, Vec<SessionId>)> = Vec::new();
@@ -275,6 +312,7 @@ fn tally(counts: &Counts) -> String {
         (counts.unexpected_passes, "passed unexpectedly"),
         (counts.lost, "lost"),
         (counts.missing, "not run"),
+        (counts.flaky, "of them flaky"),
     ];
     let named: Vec<_> = parts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{} {what}", number(*n))).collect();
     let tests = count(counts.total(), "test");

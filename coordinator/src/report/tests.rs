@@ -9,7 +9,8 @@ use super::*;
 use crate::history::History;
 use crate::model::Outcome::{Errored, ExpectedFailure, Failed, Passed, Skipped, UnexpectedPass};
 use crate::model::event::{Cancelled, Close, Crash, EventKind, ImageSource, ShardLoss};
-use crate::model::story::{RUN, Story, fallback, file, id, record, slice};
+use crate::model::settings::Flaky;
+use crate::model::story::{RUN, Story, fallback, file, id, record, record_with_retries, slice};
 use crate::model::verdict::Verdict;
 use crate::model::{Exit, RunId};
 
@@ -34,6 +35,43 @@ fn green() -> Story {
     story.notice("coverage threshold not checked: a shard sees only a part of the suite");
     story.close(1, Close::Clean).close(2, Close::Clean).end(Verdict::Passed);
     story
+}
+
+/// A test that passes at its third attempt, in a run that is green.
+fn flaky() -> Story {
+    let mut story = record_with_retries(2, Flaky::Pass);
+    story.boot(1).plan(&[file("tests/test_a.py")]).boot(2).lease(0, 1).declare(0, 2).test(0, 0, Passed);
+    story.test_with(0, 1, Failed, |test| "said at first\n".clone_into(&mut test.output)).finish(0);
+    for (attempt, outcome) in [(1, Errored), (2, Passed)] {
+        let unit = story.retry(0, attempt, &[1]);
+        story.lease(unit, 2).declare_some(unit, 2, Some(&[1])).test(unit, 1, outcome).finish(unit);
+    }
+    story.close(1, Close::Clean).close(2, Close::Clean).end(Verdict::Passed);
+    story
+}
+
+#[test]
+fn a_flaky_test_is_green_and_named_everywhere() {
+    let account = account_of(&flaky().events());
+    let summary = summary::render(&account, WIDTH);
+    assert!(
+        summary.starts_with("FLAKY   tests/test_a.py::test_1\n        tests/test_a.py:11: AssertionError: assert 1 == 2\n"),
+        "{summary}"
+    );
+    assert!(
+        summary.contains("failed in session 1.1, passed in session 2.1") && summary.ends_with("2 passed, 1 of them flaky\n"),
+        "{summary}"
+    );
+    let junit = junit::render(&account).expect("a report");
+    assert!(junit.contains("tests=\"2\" skipped=\"0\" failures=\"0\" errors=\"0\""), "{junit}");
+    assert!(junit.contains("<flakyFailure") && junit.contains("<flakyError") && junit.contains("said at first"), "{junit}");
+    let found = findings::findings(&account);
+    assert_eq!(found.iter().map(|finding| (finding.mild, finding.line)).collect::<Vec<_>>(), [(true, 11)]);
+    assert!(code_quality::render(&account, "").contains("\"severity\": \"minor\""));
+    let json: serde_json::Value = serde_json::from_str(&json::render(&account)).expect("a document");
+    let tries = json["tests"][1]["tries"].as_array().expect("tries").iter().map(|one| one["outcome"].clone());
+    assert_eq!(tries.collect::<Vec<_>>(), ["failed", "errored", "passed"]);
+    assert_eq!((&json["tests"][0]["tries"], failed(account.proof()).len()), (&serde_json::Value::Null, 0));
 }
 
 /// Everything that can go wrong and still leaves a verdict.

@@ -1,8 +1,9 @@
 //! The brain of a run: starts and stops shards, freezes the manifest, keeps the deadline, and numbers the events.
 //!
 //! `handle(now, input) -> effects` is everything; no async, no clock. Leases live in the queue, tests in the proof, sessions in the shards' own brains;
-//! what is decided here is which shard lives, when the queue opens, and when the run is over. Only this file assigns `seq`.
+//! what is decided here is which shard lives, when the queue opens, what is tried again (`retry`), and when the run is over. Only this file assigns `seq`.
 
+mod retry;
 mod settle;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -58,6 +59,7 @@ pub struct Run {
     list_hash: Option<String>,
     booted: bool,
     obstacle: Option<Obstacle>,
+    retries: retry::Retries,
     effects: Vec<Effect>,
 }
 
@@ -76,6 +78,7 @@ impl Run {
             list_hash: None,
             booted: false,
             obstacle: None,
+            retries: retry::Retries::default(),
             effects: Vec::new(),
         }
     }
@@ -222,6 +225,7 @@ impl Run {
         for event in events {
             self.tell(event);
         }
+        self.try_again(&reply.facts);
         let Stage::Running(open) = &self.stage else { return Vec::new() };
         let Some(seat) = self.seats.get_mut(&id) else { return Vec::new() };
         seat.crashes += crashes;
@@ -357,6 +361,7 @@ impl Run {
     }
 
     fn tell(&mut self, kind: EventKind) {
+        self.suite_grows(&kind);
         let event = RunEvent { seq: self.seq, at_ms: self.now, kind };
         self.seq += 1;
         self.proof.apply(&event);

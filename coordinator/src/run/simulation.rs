@@ -3,10 +3,13 @@
 //! The world knows the truth (which tests exist, which kill their process, which fail); the run must find it out. What must hold is checked at the end
 //! of each schedule, by the run's own events: green only if every test truly ran and passed under a result that counts.
 
+mod world;
+
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use splitci_worker::protocol::VERSION;
-use splitci_worker::protocol::message::{Ended, FinishedTest, FromWorker, RunUnit, ToWorker};
+use splitci_worker::protocol::message::FromWorker;
 
 use super::brief::Brief;
 use super::machine::Run;
@@ -16,8 +19,9 @@ use crate::model::event::{EventKind, RunEvent};
 use crate::model::settings::RunSettings;
 use crate::model::story;
 use crate::model::verdict::Verdict;
-use crate::model::{Exit, Launch, Manifest, Outcome, RunId, ShardId, Slot, Telling, Unit, UnitKind};
+use crate::model::{Exit, Fence, Launch, Manifest, Outcome, RunId, ShardId, Telling, Unit, UnitId, UnitKind};
 use crate::queue::Epoch;
+use world::{Machine, World};
 
 /// splitmix64 (Steele, Lea, Flood 2014): enough for schedules.
 struct Chance(u64);
@@ -36,125 +40,6 @@ impl Chance {
     }
 }
 
-/// What is true in a world.
-struct World {
-    tests: Vec<u32>,
-    poison: BTreeSet<(u32, u32)>,
-    failing: BTreeSet<(u32, u32)>,
-    /// Tests at which something was killed from outside: never twice at the same, or it would rightly count as a crash.
-    hit: BTreeSet<(u32, u32)>,
-    kills_left: usize,
-}
-
-/// A simulated shard: worker, driver and framework in one.
-#[derive(Default)]
-#[expect(clippy::struct_excessive_bools, reason = "what a process can be, told apart")]
-struct Machine {
-    live: bool,
-    outbox: VecDeque<FromWorker>,
-    session: u32,
-    work: VecDeque<RunUnit>,
-    /// The unit that runs and its next test.
-    at: Option<(RunUnit, u32, u32)>,
-    count: u64,
-    finishing: bool,
-    running: bool,
-    any_bad: bool,
-}
-
-impl Machine {
-    fn slot(&self) -> Slot {
-        match &self.at {
-            Some((unit, next, _)) => Slot::Test { unit: unit.unit, ordinal: *next },
-            None => Slot::Idle,
-        }
-    }
-
-    /// The driver does one thing.
-    fn act(&mut self, world: &World) {
-        let session = self.session;
-        match self.at.take() {
-            _ if !self.running => {}
-            Some((unit, next, done)) if next < unit.until.unwrap_or(u32::MAX).min(world.tests[unit.unit as usize]) => {
-                if world.poison.contains(&(unit.unit, next)) {
-                    self.at = Some((unit, next, done));
-                    return self.die(Exit::Signal(11));
-                }
-                let bad = world.failing.contains(&(unit.unit, next));
-                self.any_bad |= bad;
-                let outcome = if bad { Outcome::Failed } else { Outcome::Passed };
-                self.outbox.push_back(FromWorker::Finished { session, tests: vec![finished(&unit, next, outcome)] });
-                self.count += 1;
-                self.at = Some((unit, next + 1, done + 1));
-            }
-            Some((unit, _, done)) => {
-                self.outbox.push_back(FromWorker::UnitEnd { session, unit: unit.unit, fence: unit.fence, count: done });
-            }
-            None => match self.work.pop_front() {
-                Some(unit) => {
-                    let all = world.tests[unit.unit as usize];
-                    let ids = (0..all).map(|n| format!("t{n}")).collect();
-                    let selected = Some((unit.from..unit.until.unwrap_or(all).min(all)).collect());
-                    self.outbox.push_back(FromWorker::Declared { session, unit: unit.unit, fence: unit.fence, ids, selected });
-                    let from = unit.from;
-                    self.at = Some((unit, from, 0));
-                }
-                None if self.finishing => {
-                    let status = i32::from(self.any_bad);
-                    self.outbox.push_back(FromWorker::Bye { session, count: self.count, status, errors: String::new() });
-                    self.end(Exit::Code(status), true);
-                }
-                None => {}
-            },
-        }
-    }
-
-    fn die(&mut self, how: Exit) {
-        self.end(how, false);
-    }
-
-    fn end(&mut self, how: Exit, bye: bool) {
-        let at = self.slot();
-        let session = self.session;
-        let ended = Ended { session, how, stopped: None, hello: true, bye, at, oom: false, peak_rss: 0, strays: 0, dropped_output: 0 };
-        self.outbox.push_back(FromWorker::Ended(ended));
-        self.running = false;
-        self.at = None;
-        self.work.clear();
-    }
-
-    fn told(&mut self, message: ToWorker, files: usize) {
-        match message {
-            ToWorker::Start(start) => {
-                *self = Self { live: true, session: start.session, running: true, ..Self::default() };
-                let units = (0..files).map(|n| format!("f{n}")).collect();
-                let (framework, version) = ("fake".to_owned(), "1".to_owned());
-                let session = self.session;
-                self.outbox.push_back(FromWorker::Ready { session, framework, version, seed: 1, pid: 1, boot_ms: 1, units });
-            }
-            ToWorker::Run { session, units } if session == self.session => self.work.extend(units),
-            ToWorker::Finish { session } if session == self.session => self.finishing = true,
-            ToWorker::Abort { session } if session == self.session && self.running => self.die(Exit::Signal(15)),
-            _ => {}
-        }
-    }
-}
-
-fn finished(unit: &RunUnit, ordinal: u32, outcome: Outcome) -> FinishedTest {
-    FinishedTest {
-        unit: unit.unit,
-        fence: unit.fence,
-        ordinal,
-        outcome,
-        micros: 1,
-        file: String::new(),
-        line: 0,
-        message: String::new(),
-        output: 0,
-        details: 0,
-    }
-}
-
 /// One schedule from its seed: the events that were told, and the verdict.
 struct Schedule {
     chance: Chance,
@@ -163,6 +48,8 @@ struct Schedule {
     machines: BTreeMap<ShardId, Machine>,
     todo: VecDeque<Input>,
     events: Vec<RunEvent>,
+    /// The files of units that were added.
+    files: BTreeMap<u32, u32>,
     verdict: Option<Verdict>,
     now: u64,
 }
@@ -177,14 +64,27 @@ impl Schedule {
         };
         let poison = if chance.one_in(3) { pick(&mut chance, 12) } else { BTreeSet::new() };
         let failing = if chance.one_in(3) { pick(&mut chance, 8) } else { BTreeSet::new() };
-        let kills_left = if chance.one_in(2) { chance.below(3) } else { 0 };
+        let retries = if chance.one_in(2) { u32::try_from(chance.below(4)).expect("small") } else { 0 };
+        let flaky = if chance.one_in(2) { pick(&mut chance, 8) } else { BTreeSet::new() };
+        let flaky = flaky.into_iter().map(|place| (place, u32::try_from(1 + chance.below(3)).expect("small"))).collect();
+        // Two kills and a test that kills make three sessions without a result, after which a shard is rightly given up.
+        let kills_left = if chance.one_in(2) { chance.below(if poison.is_empty() { 3 } else { 2 }) } else { 0 };
         let unit = |n: usize| Unit { file: format!("f{n}"), kind: UnitKind::File, predicted_ms: n.is_multiple_of(2).then_some(100) };
         let manifest = Manifest { units: (0..tests.len()).map(unit).collect() };
         let shards = u32::try_from(1 + chance.below(4)).expect("small");
-        let run = Run::new(brief(shards, manifest));
-        let world = World { tests, poison, failing, hit: BTreeSet::new(), kills_left };
+        let mut brief = brief(shards, manifest);
+        brief.settings.retries = retries;
+        // The proof knows from the record how often a test may be tried again.
+        for event in &mut brief.preamble {
+            if let EventKind::RunStarted(started) = event {
+                started.settings.retries = retries;
+            }
+        }
+        let run = Run::new(brief);
+        let (hit, runs) = (BTreeSet::new(), RefCell::default());
+        let world = World { tests, poison, failing, flaky, runs, retries, hit, kills_left };
         let todo = VecDeque::from([Input::Begin]);
-        Self { chance, world, run, machines: BTreeMap::new(), todo, events: Vec::new(), verdict: None, now: 0 }
+        Self { chance, world, run, machines: BTreeMap::new(), todo, events: Vec::new(), files: BTreeMap::new(), verdict: None, now: 0 }
     }
 
     fn play(mut self) -> Self {
@@ -212,7 +112,12 @@ impl Schedule {
                 }
                 Effect::Send { shard, message, .. } => self.machines.entry(shard).or_default().told(message, self.world.tests.len()),
                 Effect::EndShard(shard) => self.lose(shard),
-                Effect::Tell(Telling::Event(event)) => self.events.push(event),
+                Effect::Tell(Telling::Event(event)) => {
+                    if let EventKind::RetryPlanned(planned) = &event.kind {
+                        self.files.insert(planned.unit.0, planned.of.0);
+                    }
+                    self.events.push(event);
+                }
                 Effect::Tell(Telling::Progress(_)) => {}
                 Effect::Finished(verdict) => self.verdict = Some(verdict),
             }
@@ -259,8 +164,9 @@ impl Schedule {
             FromWorker::Finished { tests, .. } => tests.first().map(|test| test.unit),
             _ => None,
         });
-        let units = machine.at.iter().map(|(unit, ..)| unit.unit).chain(waiting);
-        let here: Vec<(u32, u32)> = units.flat_map(|unit| (0..self.world.tests[unit as usize]).map(move |test| (unit, test))).collect();
+        let units: Vec<u32> = machine.at.iter().map(|(unit, ..)| unit.unit).chain(waiting).collect();
+        let files = units.iter().map(|unit| self.files.get(unit).copied().unwrap_or(*unit));
+        let here: Vec<(u32, u32)> = files.flat_map(|file| (0..self.world.tests[file as usize]).map(move |test| (file, test))).collect();
         // A session that has ended by itself and has not told it yet would be blamed on whoever kills it now.
         let dying = machine.outbox.iter().any(|message| matches!(message, FromWorker::Ended(_)));
         if dying || here.iter().any(|place| self.world.hit.contains(place) || self.world.poison.contains(place)) {
@@ -283,16 +189,59 @@ impl Schedule {
         format!("{}\nmissing {:?}, faults {:?}", rows.join("\n"), self.run.proof().missing().collect::<Vec<_>>(), self.run.proof().faults())
     }
 
+    fn file(&self, unit: UnitId) -> u32 {
+        self.files.get(&unit.0).copied().unwrap_or(unit.0)
+    }
+
+    /// The outcomes of each test that count, in order, by the events alone.
+    fn tries(&self) -> BTreeMap<(u32, u32), Vec<Outcome>> {
+        let mut heard: BTreeMap<(UnitId, Fence), BTreeMap<u32, Outcome>> = BTreeMap::new();
+        let mut all: BTreeMap<(u32, u32), Vec<Outcome>> = BTreeMap::new();
+        let mut accept = |unit: UnitId, results: BTreeMap<u32, Outcome>| {
+            for (ordinal, outcome) in results {
+                all.entry((self.file(unit), ordinal)).or_default().push(outcome);
+            }
+        };
+        for event in &self.events {
+            match &event.kind {
+                EventKind::TestFinished(test) => {
+                    heard.entry((test.test.unit, test.fence)).or_default().insert(test.test.ordinal, test.outcome);
+                }
+                EventKind::UnitFinished { unit, fence } => accept(*unit, heard.remove(&(*unit, *fence)).unwrap_or_default()),
+                EventKind::UnitInterrupted { unit, fence, final_below, .. } => {
+                    let mut results = heard.remove(&(*unit, *fence)).unwrap_or_default();
+                    results.split_off(final_below);
+                    accept(*unit, results);
+                }
+                _ => {}
+            }
+        }
+        all
+    }
+
     fn check(&self, seed: u64) {
         let verdict = self.verdict.expect("it ended");
-        let bad = !self.world.poison.is_empty() || !self.world.failing.is_empty();
-        let expected = if bad { Verdict::Failed { complete: true } } else { Verdict::Passed };
+        let tries = self.tries();
+        let world = &self.world;
+        let last_is_bad = tries.values().any(|outcomes| outcomes.last().is_some_and(|outcome| outcome.is_bad()));
+        let expected = if last_is_bad || !world.poison.is_empty() { Verdict::Failed { complete: true } } else { Verdict::Passed };
         assert_eq!(verdict, expected, "seed {seed}: {}", self.story());
+        let all: usize = world.tests.iter().map(|n| *n as usize).sum();
+        assert_eq!(tries.len() + world.poison.len(), all, "seed {seed}: every test came to its end: {}", self.story());
+        let most = world.retries as usize + 1;
+        assert!(tries.values().all(|outcomes| outcomes.len() <= most), "seed {seed}: tried too often: {}", self.story());
+        // What is within the budget and fails no more often than it may does not stay red.
+        let within = world.failing.len() + world.flaky.len() <= 10;
+        for (place, outcomes) in tries.iter().filter(|_| within) {
+            let fails = if world.failing.contains(place) { u32::MAX } else { world.flaky.get(place).copied().unwrap_or(0) };
+            let made_good = outcomes.last().is_some_and(|outcome| !outcome.is_bad());
+            assert!(made_good || fails > world.retries, "seed {seed}: {place:?} was not tried to the end: {}", self.story());
+        }
         let crashed: BTreeSet<(u32, u32)> = self
             .events
             .iter()
             .filter_map(|event| match &event.kind {
-                EventKind::TestCrashed { test, .. } => Some((test.unit.0, test.ordinal)),
+                EventKind::TestCrashed { test, .. } => Some((self.file(test.unit), test.ordinal)),
                 _ => None,
             })
             .collect();

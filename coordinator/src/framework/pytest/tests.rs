@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::framework;
-use crate::model::settings::{ContainerSettings, Order, RunSettings, Timeouts};
+use crate::model::settings::{ContainerSettings, Flaky, Order, RunSettings, Timeouts};
 use crate::model::{SessionId, ShardId};
 
 fn facts(files: &[&str], texts: &[(&str, &str)]) -> ProjectFacts {
@@ -32,6 +32,7 @@ fn settings(engine: EngineKind) -> RunSettings {
         fail_fast: false,
         allow_empty: false,
         retries: 0,
+        flaky: Flaky::Pass,
         whole: false,
         recipe: None,
         timeouts: Timeouts { test_ms: 1, boot_ms: 1, run_ms: 1, grace_ms: 1 },

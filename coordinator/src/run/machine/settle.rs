@@ -34,7 +34,7 @@ impl Run {
 
     /// After every input: is there work for the hungry, is everything final, is everybody gone?
     pub(super) fn settle(&mut self) {
-        if self.brief.settings.fail_fast && self.proof.is_bad() {
+        if self.brief.settings.fail_fast && self.is_lost() {
             self.cancel(Cancelled::FailFast);
         }
         self.feed();
@@ -73,6 +73,7 @@ impl Run {
 
     /// All units are final: sessions are closed in order, and what is still starting is not needed.
     pub(super) fn close(&mut self) {
+        self.tell_what_was_too_much();
         self.stage = Stage::Closing;
         let ids: Vec<ShardId> = self.seats.keys().copied().collect();
         for id in ids {
