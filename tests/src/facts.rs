@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use splitci_coordinator::model::event::{Crash, EventKind, RunEvent, SessionEnded};
-use splitci_coordinator::model::{Fence, TestKey, UnitId};
+use splitci_coordinator::model::{Fence, SessionId, TestKey, UnitId};
 
 /// What a run came to.
 #[derive(Debug, Default)]
@@ -27,6 +27,10 @@ pub struct Facts {
     pub suspects: usize,
     /// Output that belongs to no test.
     pub output: String,
+    /// Outcomes of each test before the one that stands, by id, where it was tried again.
+    pub before: BTreeMap<String, Vec<String>>,
+    /// Which session ran each result that counts, in order: id and session.
+    pub ran_in: Vec<(String, SessionId)>,
     /// What users should know.
     pub notices: Vec<String>,
     /// Which shards ran a test that counts: tests by shard.
@@ -40,7 +44,9 @@ pub struct Facts {
 #[derive(Default)]
 struct Fold {
     declared: BTreeMap<(UnitId, Fence), Vec<String>>,
-    holder: BTreeMap<(UnitId, Fence), u32>,
+    holder: BTreeMap<(UnitId, Fence), SessionId>,
+    /// Units that were added, and whose tests they try again.
+    roots: BTreeMap<UnitId, UnitId>,
     heard: BTreeMap<(UnitId, Fence), BTreeMap<u32, String>>,
     accepted: BTreeMap<TestKey, (String, String, u32)>,
     facts: Facts,
@@ -90,7 +96,7 @@ impl Fold {
         match event {
             EventKind::RunStarted(start) => self.facts.run.clone_from(&start.run.0),
             EventKind::UnitLeased { unit, fence, session, suspect, .. } => {
-                self.holder.insert((*unit, *fence), session.shard.0);
+                self.holder.insert((*unit, *fence), *session);
                 self.facts.suspects += usize::from(*suspect);
             }
             EventKind::UnitDeclared { unit, fence, ids, selected } => {
@@ -103,6 +109,9 @@ impl Fold {
                 let id = self.id(test.test, test.fence);
                 self.facts.told.push((id, format!("{}\n{}\n{}", test.message, test.output, test.details)));
                 self.heard.entry((test.test.unit, test.fence)).or_default().insert(test.test.ordinal, outcome);
+            }
+            EventKind::RetryPlanned(planned) => {
+                self.roots.insert(planned.unit, planned.of);
             }
             EventKind::UnitFinished { unit, fence } => self.accept(*unit, *fence, u32::MAX),
             EventKind::UnitInterrupted { unit, fence, final_below, .. } => self.accept(*unit, *fence, *final_below),
@@ -130,15 +139,24 @@ impl Fold {
     }
 
     fn accept(&mut self, unit: UnitId, fence: Fence, below: u32) {
-        let shard = self.holder.get(&(unit, fence)).copied().unwrap_or(0);
+        let session = self.holder.get(&(unit, fence)).copied();
         for (ordinal, outcome) in self.heard.remove(&(unit, fence)).unwrap_or_default() {
             if ordinal >= below {
                 continue;
             }
-            let test = TestKey { unit, ordinal };
-            let id = self.id(test, fence);
-            let before = self.accepted.insert(test, (id.clone(), outcome, shard));
-            assert!(before.is_none(), "{id} was final already");
+            let id = self.id(TestKey { unit, ordinal }, fence);
+            let root = self.roots.get(&unit).copied();
+            let test = TestKey { unit: root.unwrap_or(unit), ordinal };
+            self.facts.ran_in.extend(session.map(|session| (id.clone(), session)));
+            let before = self.accepted.insert(test, (id.clone(), outcome, session.map_or(0, |session| session.shard.0)));
+            match before {
+                Some((known, before, _)) => {
+                    assert!(root.is_some() && known == id, "{id} was final already");
+                    assert!(before == "failed" || before == "errored", "{id} was tried again though it {before}");
+                    self.facts.before.entry(id).or_default().push(before);
+                }
+                None => assert!(root.is_none(), "{id} was tried again and had not failed"),
+            }
         }
     }
 }
