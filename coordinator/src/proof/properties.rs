@@ -4,9 +4,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::Outcome::{Failed, Passed, Skipped, UnexpectedPass};
-use crate::model::event::{Close, Crash, ShardLoss};
+use crate::model::event::{Close, Crash, RetryPlanned, ShardLoss};
 use crate::model::settings::Flaky;
-use crate::model::story::{Story, fallback, file, record, record_with_retries, slice};
+use crate::model::story::{Story, fallback, file, record_with_retries, slice};
 
 /// Small numbers from a list that proptest shrinks; zero when it is used up.
 struct Dice<'a>(std::slice::Iter<'a, u8>);
@@ -246,20 +246,21 @@ proptest! {
 
     #[test]
     fn hostile_numbers_never_panic(
-        kinds in proptest::collection::vec((0_u8..9, any::<u32>(), any::<u64>(), any::<u32>()), 0..60),
+        kinds in proptest::collection::vec((0_u8..11, any::<u32>(), any::<u64>(), any::<u32>()), 0..60),
         small in any::<bool>(),
     ) {
         let mut proof = Proof::default();
-        let mut story = record();
-        story.boot(1).plan(&[file("a.py"), slice("b.py", &[0]), fallback("b.py")]);
+        let mut story = record_with_retries(1, Flaky::Pass);
+        story.boot(1).plan(&[file("a.py"), slice("b.py", &[0]), fallback("b.py")]).run(0, 1, &[Passed, Failed, Failed]);
         for (kind, unit, fence, ordinal) in kinds {
-            let (unit, fence, ordinal) = if small { (unit % 4, fence % 4, ordinal % 4) } else { (unit, fence, ordinal) };
+            let (unit, fence, ordinal) = if small { (unit % 5, fence % 4, ordinal % 4) } else { (unit, fence, ordinal) };
             story.say(hostile(kind, unit, fence, ordinal));
         }
         for event in story.events() {
             proof.apply(&event);
         }
         let _unused = (proof.conclusion(), proof.counts(), proof.counts_by_shard(), proof.failures().count(), proof.missing().count());
+        let _unused: Vec<_> = (0..6).map(|unit| (proof.failed_in(UnitId(unit)).is_some(), proof.units_done())).collect();
     }
 }
 
@@ -280,6 +281,11 @@ fn hostile(kind: u8, unit: u32, fence: u64, ordinal: u32) -> EventKind {
             };
         }
         4 => return EventKind::UnitDeclared { unit: id, fence: under, ids: vec![String::new(); 3], selected: None },
+        7 | 8 => {
+            let ids = vec!["a.py::test_1".to_owned(), "a.py::test_2".to_owned()];
+            let planned = RetryPlanned { unit: id, of: UnitId(unit / 4), attempt: 1, ordinals: vec![ordinal], ids };
+            return EventKind::RetryPlanned(Box::new(planned));
+        }
         5 => story.supersede(unit),
         6 => story.crash(unit, ordinal, 1, Crash::Signal(9)),
         _ => story.test_with(unit, ordinal, Passed, |test| test.fence = under),
