@@ -46,7 +46,7 @@ class Case:
 GOES_ON = ["--continue-on-collection-errors"]
 CASES = [
     Case("outcomes", "outcomes", cut="test_plain.py"),
-    Case("outcomes, whole", "outcomes", whole=True, env={"SPLITCI_PYTEST_WHOLE": "1"}, cut="test_classes.py"),
+    Case("outcomes, whole", "outcomes", whole=True, env={"SPLITCI_PYTHON_WHOLE": "1"}, cut="test_classes.py"),
     Case("outcomes, verbose, no capture", "outcomes", ["-v", "-s", "-rA", "--durations=3"], majors=(9,)),
     Case("outcomes, without terminal", "outcomes", ["-p", "no:terminal"], majors=(7, 9)),
     Case("outcomes, few plugins", "outcomes", ["-p", "no:cacheprovider", "-p", "no:warnings", "-p", "no:logging", "-p", "no:faulthandler"], majors=(7, 9)),
@@ -69,7 +69,7 @@ CASES = [
     Case("doctests", "doctests"),
     Case("collectors", "collectors"),
     Case("broken", "broken", plain_args=GOES_ON),
-    Case("broken, whole", "broken", plain_args=GOES_ON, whole=True, env={"SPLITCI_PYTEST_WHOLE": "1"}),
+    Case("broken, whole", "broken", plain_args=GOES_ON, whole=True, env={"SPLITCI_PYTHON_WHOLE": "1"}),
     Case("hooks", "hooks"),
     Case("namespace", "namespace"),
     Case("asyncio", "asyncio", plugins=["pytest_asyncio"]),

@@ -362,7 +362,7 @@ def a_test_starts_a_pytest(run):
 
 
             def test_in_a_process():
-                assert not [name for name in os.environ if name.startswith(("SPLITCI_DRIVER", "SPLITCI_SAVED", "SPLITCI_PYTEST"))]
+                assert not [name for name in os.environ if name.startswith(("SPLITCI_DRIVER", "SPLITCI_SAVED", "SPLITCI_PYTHON"))]
                 assert os.environ.get("PYTEST_PLUGINS") is None
                 assert os.environ["PYTHONPATH"] == "/somewhere"
                 assert not [path for path in sys.path if "splitci" in path and os.path.exists(os.path.join(path, "splitci_pytest_driver.py"))]

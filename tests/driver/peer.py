@@ -26,9 +26,9 @@ class Driver:
 
 
 PYTEST = Driver(
-    {"splitci_pytest_driver.py": "pytest/driver.py"},
+    {"splitci_wire.py": "python/splitci_wire.py", "splitci_pytest_driver.py": "pytest/driver.py"},
     [("PYTHONPATH", "{run}", ":"), ("PYTEST_PLUGINS", "splitci_pytest_driver", ",")],
-    {"SPLITCI_PYTEST_SHARED": "1"},
+    {"SPLITCI_PYTHON_SHARED": "1"},
 )
 RUBY = {"DISABLE_SPRING": "1", "PARALLEL_WORKERS": "1"}
 RSPEC = Driver(

@@ -11,6 +11,7 @@ use crate::model::{Launch, Recipe, SessionId};
 pub mod generic;
 pub mod minitest;
 pub mod pytest;
+mod python;
 pub mod rspec;
 mod ruby;
 

@@ -4,18 +4,14 @@
 //! back before tests run. What it does with a suite, and where that differs from a plain run, stands in its own head and in the contract's.
 //! A unit is a file; a slice never cuts a class, and may cut the variants of a parametrised function.
 
-use super::{Framework, LaunchRequest, Place, ProjectFacts, shard_environment};
+use super::{Framework, LaunchRequest, Place, ProjectFacts, python};
 use crate::model::Launch;
-use crate::model::settings::EngineKind;
 
 #[cfg(test)]
 mod tests;
 
 /// The driver's text.
 pub const DRIVER: &str = include_str!("driver.py");
-
-/// The signal at which the driver prints the stacks of all threads: a real-time signal that nothing is known to use. `DUMP_SIGNAL` in the driver.
-pub const DUMP_SIGNAL: i32 = 50;
 
 const MODULE: &str = "splitci_pytest_driver";
 
@@ -67,15 +63,10 @@ impl Framework for Pytest {
     }
 
     fn launch(&self, request: &LaunchRequest<'_>) -> Launch {
-        Launch {
-            argv: request.settings.command.clone(),
-            cwd: request.cwd.map(str::to_owned),
-            env: environment(request),
-            env_prepend: vec![("PYTHONPATH".into(), "{run}".into(), ":".into()), ("PYTEST_PLUGINS".into(), MODULE.into(), ",".into())],
-            env_remove: Vec::new(),
-            files: vec![(format!("{MODULE}.py"), DRIVER.as_bytes().to_vec())],
-            dump_signal: Some(DUMP_SIGNAL),
-        }
+        let module = format!("{MODULE}.py");
+        let mut launch = python::launch(request, &[(module.as_str(), DRIVER)]);
+        launch.env_prepend.push(("PYTEST_PLUGINS".into(), MODULE.into(), ",".into()));
+        launch
     }
 
     fn picks_tests(&self, command: &[String]) -> bool {
@@ -100,28 +91,6 @@ fn group(id: &str) -> &str {
     // A parameter may hold anything, two colons too.
     let plain = id[file..].find('[').map_or(id.len(), |at| file + at);
     id[file..plain].find("::").map_or(id, |at| &id[..file + at])
-}
-
-fn environment(request: &LaunchRequest<'_>) -> Vec<(String, String)> {
-    let shard = request.session.shard.0;
-    let mut env = shard_environment(request);
-    let mut set = |name: &str, value: String| env.push((name.to_owned(), value));
-    if request.settings.whole {
-        set("SPLITCI_PYTEST_WHOLE", "1".into());
-    }
-    if request.settings.engine == EngineKind::Process {
-        // Its shards have one directory: what pytest keeps there must not be written by all of them.
-        set("SPLITCI_PYTEST_SHARED", "1".into());
-    }
-    if request.variable("PYTHONHASHSEED").is_none() {
-        // Ids made from sets must be the same in every shard.
-        set("PYTHONHASHSEED", (request.settings.seed % (1 << 32)).to_string());
-    }
-    if request.shards > 1 {
-        let data = request.variable("COVERAGE_FILE").unwrap_or(".coverage");
-        set("COVERAGE_FILE", format!("{data}.{shard}.{}", request.session.number));
-    }
-    env
 }
 
 fn configured(facts: &ProjectFacts) -> Option<String> {

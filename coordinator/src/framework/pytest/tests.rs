@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::framework;
-use crate::model::settings::{ContainerSettings, Flaky, Order, RunSettings, Timeouts};
+use crate::model::settings::{ContainerSettings, EngineKind, Flaky, Order, RunSettings, Timeouts};
 use crate::model::{SessionId, ShardId};
 
 fn facts(files: &[&str], texts: &[(&str, &str)]) -> ProjectFacts {
@@ -100,11 +100,12 @@ fn a_session_is_the_users_command_with_the_driver_in_its_environment() {
     assert_eq!(value(&launch, "PYTHONHASHSEED"), Some("9"), "Python takes 32 bits");
     assert_eq!(value(&launch, "TEST_ENV_NUMBER"), Some("3"));
     assert_eq!(value(&launch, "COVERAGE_FILE"), Some(".coverage.3.2"));
-    assert_eq!(value(&launch, "SPLITCI_PYTEST_SHARED"), Some("1"));
-    assert_eq!(value(&launch, "SPLITCI_PYTEST_WHOLE"), None);
+    assert_eq!(value(&launch, "SPLITCI_PYTHON_SHARED"), Some("1"));
+    assert_eq!(value(&launch, "SPLITCI_PYTHON_WHOLE"), None);
     assert_eq!(launch.env_prepend[0], ("PYTHONPATH".into(), "{run}".into(), ":".into()));
     assert_eq!(launch.env_prepend[1], ("PYTEST_PLUGINS".into(), MODULE.into(), ",".into()));
-    assert_eq!(launch.files[0].0, "splitci_pytest_driver.py");
+    let files: Vec<_> = launch.files.iter().map(|(file, _)| file.as_str()).collect();
+    assert_eq!(files, ["splitci_wire.py", "splitci_pytest_driver.py"]);
 }
 
 #[test]
@@ -114,8 +115,8 @@ fn what_the_user_set_stays() {
     assert_eq!(value(&launch, "TEST_ENV_NUMBER"), Some("x"));
     assert_eq!(value(&launch, "PYTHONHASHSEED"), None);
     assert_eq!(value(&launch, "COVERAGE_FILE"), None, "one shard's data is the whole");
-    assert_eq!(value(&launch, "SPLITCI_PYTEST_SHARED"), None);
-    assert_eq!(value(&launch, "SPLITCI_PYTEST_WHOLE"), Some("1"));
+    assert_eq!(value(&launch, "SPLITCI_PYTHON_SHARED"), None);
+    assert_eq!(value(&launch, "SPLITCI_PYTHON_WHOLE"), Some("1"));
     let launch = launched(&settings(EngineKind::Docker), &[], &[("COVERAGE_FILE", "/data/cov")]);
     assert_eq!(value(&launch, "COVERAGE_FILE"), Some("/data/cov.3.2"));
 }
@@ -139,10 +140,10 @@ fn a_class_is_never_cut_and_variants_may_be() {
 
 #[test]
 fn the_driver_and_this_side_agree() {
-    assert!(DRIVER.contains(&format!("DUMP_SIGNAL = {DUMP_SIGNAL}\n")));
+    assert!(python::WIRE.contains(&format!("DUMP_SIGNAL = {}\n", python::DUMP_SIGNAL)));
     assert!(DRIVER.contains("PYTEST_DONT_REWRITE"));
     let version = splitci_worker::protocol::VERSION;
-    assert!(DRIVER.contains(&format!("MAJOR, MINOR = {}, {}\n", version.major, version.minor)));
+    assert!(python::WIRE.contains(&format!("MAJOR, MINOR = {}, {}\n", version.major, version.minor)));
 }
 
 #[test]
