@@ -5,7 +5,7 @@ use std::hash::{BuildHasher as _, Hasher as _};
 use std::path::Path;
 
 use splitci_coordinator::config::{Candidate, Flags, Project, Request, load, records};
-use splitci_coordinator::framework::{ALL, Framework, PROGRAMS, Place, ProjectFacts, texts_wanted};
+use splitci_coordinator::framework::{ALL, Framework, PROGRAMS, Place, ProjectFacts, samples, texts_wanted};
 use splitci_coordinator::history::History;
 
 use crate::Context;
@@ -66,8 +66,9 @@ fn facts(root: &Path) -> ProjectFacts {
         files.extend(programs.filter(|program| root.join(program).is_file()));
     }
     // A file that cannot be read is none that speaks for a framework.
-    let texts = texts_wanted().filter_map(|name| Some((name.to_owned(), fs_err::read_to_string(root.join(name)).ok()?)));
-    ProjectFacts { texts: texts.collect(), files, place: Place::Image }
+    let read = |name: &str| Some((name.to_owned(), fs_err::read_to_string(root.join(name)).ok()?));
+    let texts = texts_wanted().filter_map(read).chain(samples(&files).filter_map(read)).collect();
+    ProjectFacts { texts, files, place: Place::Image }
 }
 
 fn list(directory: &Path, prefix: &str, files: &mut Vec<String>) {

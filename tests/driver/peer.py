@@ -30,6 +30,14 @@ PYTEST = Driver(
     [("PYTHONPATH", "{run}", ":"), ("PYTEST_PLUGINS", "splitci_pytest_driver", ",")],
     {"SPLITCI_PYTHON_SHARED": "1"},
 )
+UNITTEST = Driver(
+    {
+        "splitci_wire.py": "python/splitci_wire.py", "sitecustomize.py": "unittest/sitecustomize.py", "splitci_heard.py": "unittest/splitci_heard.py",
+        "splitci_unittest_driver.py": "unittest/splitci_unittest_driver.py", "splitci_django_driver.py": "unittest/splitci_django_driver.py",
+    },
+    [("PYTHONPATH", "{run}", ":")],
+    {"SPLITCI_PYTHON_SHARED": "1"},
+)
 RUBY = {"DISABLE_SPRING": "1", "PARALLEL_WORKERS": "1"}
 RSPEC = Driver(
     {"splitci_wire.rb": "ruby/splitci_wire.rb", "splitci_rspec.rb": "rspec/splitci_rspec.rb"},

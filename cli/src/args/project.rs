@@ -132,6 +132,7 @@ impl ProjectArgs {
             ("run.order", "--order", self.order),
             ("run.seed", "--seed", self.seed),
             ("pytest.whole", "--whole", self.whole.clone()),
+            ("unittest.whole", "--whole", self.whole.clone()),
             ("ruby.whole", "--whole", self.whole),
         ];
         one(flags, rows);

@@ -53,7 +53,7 @@ struct Resolver {
 
 impl Resolver {
     fn project(&mut self, layer: Layer) -> Project {
-        let Layer { project, image, suite, pytest, ruby, run, timeout, shard, record } = layer;
+        let Layer { project, image, suite, pytest, unittest, ruby, run, timeout, shard, record } = layer;
         let root = self.facts.bases.root.clone();
         let kind = self.engine(value(run.engine), &image);
         if kind == EngineKind::Process {
@@ -64,7 +64,11 @@ impl Resolver {
         let env = environment::resolve(value(run.env), &self.facts.env_files, &self.facts.env, &mut self.faults);
         self.notices
             .extend(env.missing.iter().map(|name| format!("variable `{name}` is asked for and not set here: tests run without it")));
-        let whole = if framework == "pytest" { value(pytest.whole) } else { value(ruby.whole) }.unwrap_or(false);
+        let whole = match framework.as_str() {
+            "pytest" => value(pytest.whole),
+            "unittest" | "django" => value(unittest.whole),
+            _ => value(ruby.whole),
+        };
         let settings = RunSettings {
             engine: kind,
             shards: value(run.shards).map_or(self.facts.cpus.max(1), |Shards(n)| n),
@@ -77,7 +81,7 @@ impl Resolver {
             allow_empty: value(run.allow_empty).unwrap_or(false),
             retries: value(run.retries).unwrap_or(0),
             flaky: value(run.flaky).unwrap_or_default(),
-            whole,
+            whole: whole.unwrap_or(false),
             recipe,
             timeouts: timeouts(timeout),
             container: self.container(shard),

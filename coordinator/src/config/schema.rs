@@ -135,6 +135,11 @@ schema! {
         /// Load the whole suite in each shard.
         whole: bool = "whole",
     }
+    /// unittest's and Django's own.
+    unittest: UnittestSection = "unittest" {
+        /// Load the whole suite in each shard.
+        whole: bool = "whole",
+    }
     /// RSpec's and Minitest's own.
     ruby: RubySection = "ruby" {
         /// Load the whole suite in each shard.

@@ -14,9 +14,18 @@ pub mod pytest;
 mod python;
 pub mod rspec;
 mod ruby;
+pub mod unittest;
 
 /// Every framework there is.
-pub const ALL: &[&dyn Framework] = &[&pytest::Pytest, &rspec::Rspec, &minitest::Minitest, &generic::BATS, &generic::GENERIC];
+pub const ALL: &[&dyn Framework] = &[
+    &pytest::Pytest,
+    &unittest::Unittest,
+    &unittest::Django,
+    &rspec::Rspec,
+    &minitest::Minitest,
+    &generic::BATS,
+    &generic::GENERIC,
+];
 
 /// Directories whose contents are not the project's own.
 const FOREIGN: &[&str] = &["node_modules", "site-packages", "venv", ".venv", "vendor", ".tox", ".nox", "__pycache__", ".bundle"];
@@ -32,6 +41,11 @@ pub fn by_name(name: &str) -> Option<&'static dyn Framework> {
 /// The files whose text `evidence` wants to see, where they exist in the project's directory.
 pub fn texts_wanted() -> impl Iterator<Item = &'static str> {
     ALL.iter().flat_map(|framework| framework.texts_wanted()).copied()
+}
+
+/// The project's own test files, some of them, whose text `evidence` wants to see as well.
+pub fn samples(files: &[String]) -> impl Iterator<Item = &str> {
+    python::samples(files)
 }
 
 /// A test framework. Every method is a function of its arguments.

@@ -179,7 +179,9 @@ impl PipelineError {
             Self::Docker(error) => error.hint().map(str::to_owned),
             Self::Image(error) => error.hint(),
             Self::History(error) => error.hint(),
-            Self::Framework(_) => Some("use `pytest`, `rspec` or `minitest`, with the key `suite.framework`".to_owned()),
+            Self::Framework(_) => {
+                Some("use `pytest`, `unittest`, `django`, `rspec` or `minitest`, with the key `suite.framework`".to_owned())
+            }
             Self::Absent { command, .. } => {
                 Some(format!("install it where the tests run, or give another command than `{command}` with the key `suite.command`"))
             }

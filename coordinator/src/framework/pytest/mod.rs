@@ -43,11 +43,12 @@ impl Framework for Pytest {
     }
 
     fn texts_wanted(&self) -> &'static [&'static str] {
-        &["pyproject.toml", "tox.ini", "setup.cfg"]
+        python::REQUIREMENTS
     }
 
     fn evidence(&self, facts: &ProjectFacts) -> Option<String> {
-        configured(facts).or_else(|| by_file_name(facts))
+        // It can run unittest's tests, and Django's with a plugin: where nothing speaks of it, they are run as their authors do.
+        configured(facts).or_else(|| by_file_name(facts).filter(|_| python::style(facts) == python::Style::Pytest))
     }
 
     fn command(&self, facts: &ProjectFacts) -> Vec<String> {

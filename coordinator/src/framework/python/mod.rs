@@ -1,11 +1,15 @@
-//! What the Python frameworks have in common: the line to the worker, and how a driver gets in.
+//! What the Python frameworks have in common: the line to the worker, how a driver gets in, and whose tests a project's are.
 //!
 //! Drivers are modules in the session's private directory, which is put before the module path: nothing is installed, and each driver takes the
 //! directory off the path and out of the environment before tests run. They need the standard library and their framework, and nothing else.
 
-use super::{LaunchRequest, shard_environment};
+use super::{LaunchRequest, Place, ProjectFacts, shard_environment};
 use crate::model::Launch;
 use crate::model::settings::EngineKind;
+
+mod style;
+
+pub(super) use style::{REQUIREMENTS, Style, samples, style, unittests};
 
 /// What all drivers say to the worker, and how.
 pub(super) const WIRE: &str = include_str!("splitci_wire.py");
@@ -24,6 +28,16 @@ pub(super) fn launch(request: &LaunchRequest<'_>, modules: &[(&str, &str)]) -> L
         env_remove: Vec::new(),
         files: files.map(|(file, text)| (file.to_owned(), text.as_bytes().to_vec())).collect(),
         dump_signal: Some(DUMP_SIGNAL),
+    }
+}
+
+/// The interpreter that the project would be run with here.
+pub(super) fn interpreter(facts: &ProjectFacts) -> &'static str {
+    match &facts.place {
+        Place::Here { activated: false, .. } if facts.has(".venv/bin/python") => ".venv/bin/python",
+        Place::Here { activated: false, .. } if facts.has("venv/bin/python") => "venv/bin/python",
+        Place::Here { programs, .. } if !programs.contains("python3") && programs.contains("python") => "python",
+        Place::Here { .. } | Place::Image => "python3",
     }
 }
 

@@ -1,0 +1,3 @@
+import unittest
+
+raise ValueError("while it is loaded")

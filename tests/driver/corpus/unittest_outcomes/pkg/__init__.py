@@ -1,0 +1,3 @@
+from contract_notes import note
+
+note("import pkg")
