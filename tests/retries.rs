@@ -135,7 +135,19 @@ fn a_file_that_has_other_tests_the_second_time_makes_nothing_good() {
     let test = "import pytest\n\nfrom counter import runs\n\n\ndef pytest_generate_tests(metafunc):\n    \
                 metafunc.parametrize(\"n\", range(2 if runs(\"loads\") == 1 else 1))\n\n\ndef test_n(n):\n    assert n == 0 and runs(\"n\") > 1\n";
     let sandbox = Sandbox::empty().file("counter.py", COUNTER).file("conftest.py", "").file("tests/test_n.py", test);
-    run(&sandbox, "run --engine process --shards 1 --retries 2").expect_exit(1).expect_says("FAILED  2 tests");
+    let done = run(&sandbox, "run --engine process --shards 1 --retries 2");
+    done.expect_exit(1).expect_says("FAILED  2 tests").expect_says("tests/test_n.py lists other tests when it is loaded once more");
+}
+
+#[test]
+fn a_session_lost_in_the_middle_of_another_attempt_loses_nothing() {
+    let test = "import os\nimport signal\n\nfrom counter import runs\n\n\ndef test_fragile():\n    time = runs(\"fragile\")\n    if time == 2:\n        \
+                os.kill(os.getpid(), signal.SIGKILL)\n    assert time > 2\n\n\ndef test_fine():\n    pass\n";
+    let sandbox = Sandbox::empty().file("counter.py", COUNTER).file("conftest.py", "").file("tests/test_fragile.py", test);
+    let green = facts(&sandbox, "run --engine process --shards 1 --retries 1", 0);
+    assert_eq!((green.total(), green.suspects, count(&sandbox, "fragile")), (2, 1, 3));
+    assert_eq!(green.before.get("tests/test_fragile.py::test_fragile"), Some(&vec!["failed".to_owned()]));
+    run(&sandbox, "report last").expect_says("failed in session 1.1, passed in session 1.2");
 }
 
 #[test]

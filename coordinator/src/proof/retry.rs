@@ -153,6 +153,12 @@ impl Proof {
         (!tests.is_empty()).then_some(Failed { root, attempts, tests })
     }
 
+    /// Whether a unit is an attempt that found other tests in its file than there were at first.
+    pub fn found_others(&self, unit: UnitId) -> bool {
+        let ids = |unit: UnitId| self.units.get(index(unit)).and_then(UnitProof::declared).map(|declared| &declared.ids);
+        !self.is_planned(unit) && ids(unit).is_some_and(|found| Some(found) != ids(self.root_of(unit)))
+    }
+
     /// A unit may run more than it was to: what does not count as an attempt is no reason for the next one.
     fn was_due(&self, unit: UnitId, ordinal: u32) -> bool {
         self.retries.plans.get(&unit).is_none_or(|plan| plan.ordinals.contains(&ordinal))

@@ -111,6 +111,7 @@ fn a_file_with_other_tests_makes_nothing_good() {
         story.finish(unit);
         let proof = closed(story);
         assert_eq!((proof.verdict(), proof.failed_in(UnitId(unit))), (RED, None));
+        assert!(proof.found_others(UnitId(unit)) && !proof.found_others(UnitId(0)));
     }
 }
 

@@ -105,7 +105,15 @@ impl Run {
             queue::Fact::Finished { unit, .. } | queue::Fact::GivenUp { unit } => Some(unit),
             _ => None,
         });
-        let failed: Vec<_> = through.filter_map(|unit| self.failed_in(unit)).collect();
+        let through: Vec<_> = through.collect();
+        for unit in &through {
+            if self.proof.found_others(*unit) {
+                let file = self.proof.unit_file(*unit).unwrap_or_default();
+                let text = format!("{file} lists other tests when it is loaded once more: trying again made nothing good there");
+                self.tell(EventKind::Notice { session: None, text });
+            }
+        }
+        let failed: Vec<_> = through.into_iter().filter_map(|unit| self.failed_in(unit)).collect();
         for due in self.retries.due(most, failed.into_iter()) {
             self.plan_retry(due);
         }
