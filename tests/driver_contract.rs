@@ -1,8 +1,8 @@
 //! The contract of the drivers, pytest's under every pytest it is made for: a driven run is a plain run, and test code cannot make it lie.
 //!
-//! A driver is Python inside pytest, or Ruby inside RSpec or Minitest. The harness is Python for all (`tests/driver/`, standard library only): it plays
+//! A driver is Python inside pytest, unittest or Django, or Ruby inside RSpec or Minitest. The harness is Python for all (`tests/driver/`, standard library only): it plays
 //! the worker, runs a corpus of small projects plainly and driven, and does to the driver what test code does by accident. Read
-//! `tests/driver/contract.py` and `ruby_contract.py` for the differences from a plain run that are meant. Python's environments are made once,
+//! `tests/driver/contract.py`, `unittest_contract.py` and `ruby_contract.py` for the differences from a plain run that are meant. Python's environments are made once,
 //! below `target/tests`; Ruby and its libraries are the machine's.
 #![expect(clippy::expect_used, reason = "a test reports by panicking")]
 
@@ -22,6 +22,13 @@ fn holds(script: &str) {
         arguments.extend(["--python".to_owned(), format!("{major}={}", python.display())]);
     }
     ends_well(script, &arguments);
+}
+
+/// The environment with Django, and the libraries that broke runners.
+fn holds_in_unittest(script: &str) {
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let python = Python::named("pytest9").bin().join("python");
+    ends_well(script, &["--python".to_owned(), python.display().to_string()]);
 }
 
 fn holds_in_ruby(script: &str) {
@@ -47,6 +54,16 @@ fn a_driven_run_is_a_plain_run() {
 #[test]
 fn what_test_code_does_by_accident_is_answered() {
     holds("faults.py");
+}
+
+#[test]
+fn a_driven_run_of_unittest_or_django_is_a_plain_run() {
+    holds_in_unittest("unittest_contract.py");
+}
+
+#[test]
+fn what_unittests_and_django_do_by_accident_is_answered() {
+    holds_in_unittest("unittest_faults.py");
 }
 
 #[test]

@@ -8,9 +8,9 @@ Two rules hold here and in the drivers that use it:
 import faulthandler
 import mmap
 import os
-import struct
 import sys
 from _socket import AF_UNIX, SOCK_STREAM, socket as raw_socket
+from struct import Struct, calcsize, pack, unpack_from
 from time import perf_counter
 
 MAJOR, MINOR = 1, 0
@@ -94,7 +94,7 @@ def encode(text):
 def field(text):
     """A byte string of the wire."""
     data = encode(text)
-    return struct.pack("<I", len(data)) + data
+    return pack("<I", len(data)) + data
 
 
 def cut(text):
@@ -123,7 +123,7 @@ class Lost(Exception):
 class Wire:
     """Socket and slot. Everything that is called while tests run is bound here, before there is any test code."""
 
-    clock, fstat, pack, unpack = perf_counter, os.fstat, struct.pack, struct.unpack_from
+    clock, fstat, pack, unpack = perf_counter, os.fstat, pack, unpack_from
 
     def __init__(self, address):
         self.socket = raw_socket(AF_UNIX, SOCK_STREAM)
@@ -139,9 +139,9 @@ class Wire:
         self.changes = 0
         self.patience = FLUSH_SECONDS
         self.slot = self._map(address.slot)
-        self.store = struct.Struct("<IIQ").pack_into
-        self.pack_passed = struct.Struct("<IBIIBQIIIII").pack
-        self.pack_finished = struct.Struct("<IBIIBQ").pack
+        self.store = Struct("<IIQ").pack_into
+        self.pack_passed = Struct("<IBIIBQIIIII").pack
+        self.pack_finished = Struct("<IBIIBQ").pack
 
     @staticmethod
     def _map(path):
@@ -233,8 +233,8 @@ class Reader:
         self.data, self.place = data, 0
 
     def number(self, form="<I"):
-        value = struct.unpack_from(form, self.data, self.place)[0]
-        self.place += struct.calcsize(form)
+        value = unpack_from(form, self.data, self.place)[0]
+        self.place += calcsize(form)
         return value
 
     def bytes(self):
@@ -289,7 +289,7 @@ class Session:
         self.pid = self.getpid()
         try:
             wire = Wire(self.address)
-            wire.push(HELLO, struct.pack("<HHIQ", MAJOR, MINOR, self.pid, self.seed) + field(self.framework) + field(self.release))
+            wire.push(HELLO, pack("<HHIQ", MAJOR, MINOR, self.pid, self.seed) + field(self.framework) + field(self.release))
             for text in self.notices:
                 wire.push(NOTICE, field(text))
             wire.flush()
@@ -310,7 +310,7 @@ class Session:
 
     def list_units(self, names):
         self.wire.at(NONE, NONE)
-        self.wire.push(UNITS, struct.pack("<I", len(names)) + b"".join(struct.pack("<I", len(name)) + name for name in names))
+        self.wire.push(UNITS, pack("<I", len(names)) + b"".join(pack("<I", len(name)) + name for name in names))
         self.wire.flush()
 
     def serve(self):
@@ -325,14 +325,14 @@ class Session:
                     self.run_unit(Order(reader))
 
     def declare(self, order, ids, chosen):
-        parts = [struct.pack("<II", order.unit, len(ids))]
+        parts = [pack("<II", order.unit, len(ids))]
         for name in ids:
-            parts.append(struct.pack("<I", len(name)))
+            parts.append(pack("<I", len(name)))
             parts.append(name)
         if len(chosen) == len(ids):
-            parts.append(struct.pack("<I", NONE))
+            parts.append(pack("<I", NONE))
         else:
-            parts.append(struct.pack("<I%dI" % len(chosen), len(chosen), *chosen))
+            parts.append(pack("<I%dI" % len(chosen), len(chosen), *chosen))
         self.wire.push(DECLARED, b"".join(parts))
         # At once: a test that takes the process with it shall have a name.
         self.wire.flush()
@@ -340,7 +340,7 @@ class Session:
         self.sent_before = self.wire.sent
 
     def end_unit(self, unit):
-        self.wire.push(UNIT_END, struct.pack("<II", unit, self.wire.sent - self.sent_before))
+        self.wire.push(UNIT_END, pack("<II", unit, self.wire.sent - self.sent_before))
         # The slot goes first: whoever reads unit end must not find its last test still running.
         self.wire.at(NONE, NONE)
         self.wire.flush()
@@ -350,7 +350,7 @@ class Session:
         if wire is None or self.getpid() != self.pid:
             return
         try:
-            wire.push(BYE, struct.pack("<Qi", wire.sent, status) + field(cut("\n\n".join(self.errors))))
+            wire.push(BYE, pack("<Qi", wire.sent, status) + field(cut("\n\n".join(self.errors))))
             wire.flush()
         except Lost as error:
             sys.stderr.write("splitci: %s\n" % error)

@@ -144,6 +144,7 @@ class Course:
             self.listen(suite)
             try:
                 suite(self.result)
+                self.driver.stay_alone()
                 self.settle()
                 self.release()
                 break

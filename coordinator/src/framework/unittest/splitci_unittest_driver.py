@@ -22,6 +22,7 @@ ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
 LISTING = object()
 # What a unittest of Python 3.12 and later says when it ran nothing.
 NO_TESTS_STATUS = 5
+NOT_CALLED = "the tests were not run: the runner did not call the suite that it was given"
 
 
 def begin(program, call):
@@ -289,13 +290,16 @@ class Driver(Session):
         if not isinstance(error, SystemExit):
             self.errors.append(describe(error))
         elif not self.stopped and not self.errors:
-            self.errors.append("the run was ended before its time, with status %d" % status)
+            self.errors.append(NOT_CALLED if self.rebuild and not self.fed else "the run was ended before its time, with status %d" % status)
+            # An exit that another error led to says nothing by itself.
+            if error.__context__ is not None:
+                self.errors.append(describe(error.__context__))
         self.last_word(0 if idle else status)
         return idle
 
     def last_word(self, status):
         if not self.fed and not self.errors:
-            self.errors.append("the tests were not run: the runner did not call the suite that it was given")
+            self.errors.append(NOT_CALLED)
         try:
             if self.pid is None:
                 self.speak()
