@@ -50,10 +50,15 @@ def claim(make):
     return DRIVER
 
 
+def is_stand_in(test):
+    """Whether it is unittest's own word for a file that it could not load, or that did not want to be."""
+    return isinstance(test, FailedTest) or (type(test).__module__, type(test).__name__) == ("unittest.loader", "ModuleSkipped")
+
+
 def id_of(test, file):
     """A test's name: its file, its class, its method. What stands for a file that could not be loaded has the file's."""
     kind = type(test)
-    if isinstance(test, FailedTest) or (kind.__module__, kind.__name__) == ("unittest.loader", "ModuleSkipped"):
+    if is_stand_in(test):
         return file
     own = test.id() if hasattr(test, "id") else str(test)
     method = getattr(test, "_testMethodName", None)
@@ -115,18 +120,27 @@ class Shelf:
         driver = self.driver
         if driver.mode is not LISTING:
             return self.find(path, pattern, *more)
+        driver.tops.add(self.loader._top_level_dir)
         if driver.whole or not os.path.isfile(path):
             # A package's own tests. What its `load_tests` does with a loader is its business, and is done to real tests.
             with driver.plainly():
                 tests, recurses = self.find(path, pattern, *more)
             package = os.path.join(path, "__init__.py") if os.path.isdir(path) else path
-            driver.own(tests, lambda test: driver.file_of(test) or package if os.path.isdir(path) and not recurses else package)
+            several = os.path.isdir(path) and not recurses
+            driver.own(tests, lambda test: driver.file_of(test) or self.file_for(test) or package if several else package)
             return tests, recurses
         name = os.path.basename(path)
         if not unittest.loader.VALID_MODULE_NAME.match(name) or not self.loader._match_path(name, path, pattern):
             return None, False
         driver.unit(path).places.append(Place(self, path, (pattern,) + more, driver.calls))
         return self.loader.suiteClass([Kept(path, None)]), False
+
+    def file_for(self, test):
+        """The file that a test stands for which could not be loaded, or skipped itself."""
+        if not is_stand_in(test):
+            return None
+        path = os.path.join(self.loader._top_level_dir, *test._testMethodName.split(".")) + ".py"
+        return path if os.path.isfile(path) else None
 
     def discover(self, *args, **kwargs):
         driver = self.driver
@@ -221,6 +235,7 @@ class Driver(Session):
     def __init__(self, address, framework, release):
         super().__init__(address, framework, release)
         self.root = os.getcwd()
+        self.tops = {self.root}
         self.units, self.owners = {}, {}
         self.mode, self.calls = None, 0
         self.rebuild = self.result = self.course = None
@@ -350,9 +365,11 @@ class Driver(Session):
         return known[1] if known else self.file_of(test) or type(test).__module__
 
     def file_of(self, test):
-        """The file that defines a test's class, if it is one of the project's."""
+        """The file that defines a test's class, if it is one of those that tests are looked for in."""
         file = getattr(sys.modules.get(type(test).__module__), "__file__", None)
-        return file if file and not isinstance(test, FailedTest) and not os.path.isabs(self.relative(file)) else None
+        if not file or is_stand_in(test):
+            return None
+        return file if any(os.path.join(self.root, file).startswith(top + os.sep) for top in self.tops) else None
 
     # Running
 
