@@ -243,7 +243,8 @@ def a_careful_unit_loses_nothing(run):
 def a_test_exits(run):
     for body in ("exit(0)", "sys.exit()", "sys.exit('word')", "raise SystemExit(0)"):
         one_is_bad(run.around(body), "errored", "`sys.exit` was called")
-    one_is_bad(run.around("raise KeyboardInterrupt"), "errored", "KeyboardInterrupt")
+    for more in ((), ("-b",)):
+        one_is_bad(run.around("print('out')\nraise KeyboardInterrupt", args=("-m", "unittest") + more), "errored", "KeyboardInterrupt")
     one_is_bad(run.around("raise GeneratorExit"), "errored", "GeneratorExit")
     session = run.django({"test_a.py": case({"a_first": "pass", "b_culprit": "raise KeyboardInterrupt", "c_after": "pass"}), "test_b.py": case({"second": "pass"})})
     one_is_bad(session, "errored", "KeyboardInterrupt")
@@ -255,8 +256,8 @@ def a_fixture_exits(run):
                      "def run(self, result=None):\n    super().run(result)\n    if 'culprit' in self.id():\n        sys.exit(0)"):
         session = run.around("pass", fixtures)
         expect(not session.green() and session.clean() and len(session.finished) == 4, session, fixtures)
-    for name in ("setUpClass", "tearDownClass"):
-        session = run.around("pass", "@classmethod\ndef %s(cls):\n    sys.exit(0)" % name)
+    for name, more in (("setUpClass", ()), ("tearDownClass", ()), ("setUpClass", ("-b",)), ("tearDownClass", ("-b",))):
+        session = run.around("pass", "@classmethod\ndef %s(cls):\n    print('out')\n    sys.exit(0)" % name, args=("-m", "unittest") + more)
         expect(session.clean() and not session.green() and len(session.finished) == 4 and outcomes(session)["second"] == "passed", session, name)
         expect("`sys.exit` was called" in session.result("after")["message"], session)
     for name in ("setUpModule", "tearDownModule"):
@@ -294,7 +295,9 @@ def a_result_is_stopped_or_says_nothing(run):
     session = run.around("self._outcome.result.stop()")
     told(session, "stopped")
     expect(outcomes(session) == {"first": "passed", "culprit": "passed"}, session)
-    one_is_bad(run.around("pass", "def run(self, result=None):\n    if 'culprit' not in self.id():\n        super().run(result)"), "errored", "did not run")
+    for more in ((), ("-b",)):
+        swallows = "def run(self, result=None):\n    if 'culprit' not in self.id():\n        super().run(result)"
+        one_is_bad(run.around("pass", swallows, args=("-m", "unittest") + more), "errored", "did not run")
     one_is_bad(run.around("pass", "def run(self, result=None):\n    if 'culprit' in self.id():\n        result.startTest(self)\n        result.stopTest(self)\n    else:\n"
                                   "        super().run(result)"), "errored", "reported nothing")
     own = "import sys, unittest\n\nclass Runner:\n    def run(self, suite):\n        return unittest.TestResult()\n\nunittest.main(None, testRunner=Runner())\n"
@@ -533,6 +536,27 @@ def a_database_is_filled_again(run):
     files = {"test_a.py": tests % ("TransactionTestCase", "empties", empty), "test_b.py": tests % ("TestCase", "full", full), "test_c.py": tests % ("TransactionTestCase", "full", full)}
     all_pass(run.django(files), 3)
     all_pass(run.django(files, choose=lambda units: [Unit(units[n]) for n in (2, 0, 1, 0, 2)]), 5)
+
+
+@fault
+def a_database_is_not_as_it_should_be_after_a_test(run):
+    """Django finds out when the result has been told that the test is over."""
+    tests = """
+        from django.contrib.auth.models import Permission
+        from django.test import TestCase
+
+
+        class Case(TestCase):
+            def test_a_first(self):
+                pass
+
+            def test_b_culprit(self):
+                Permission.objects.create(content_type_id=4711, codename="x", name="x")
+
+            def test_c_after(self):
+                pass
+    """
+    one_is_bad(run.django({"test_a.py": tests, "test_b.py": case({"second": "pass"})}), "errored", "IntegrityError", "4711")
 
 
 @fault

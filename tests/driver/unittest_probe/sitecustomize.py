@@ -39,8 +39,8 @@ unittest.TestLoader.loadTestsFromModule = load
 def name_of(test):
     test = getattr(test, "test_case", test)
     kind = type(test)
-    if kind.__module__ in ("unittest.loader", "unittest.suite"):
-        return test.id()
+    if kind.__module__ in ("unittest.loader", "unittest.suite") or not hasattr(test, "_testMethodName"):
+        return str(test.id() if hasattr(test, "id") else test)
     file = getattr(test, "_contract_file", None) or os.path.relpath(sys.modules[kind.__module__].__file__, ROOT)
     if kind.__module__ == "doctest":
         return "%s::%s" % (file, test.id())

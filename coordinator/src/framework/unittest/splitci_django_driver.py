@@ -147,18 +147,26 @@ def refill(connection, alias):
     content = getattr(connection, "_test_serialized_contents", None)
     if content is None:
         return
+    from django.apps import apps
     from django.core.management import call_command
+    from django.core.management.color import no_style
     from django.core.management.sql import emit_post_migrate_signal
+    from django.db import router
 
-    call_command("flush", verbosity=0, interactive=False, database=alias, reset_sequences=False, inhibit_post_migrate=True)
+    call_command("flush", verbosity=0, interactive=False, database=alias, reset_sequences=True, inhibit_post_migrate=True)
     connection.creation.deserialize_db_from_string(content)
+    models = [model for one in apps.get_app_configs() for model in router.get_migratable_models(one, alias, include_auto_created=True)]
+    with connection.cursor() as cursor:
+        # Rows came with their numbers: the next ones begin after them.
+        for line in connection.ops.sequence_reset_sql(no_style(), [model for model in models if model._meta.managed]):
+            cursor.execute(line)
     forget_rows()
     # The content is that of applications with migrations. What others have is made by this signal, as at first; what is there stays.
     emit_post_migrate_signal(verbosity=0, interactive=False, db=alias)
 
 
 def forget_rows():
-    """What Django itself remembers of rows by their number, which is another now."""
+    """What Django itself remembers of rows by their number, which may be another now."""
     from django.apps import apps
 
     for application, model in (("contenttypes", "ContentType"), ("sites", "Site")):

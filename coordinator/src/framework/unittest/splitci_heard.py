@@ -8,6 +8,7 @@ import collections
 import functools
 import os
 import re
+import sys
 import traceback
 import unittest
 
@@ -53,7 +54,20 @@ class Ears:
             if original is not None:
                 self.originals[name] = original
                 setattr(result, name, functools.partial(self.hear, name, original))
-        driver.accuse = self.originals["addError"]
+        driver.accuse = self.accuse
+
+    def accuse(self, test, failure):
+        """Tells the result what it did not hear by itself. One that keeps output back expects to do so whenever an error comes."""
+        result = self.result
+        kept_back = getattr(result, "buffer", False) and sys.stdout is not getattr(result, "_stdout_buffer", None) and hasattr(result, "_setupStdout")
+        if kept_back:
+            result._setupStdout()
+        try:
+            self.originals["addError"](test, failure)
+        finally:
+            if kept_back:
+                result._restoreStdout()
+                result._mirrorOutput = False
 
     def take_off(self):
         for name in self.originals:
@@ -249,13 +263,19 @@ class Course:
         elif self.held is None:
             self.driver.errors.append("%s: %s\n%s" % (self.file, said.about, said.text))
         else:
-            ordinal, seconds, result, _ = self.held
-            late = self.failure(ERRORED, [said], "%s: " % said.about)
-            if result is not None and result.outcome in (FAILED, ERRORED):
-                result.details += "\n\n%s\n%s" % (said.about, late.details)
-            else:
-                result = late
-            self.held = (ordinal, seconds, result, None)
+            self.too_late(said, "%s: " % said.about)
+
+    def too_late(self, said, prefix):
+        """Something failed after a test had its result."""
+        if said.name not in BAD:
+            return
+        ordinal, seconds, result, _ = self.held
+        late = self.failure(ERRORED, [said], prefix)
+        if result is not None and result.outcome in (FAILED, ERRORED):
+            result.details += "\n\n%s\n%s" % (said.about, late.details)
+        else:
+            result = late
+        self.held = (ordinal, seconds, result, None)
 
     # What the result says
 
@@ -282,10 +302,13 @@ class Course:
             self.start(test)
         error = more[-1] if more else None
         said = Said(name, about, error, text or (str(error) if name == "addSkip" else ""))
-        if self.case is None or self.case.test is not test:
-            self.trouble(said._replace(about=test.id() if hasattr(test, "id") else test))
-        else:
+        if self.case is not None and self.case.test is test:
             self.case.said.append(said)
+        elif self.held is not None and self.tests[self.held[0]] is test:
+            # Django looks at the database when the test is over.
+            self.too_late(said, "")
+        else:
+            self.trouble(said._replace(about=test.id() if hasattr(test, "id") else test))
 
     def stop(self, test, output):
         if self.case is None or self.case.test is not test:
