@@ -20,9 +20,16 @@ ENDS = {
     "addSuccess": (), "addError": ("errors",), "addFailure": ("failures",), "addSkip": (), "addExpectedFailure": ("expectedFailures",),
     "addUnexpectedSuccess": (), "addSubTest": ("failures", "errors"),
 }
-# Files whose frames say nothing to anybody.
-OURS = ("splitci_heard.py", "splitci_unittest_driver.py", "splitci_django_driver.py")
+# unittest leaves frames of modules that have this out of its traces.
+__unittest = True
 BAD = ("addError", "addFailure", "addUnexpectedSuccess")
+
+
+def trace(kind, error, frames):
+    """An exception as text, from the first frame that is neither unittest's nor ours."""
+    while frames is not None and "__unittest" in frames.tb_frame.f_globals:
+        frames = frames.tb_next
+    return "".join(traceback.format_exception(kind, error, frames)).rstrip()
 
 
 def leaves(suite):
@@ -110,7 +117,7 @@ class Ears:
                 return entries[-1][1].rstrip()
         error = more[-1] if more else None
         if isinstance(error, tuple) and len(error) == 3 and error[0] is not None:
-            return "".join(traceback.format_exception(*error)).rstrip()
+            return trace(*error)
         return ""
 
     def printed(self):
@@ -206,7 +213,7 @@ class Course:
         if ordinal is None:
             ordinal = self.held[0] if self.held else next(iter(self.waiting()), None)
         if ordinal is None:
-            self.driver.errors.append("%s: %s" % (self.file, "".join(traceback.format_exception(type(error), error, error.__traceback__)).rstrip()))
+            self.driver.errors.append("%s: %s" % (self.file, trace(type(error), error, error.__traceback__)))
             return
         if self.held and self.held[0] == ordinal:
             self.held = None
@@ -217,8 +224,7 @@ class Course:
         """A bad end that the runner does not know of yet: its status is to say so, too."""
         failure = (type(error), error, error.__traceback__)
         self.driver.accuse(self.tests[ordinal], failure)
-        text = "".join(traceback.format_exception(*failure)).rstrip()
-        self.tell(ordinal, self.failure(ERRORED, [Said("addError", self.tests[ordinal], failure, text)]))
+        self.tell(ordinal, self.failure(ERRORED, [Said("addError", self.tests[ordinal], failure, trace(*failure))]))
 
     # What the suites say
 
@@ -408,7 +414,7 @@ class Course:
         elif isinstance(said.error, tuple) and said.error[2] is not None:
             frames = traceback.walk_tb(said.error[2])
             places = [(frame.f_code.co_filename, line) for frame, line in frames if "__unittest" not in frame.f_globals]
-        places = [(self.driver.relative(file), line) for file, line in places if os.path.basename(file) not in OURS]
+        places = [(self.driver.relative(file), line) for file, line in places]
         for wanted in ([self.file] if places and self.foreign(places[-1][0]) else []) + [None]:
             for file, line in reversed(places):
                 if file == wanted or (wanted is None and not self.foreign(file)):

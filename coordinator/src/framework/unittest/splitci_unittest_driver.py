@@ -17,6 +17,8 @@ import unittest
 from splitci_heard import Course, Ears, leaves, suites
 from splitci_wire import CLOSING, LOST_STATUS, NONE, Lost, Session, dump_stacks_on_signal, encode, find_address
 
+# unittest leaves frames of modules that have this out of its traces.
+__unittest = True
 FailedTest = unittest.loader._FailedTest
 ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
 LISTING = object()
