@@ -120,8 +120,9 @@ impl Link {
 /// Ends this process as its command ended: by a signal. What was said before has been sent.
 pub(super) fn die_by(signal: i32) {
     if let Some(signal) = Signal::from_named_raw(signal) {
-        kill_process(getpid(), signal).ok();
+        // Twice: Rust's runtime hears a segmentation fault first, finds that it is none of its own, and leaves the next one to the system.
+        kill_process(getpid(), signal).and_then(|()| kill_process(getpid(), signal)).ok();
     }
-    // One that does not end a process, or that Rust's runtime takes: nothing but this ends as surely.
+    // One that does not end a process: nothing but this ends as surely.
     kill_process(getpid(), Signal::KILL).ok();
 }

@@ -138,6 +138,11 @@ impl Session {
     /// Tells the worker of a unit. The tool ran it whole; what is reported is what was asked for.
     fn report(&mut self, unit: &DriverUnit, cases: Vec<Case>) -> Result<(), GenericError> {
         let ids: Vec<String> = cases.iter().map(|case| case.id(&unit.name)).collect();
+        if let Select::Only(only) = &unit.select {
+            for gone in only.iter().filter(|id| !ids.contains(id)) {
+                self.link.queue(&FromDriver::Notice(format!("asked for, and not there any more: {gone}")));
+            }
+        }
         let selected = selected(unit, &ids);
         let chosen = |ordinal: u32| selected.as_ref().is_none_or(|selected| selected.binary_search(&ordinal).is_ok());
         self.link.queue(&FromDriver::Declared { unit: unit.unit, ids, selected: selected.clone() });
