@@ -17,15 +17,8 @@ mod ruby;
 pub mod unittest;
 
 /// Every framework there is.
-pub const ALL: &[&dyn Framework] = &[
-    &pytest::Pytest,
-    &unittest::Unittest,
-    &unittest::Django,
-    &rspec::Rspec,
-    &minitest::Minitest,
-    &generic::BATS,
-    &generic::GENERIC,
-];
+pub const ALL: &[&dyn Framework] =
+    &[&pytest::Pytest, &unittest::Unittest, &unittest::Django, &rspec::Rspec, &minitest::Minitest, &generic::BATS, &generic::GENERIC];
 
 /// Directories whose contents are not the project's own.
 const FOREIGN: &[&str] = &["node_modules", "site-packages", "venv", ".venv", "vendor", ".tox", ".nox", "__pycache__", ".bundle"];
