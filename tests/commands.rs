@@ -138,7 +138,11 @@ fn an_interrupted_reproduction_ends_with_130_and_leaves_nothing() {
 #[test]
 fn a_terminal_that_goes_away_ends_the_run_in_order() {
     let sandbox = lasting();
-    let running = begun(&sandbox, sandbox.splitci("run --engine process --shards 1 tests/test_lasting.py"));
+    let program = splitci_tests::program::binary().to_str().expect("a path");
+    // The tests themselves may run under `nohup`, which is inherited.
+    let line = ["--default-signal=HUP", program, "run", "--engine", "process", "--shards", "1", "tests/test_lasting.py"];
+    let heeding = sandbox.dress(Splitci::through("env", line), splitci_tests::python::Python::with_friends());
+    let running = begun(&sandbox, heeding);
     running.signal(Signal::HUP);
     running.wait().expect_exit(129).expect_says("INTERRUPTED");
     sandbox.expect_no_processes();

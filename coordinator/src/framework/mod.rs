@@ -17,14 +17,26 @@ mod ruby;
 pub mod unittest;
 
 /// Every framework there is.
-pub const ALL: &[&dyn Framework] =
-    &[&pytest::Pytest, &unittest::Unittest, &unittest::Django, &rspec::Rspec, &minitest::Minitest, &generic::BATS, &generic::GENERIC];
+pub const ALL: &[&dyn Framework] = &[
+    &pytest::Pytest,
+    &unittest::Unittest,
+    &unittest::Django,
+    &rspec::Rspec,
+    &minitest::Minitest,
+    &generic::BATS,
+    &generic::CARGO,
+    &generic::CTEST,
+    &generic::GO,
+    &generic::MOCHA,
+    &generic::PHPUNIT,
+    &generic::GENERIC,
+];
 
 /// Directories whose contents are not the project's own.
 const FOREIGN: &[&str] = &["node_modules", "site-packages", "venv", ".venv", "vendor", ".tox", ".nox", "__pycache__", ".bundle"];
 
 /// Programs that frameworks ask about: whether they are in `PATH`, or in a virtual environment of the project.
-pub const PROGRAMS: &[&str] = &["pytest", "python3", "python", "bundle", "rspec", "ruby"];
+pub const PROGRAMS: &[&str] = &["pytest", "python3", "python", "bundle", "rspec", "ruby", "mocha", "phpunit"];
 
 /// The framework with this name.
 pub fn by_name(name: &str) -> Option<&'static dyn Framework> {

@@ -54,7 +54,7 @@ pub enum Results {
     /// TAP 13 or 14.
     Tap,
     /// The JSON that Jest and its kin write.
-    Jest,
+    Json,
     /// The events of `go test -json`.
     Go,
     /// The text of Rust's test harness.
@@ -67,7 +67,7 @@ impl Results {
         ("exit", Self::Exit),
         ("junit", Self::Junit),
         ("tap", Self::Tap),
-        ("jest", Self::Jest),
+        ("jest", Self::Json),
         ("go", Self::Go),
         ("libtest", Self::Libtest),
     ];
@@ -76,7 +76,7 @@ impl Results {
     pub fn naming(self) -> Naming {
         match self {
             Self::Exit | Self::Tap | Self::Libtest => Naming::Alone,
-            Self::Junit | Self::Jest => Naming::File,
+            Self::Junit | Self::Json => Naming::File,
             Self::Go => Naming::Group,
         }
     }

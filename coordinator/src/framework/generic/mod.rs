@@ -8,7 +8,7 @@ mod presets;
 use super::{Framework, LaunchRequest, ProjectFacts, shard_environment};
 use crate::model::{Launch, Listing, Naming, Recipe, Results};
 
-pub use presets::BATS;
+pub use presets::{BATS, CARGO, CTEST, GO, MOCHA, PHPUNIT};
 
 /// A tool that splitci knows how to drive.
 pub struct Preset {

@@ -1,3 +1,5 @@
+//! What is proven by which report, and what leaves a doubt.
+
 use std::time::Duration;
 
 use super::*;

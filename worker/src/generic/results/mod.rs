@@ -4,7 +4,7 @@
 //! gives no cases: half a report proves nothing. What cases mean for units is `judge`'s.
 
 mod go;
-mod jest;
+mod json;
 mod junit;
 mod libtest;
 mod tap;
@@ -80,7 +80,7 @@ pub(super) fn read(results: Results, text: &str) -> Result<Report, String> {
         Results::Exit => Ok(Report::default()),
         Results::Junit => junit::read(text),
         Results::Tap => tap::read(text),
-        Results::Jest => jest::read(text),
+        Results::Json => json::read(text),
         Results::Go => go::read(text),
         Results::Libtest => libtest::read(text),
     }

@@ -1,8 +1,18 @@
 //! The presets, a file each: how a tool is recognised, called and read. The reason for each choice stands there.
 
 mod bats;
+mod cargo;
+mod ctest;
+mod go;
+mod mocha;
+mod phpunit;
 
 pub use bats::BATS;
+pub use cargo::CARGO;
+pub use ctest::CTEST;
+pub use go::GO;
+pub use mocha::MOCHA;
+pub use phpunit::PHPUNIT;
 
 use crate::model::Listing;
 

@@ -1,0 +1,148 @@
+//! The presets with the real tools: found without configuration, listed, split, read, and not green when a test leaves with 0.
+
+use std::time::Duration;
+
+use splitci_tests::{Facts, Sandbox};
+
+fn facts(sandbox: &Sandbox, line: &str, exit: i32) -> Facts {
+    // Debian's Node finds Debian's modules by itself; another one in front of it does not.
+    let line = line.replacen("run", "run --json --env NODE_PATH=/usr/share/nodejs", 1);
+    let done = sandbox.splitci(&line).patience(Duration::from_mins(5)).run();
+    done.expect_exit(exit);
+    sandbox.expect_no_processes();
+    done.facts()
+}
+
+fn sandbox(files: &[(&str, &str)]) -> Sandbox {
+    files.iter().fold(Sandbox::empty(), |sandbox, (name, text)| sandbox.file(name, text))
+}
+
+/// What was said of a test.
+fn told(facts: &Facts, id: &str) -> String {
+    facts.told.iter().filter(|(told, _)| told == id).map(|(_, text)| text.as_str()).collect()
+}
+
+/// `init` names the framework that `run` finds.
+fn expect_init(sandbox: &Sandbox, framework: &str) {
+    sandbox.splitci("init").run().expect_exit(0);
+    let written = fs_err::read_to_string(sandbox.project().join("splitci.toml")).unwrap_or_default();
+    assert!(written.contains(&format!("framework = \"{framework}\"")), "{written}");
+}
+
+#[test]
+fn bats() {
+    let sandbox = sandbox(&[
+        ("test/cart.bats", "@test \"adds\" { [ $((1+1)) = 2 ]; }\n@test \"ships\" { skip later; }\n"),
+        ("test/tax.bats", "@test \"rounds\" { echo seven; [ 7 = 8 ]; }\n"),
+        ("test/exits.bats", "@test \"leaves\" { kill -9 $PPID $$; }\n@test \"after\" { true; }\n"),
+    ]);
+    let red = facts(&sandbox, "run --shards 2", 1);
+    assert_eq!(red.exceptions(), ["test/cart.bats::ships: skipped", "test/exits.bats: errored", "test/tax.bats::rounds: failed"]);
+    assert!(told(&red, "test/tax.bats::rounds").contains("seven"), "{:?}", red.told);
+    expect_init(&sandbox, "bats");
+}
+
+#[test]
+fn ctest() {
+    let cmake = "cmake_minimum_required(VERSION 3.20)\nproject(shop NONE)\nenable_testing()\nadd_test(NAME cart.adds COMMAND true)\n\
+                 add_test(NAME cart.pays COMMAND sh -c \"echo broke; exit 3\")\nadd_test(NAME tax COMMAND true)\n";
+    let sandbox = sandbox(&[("CMakeLists.txt", cmake)]);
+    let made = std::process::Command::new("cmake").args(["-S", ".", "-B", "build"]).current_dir(sandbox.project()).output().expect("cmake");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let red = facts(&sandbox, "run --shards 2", 1);
+    assert_eq!((red.exceptions(), red.count("passed")), (vec!["cart.pays: failed".to_owned()], 2));
+    assert!(told(&red, "cart.pays").contains("broke"), "{:?}", red.told);
+    assert_eq!(facts(&sandbox, "run --failed", 1).total(), 1);
+    // More than one in a command, now that their times are known.
+    assert_eq!(facts(&sandbox, "run --shards 1", 1).total(), 3);
+    expect_init(&sandbox, "ctest");
+}
+
+#[test]
+fn cargo() {
+    let lib = "//! Adds.\n\n/// ```\n/// assert_eq!(shop::add(1, 1), 2);\n/// ```\npub fn add(a: u8, b: u8) -> u8 { a + b }\n\
+               #[cfg(test)] mod tests { #[test] fn adds() { assert_eq!(super::add(1, 2), 3); } #[test] #[ignore = \"later\"] fn ships() {} }\n";
+    let sandbox = sandbox(&[
+        ("Cargo.toml", "[package]\nname = \"shop\"\nversion = \"0.1.0\"\nedition = \"2021\"\n[workspace]\n"),
+        ("src/lib.rs", lib),
+        ("tests/cart.rs", "#[test] fn pays() { println!(\"seven\"); assert_eq!(7, 8, \"no money\"); }\n#[test] fn stays() {}\n"),
+        ("tests/exits.rs", "#[test] fn before() {}\n#[test] fn leaves() { std::process::exit(0) }\n"),
+    ]);
+    let red = facts(&sandbox, "run --shards 2", 1);
+    let exceptions = ["shop --lib::tests::ships: skipped", "shop --test cart::pays: failed", "shop --test exits: errored"];
+    assert_eq!((red.exceptions(), red.count("passed")), (exceptions.map(str::to_owned).to_vec(), 3));
+    assert!(told(&red, "shop --test cart::pays").contains("seven"), "{:?}", red.told);
+    expect_init(&sandbox, "cargo");
+}
+
+#[test]
+fn go() {
+    let sandbox = sandbox(&[
+        ("go.mod", "module example.com/shop\n\ngo 1.19\n"),
+        (
+            "cart/cart_test.go",
+            "package cart\n\nimport \"testing\"\n\nfunc TestAdds(t *testing.T) {}\nfunc TestPays(t *testing.T) { t.Error(\"no money\") }\n",
+        ),
+        (
+            "tax/tax_test.go",
+            "package tax\n\nimport (\n\t\"os\"\n\t\"testing\"\n)\n\nfunc TestBefore(t *testing.T) {}\nfunc TestLeaves(t *testing.T) { os.Exit(0) }\n",
+        ),
+        ("broken/broken_test.go", "package broken\n\nfunc TestX(t *testing.T) {}\n"),
+        ("plain/plain.go", "package plain\n"),
+    ]);
+    let red = facts(&sandbox, "run --shards 2", 1);
+    let bad = red.exceptions();
+    assert!(bad.contains(&"example.com/shop/cart::TestPays: failed".to_owned()), "{bad:?}");
+    assert!(
+        bad.contains(&"example.com/shop/tax::TestLeaves: errored".to_owned())
+            || bad.contains(&"example.com/shop/tax::TestLeaves: failed".to_owned()),
+        "{bad:?}"
+    );
+    assert!(bad.iter().any(|bad| bad.starts_with("example.com/shop/broken")), "{bad:?}");
+    assert!(told(&red, "example.com/shop/cart::TestPays").contains("no money"), "{:?}", red.told);
+    assert_eq!(facts(&sandbox, "run cart -- -run TestAdds", 0).total(), 1);
+    expect_init(&sandbox, "go");
+}
+
+#[test]
+fn mocha() {
+    let sandbox = sandbox(&[
+        (".mocharc.json", "{}"),
+        (
+            "test/cart.js",
+            "const assert = require('assert');\ndescribe('cart', () => { it('adds', () => {}); it('pays', () => assert.equal(7, 8)); it('ships'); });\n",
+        ),
+        ("test/tax.js", "describe('tax', () => { for (let n = 0; n < 3; n++) it('band ' + n, () => {}); });\n"),
+        ("test/hook.js", "describe('hook', () => { before(() => { throw new Error('no stock'); }); it('never', () => {}); });\n"),
+        ("test/exits.js", "it('leaves', () => process.exit(0));\nit('after', () => {});\n"),
+        ("test/broken.js", "describe('x', () => {\n"),
+    ]);
+    let red = facts(&sandbox, "run --shards 2", 1);
+    let bad = red.exceptions();
+    let hook = "test/hook.js::hook \"before all\" hook for \"never\": failed";
+    assert_eq!(
+        bad,
+        ["test/broken.js: errored", "test/cart.js::cart pays: failed", "test/cart.js::cart ships: skipped", "test/exits.js: errored", hook]
+    );
+    assert_eq!(red.count("passed"), 4);
+    // Together, what is bad in one file leaves nothing of the others unproven.
+    let again = facts(&sandbox, "run --shards 1", 1);
+    assert_eq!((again.exceptions(), again.count("passed")), (bad, 4));
+    expect_init(&sandbox, "mocha");
+}
+
+#[test]
+fn phpunit() {
+    let class = |name: &str, body: &str| format!("<?php\nclass {name} extends PHPUnit\\Framework\\TestCase {{ {body} }}\n");
+    let cart = class("CartTest", "function testAdds() { $this->assertSame(2, 1 + 1); } function testPays() { $this->assertSame(8, 7); }");
+    let exits = class("ExitTest", "function testBefore() { $this->assertTrue(true); } function testLeaves() { exit(0); }");
+    let sandbox = sandbox(&[("phpunit.xml", "<phpunit/>"), ("tests/CartTest.php", &cart), ("tests/ExitTest.php", &exits)]);
+    let red = facts(&sandbox, "run --shards 2", 1);
+    let bad = red.exceptions();
+    assert_eq!((bad.len(), red.count("passed")), (2, 1), "{bad:?}");
+    assert!(
+        bad[0].starts_with("tests/CartTest.php::") && bad[0].ends_with("testPays: failed") && bad[1] == "tests/ExitTest.php: errored",
+        "{bad:?}"
+    );
+    expect_init(&sandbox, "phpunit");
+}
