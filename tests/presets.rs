@@ -66,6 +66,7 @@ fn cargo() {
         ("Cargo.toml", "[package]\nname = \"shop\"\nversion = \"0.1.0\"\nedition = \"2021\"\n[workspace]\n"),
         ("src/lib.rs", lib),
         ("tests/cart.rs", "#[test] fn pays() { println!(\"seven\"); assert_eq!(7, 8, \"no money\"); }\n#[test] fn stays() {}\n"),
+        ("src/main.rs", "fn main() {}\n"),
         ("tests/exits.rs", "#[test] fn before() {}\n#[test] fn leaves() { std::process::exit(0) }\n"),
     ]);
     let red = facts(&sandbox, "run --shards 2", 1);
@@ -100,7 +101,14 @@ fn go() {
     );
     assert!(bad.iter().any(|bad| bad.starts_with("example.com/shop/broken")), "{bad:?}");
     assert!(told(&red, "example.com/shop/cart::TestPays").contains("no money"), "{:?}", red.told);
-    assert_eq!(facts(&sandbox, "run cart -- -run TestAdds", 0).total(), 1);
+    sandbox.write(
+        "broken/broken_test.go",
+        "package broken\n\nimport (\n\t\"os\"\n\t\"testing\"\n)\n\nfunc TestMain(m *testing.M) { os.Exit(0) }\n",
+    );
+    assert_eq!(facts(&sandbox, "run broken", 1).exceptions(), ["example.com/shop/broken: errored"], "no test ran, and nobody says so");
+    fs_err::remove_dir_all(sandbox.project().join("broken")).expect("removed");
+    // In the other package no test has this name, and Go says so.
+    assert_eq!(facts(&sandbox, "run -- -run TestAdds", 0).total(), 1);
     expect_init(&sandbox, "go");
 }
 

@@ -51,6 +51,7 @@ pub(super) fn judge(recipe: &Recipe, units: &[&str], listed: &[String], ran: &Ra
             Ok(read) => {
                 report.cases.extend(read.cases);
                 report.troubles.extend(read.troubles);
+                report.empty.extend(read.empty);
             }
             Err(reason) => return all(&reason),
         }
@@ -91,7 +92,12 @@ fn by_report(recipe: &Recipe, units: &[&str], listed: &[String], ran: &Ran, repo
     let failed = cases.iter().flatten().chain(troubles.iter().flatten()).any(|case| case.outcome.is_bad());
     let unexplained = ran.end != End::Status(0) && !failed;
     let share = share(ran, cases.iter().flatten());
-    let judged = cases.into_iter().zip(troubles).map(|(cases, troubles)| {
+    let good = ran.end == End::Status(0) && stray.is_empty() && general.is_empty();
+    let judged = units.iter().zip(cases.into_iter().zip(troubles)).map(|(unit, (cases, troubles))| {
+        let said_empty = || report.empty.iter().any(|group| group == unit || (group.is_empty() && units.len() == 1));
+        if good && cases.is_empty() && troubles.is_empty() && said_empty() {
+            return Judged { cases, doubt: false };
+        }
         if cases.is_empty() && troubles.is_empty() && general.is_empty() {
             return Judged::doubtful(ran, "its report says nothing of this unit");
         }

@@ -10,6 +10,9 @@ use serde::Deserialize;
 use super::{Case, Report, first_line, micros};
 use crate::protocol::driver::Outcome;
 
+/// What Go's own test program says where a pattern chooses none of its tests. One whose `TestMain` leaves early does not say it.
+const NO_TESTS: &str = "testing: warning: no tests to run";
+
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Event {
@@ -92,6 +95,9 @@ impl Package {
             let message = if said.is_empty() { trouble.to_owned() } else { format!("{trouble}: {said}") };
             report.troubles.push(Case { class: name.to_owned(), details: self.output.clone(), ..Case::of_unit(Outcome::Errored, message) });
         }
+        if self.end.as_deref() == Some("pass") && self.tests.is_empty() && self.output.contains(NO_TESTS) {
+            report.empty.push(name.to_owned());
+        }
         if self.end.as_deref() == Some("skip") && self.tests.is_empty() {
             let skipped = Case::of_unit(Outcome::Skipped, "no test files".to_owned());
             report.cases.push(Case { class: name.to_owned(), ..skipped });
@@ -166,6 +172,10 @@ mod tests {
         assert_eq!(exited.troubles.len(), 1);
         assert!(read("").is_err());
         assert!(read("{\"Action\":\"pass\",\"Pack").is_err());
+        let passed = "{\"Action\":\"pass\",\"Package\":\"p\"}";
+        assert_eq!(read(passed).expect("a report").empty, [""; 0], "a package that passes without a word of its tests");
+        let none = format!("{{\"Action\":\"output\",\"Package\":\"p\",\"Output\":\"{NO_TESTS}\\n\"}}\n{passed}");
+        assert_eq!(read(&none).expect("a report").empty, ["p"]);
         let unbuilt = read(
             "{\"Action\":\"output\",\"Package\":\"p\",\"Output\":\"FAIL p [build failed]\\n\"}\n{\"Action\":\"fail\",\"Package\":\"p\"}",
         );

@@ -31,6 +31,9 @@ pub(super) fn read(text: &str) -> Result<Report, String> {
     if report.cases.is_empty() && !text.contains("test result: ") {
         return Err("it printed nothing that Rust's test harness prints; a target with `harness = false` is a suite of its own".to_owned());
     }
+    if report.cases.is_empty() {
+        report.empty.push(String::new());
+    }
     Ok(report)
 }
 
@@ -140,6 +143,7 @@ mod tests {
         assert!(read("all good\n").is_err());
         assert!(read("running 1 test\ntest result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out\n").is_err());
         let empty = "running 0 tests\n\ntest result: ok. 0 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out\n";
-        assert_eq!(read(empty).expect("an empty report").cases, []);
+        let empty = read(empty).expect("an empty report");
+        assert_eq!((empty.cases, empty.empty), (Vec::new(), vec![String::new()]));
     }
 }

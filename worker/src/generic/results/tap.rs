@@ -110,14 +110,14 @@ impl Stream {
             return Err(format!("its report has a plan for {plan} tests and shows {}", self.cases.len()));
         }
         if let Some(reason) = self.skipped {
-            return Ok(Report { cases: vec![Case::of_unit(Outcome::Skipped, reason)], troubles: Vec::new() });
+            return Ok(Report { cases: vec![Case::of_unit(Outcome::Skipped, reason)], ..Report::default() });
         }
         for case in &mut self.cases {
             if case.outcome.is_bad() && case.message.is_empty() {
                 case.message = first_line(&case.details);
             }
         }
-        Ok(Report { cases: self.cases, troubles: Vec::new() })
+        Ok(Report { cases: self.cases, ..Report::default() })
     }
 }
 
