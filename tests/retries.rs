@@ -12,6 +12,12 @@ const COUNTER: &str = "import os\nfrom pathlib import Path\n\n\ndef runs(name):\
 const FLAKY: &str = "import pytest\n\nfrom counter import runs\n\n\n@pytest.fixture(scope=\"module\")\ndef place():\n    \
                      return runs(\"module\")\n\n\ndef test_fine():\n    runs(\"fine\")\n\n\ndef test_flaky(place):\n    print(\"printed at\", place)\n    \
                      assert runs(\"flaky\") > 1, \"not yet\"\n\n\ndef test_also_fine():\n    pass\n";
+/// No session runs a test before all are up, and the file that fails ends last: there is another shard then that waits for work.
+const TOGETHER: &str = "import os\nimport time\n\nimport pytest\n\nfrom counter import runs\n\n\n@pytest.fixture(scope=\"session\", autouse=True)\n\
+                        def together():\n    from pathlib import Path\n\n    runs(\"sessions\")\n    shards = int(os.environ[\"SPLITCI_SHARDS\"])\n    \
+                        while len((Path(os.environ[\"SANDBOX_OUTSIDE\"]) / \"sessions\").read_text()) < shards:\n        time.sleep(0.01)\n\n\n\
+                        @pytest.fixture(autouse=True)\ndef last(request):\n    yield\n    if request.node.name == \"test_also_fine\":\n        \
+                        time.sleep(0.5)\n";
 const RED: &str = "from counter import runs\n\n\ndef test_red():\n    assert runs(\"red\") > 100\n";
 
 const CART_SPEC: &str = "def runs(name)\n  file = File.join(ENV['SANDBOX_OUTSIDE'], name)\n  File.write(file, 'x', mode: 'a')\n  File.size(file)\nend\n\n\
@@ -45,7 +51,7 @@ const ID: &str = "tests/test_flaky.py::test_flaky";
 #[test]
 fn a_flaky_test_is_green_and_named() {
     for shards in [1, 2] {
-        let sandbox = flaky().file("tests/test_other.py", "import time\n\n\ndef test_other():\n    time.sleep(0.3)\n");
+        let sandbox = flaky().file("conftest.py", TOGETHER).file("tests/test_other.py", "def test_other():\n    pass\n");
         let green = facts(&sandbox, &format!("run --engine process --shards {shards} --retries 2"), 0);
         assert_eq!(green.exceptions(), Vec::<String>::new());
         assert_eq!((green.total(), green.before.get(ID)), (4, Some(&vec!["failed".to_owned()])));
@@ -186,6 +192,17 @@ fn suites_that_are_loaded_whole_are_tried_again_in_the_same_session() {
     let tests = Sandbox::empty().file("test/cart_test.rb", CART_TEST).file("splitci.toml", "[ruby]\nwhole = true\n");
     let green = facts(&tests, "run --engine process --shards 1 --retries 1", 0);
     assert_eq!((green.total(), green.before.len()), (2, 1));
+}
+
+#[test]
+fn a_file_that_is_one_test_is_tried_again() {
+    let tool = "#!/bin/sh\necho x >> \"$SANDBOX_OUTSIDE/$(basename $1)\"\n[ $(wc -l < \"$SANDBOX_OUTSIDE/$(basename $1)\") -gt 1 ]\n";
+    let config = "[suite]\nframework = \"generic\"\ncommand = \"sh tool.sh {units}\"\nfiles = [\"checks/*\"]\nresults = \"exit\"\n";
+    let sandbox = Sandbox::empty().file("tool.sh", tool).file("splitci.toml", config).file("checks/one", "").file("checks/two", "");
+    let green = facts(&sandbox, "run --engine process --shards 2 --retries 1", 0);
+    assert_eq!((green.total(), green.before.len(), green.exceptions().len()), (2, 2, 0));
+    let lines = |name| fs_err::read_to_string(sandbox.outside(name)).expect("counted").lines().count();
+    assert_eq!((lines("one"), lines("two")), (2, 2));
 }
 
 #[test]

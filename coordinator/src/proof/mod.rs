@@ -24,7 +24,7 @@ use std::sync::Arc;
 pub use counts::Counts;
 pub use fault::Fault;
 pub use questions::{Failing, Failure, Missing, TestState, TestView};
-pub use retry::Failed;
+pub use retry::{Failed, is_of_a_test};
 pub use unit::{Attempt, Crashed, LOADING, TestResult};
 
 use crate::model::event::{Cancelled, EventKind, RunEvent, RunStarted, TestFinished};

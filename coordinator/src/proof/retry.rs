@@ -149,7 +149,8 @@ impl Proof {
         let bad = again.standing().filter(|(_, result)| same && result.outcome.is_bad());
         let loaded = bad.filter(|(ordinal, _)| !again.crashes.contains_key(ordinal));
         let named = loaded.filter_map(|(ordinal, result)| Some((ordinal, again.id_of(ordinal)?, *result)));
-        let tests: Vec<_> = named.filter(|(ordinal, id, _)| *id != again.file && self.was_due(unit, *ordinal)).collect();
+        let tests: Vec<_> =
+            named.filter(|(ordinal, id, result)| is_of_a_test(&again.file, id, result.outcome) && self.was_due(unit, *ordinal)).collect();
         (!tests.is_empty()).then_some(Failed { root, attempts, tests })
     }
 
@@ -187,6 +188,12 @@ impl Proof {
     pub fn bad_tests(&self) -> impl Iterator<Item = TestKey> {
         self.bad.iter().copied()
     }
+}
+
+/// Whether a bad outcome is that of a test. A file that cannot be loaded is told as one test of its name that errored; where a whole file is one test, that has
+/// the file's name too, and fails.
+pub fn is_of_a_test(file: &str, id: &str, outcome: Outcome) -> bool {
+    id != file || outcome == Outcome::Failed
 }
 
 /// A test that skips itself the second time has not made its failure good.

@@ -48,6 +48,15 @@ fn a_pass_makes_it_good_and_is_called_flaky() {
 }
 
 #[test]
+fn a_file_that_is_one_test_is_a_test_when_it_fails_and_none_when_it_cannot_be_loaded() {
+    for (outcome, is_test) in [(Failed, true), (Errored, false)] {
+        let mut story = record_with_retries(1, Flaky::Pass);
+        story.boot(1).plan(&[file("a.sh")]).lease(0, 1).declare_ids(0, vec!["a.sh".to_owned()], None).test(0, 0, outcome).finish(0);
+        assert_eq!(proof(&story).failed_in(UnitId(0)).is_some(), is_test, "{outcome:?}");
+    }
+}
+
+#[test]
 fn the_last_attempt_stands() {
     let mut story = failed(3, Flaky::Pass);
     again(&mut story, 1, Errored);

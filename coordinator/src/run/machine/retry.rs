@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, VecDeque};
 use super::{Run, Stage};
 use crate::model::event::{EventKind, RetryPlanned};
 use crate::model::settings::Flaky;
-use crate::model::{Outcome, Select, SessionId, TestKey, Unit, UnitId, UnitKind};
+use crate::model::{Select, SessionId, TestKey, Unit, UnitId, UnitKind};
+use crate::proof::is_of_a_test;
 use crate::queue;
 
 /// One test in so many may be tried again.
@@ -153,8 +154,8 @@ impl Run {
     fn may_be_made_good(&self, test: TestKey) -> bool {
         let (most, unit) = (self.brief.settings.retries, test.unit);
         let (Some(file), Some(id)) = (self.proof.unit_file(unit), self.proof.test_id(test)) else { return false };
-        let by_outcome = matches!(self.proof.bad_outcome(test), Some(Outcome::Failed | Outcome::Errored));
-        by_outcome && id != file && (self.proof.is_tried_again(test) || self.retries.allows(most, file, id))
+        let is_test = self.proof.bad_outcome(test).is_some_and(|outcome| is_of_a_test(file, id, outcome));
+        is_test && (self.proof.is_tried_again(test) || self.retries.allows(most, file, id))
     }
 
     /// What failed and was not tried again, for too much did.
