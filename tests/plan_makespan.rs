@@ -104,7 +104,7 @@ fn planned(files: &[File], shards: u32, group: Option<fn(&str) -> &str>) -> Mani
     let mut timings = Timings::default();
     timings.learn(&files.iter().filter_map(|file| file.remembered.clone()).collect::<Vec<_>>());
     let names: Vec<String> = files.iter().map(|file| file.name.clone()).collect();
-    plan(&names, &timings, &PlanRequest { shards, order: Order::Scheduled, seed: 1, group })
+    plan(&[names], &timings, &PlanRequest { shards, order: Order::Scheduled, seed: 1, groups: vec![group] })
 }
 
 /// Really needed durations of the units, by id.

@@ -21,6 +21,9 @@ pub(crate) struct ProjectArgs {
     /// The test framework [default: what is found]
     #[arg(long, value_name = "NAME")]
     pub framework: Option<String>,
+    /// Run this suite of several, by its name; repeatable [default: all]
+    #[arg(long, value_name = "NAME")]
+    pub suite: Vec<String>,
     /// Hand out files in this order: scheduled, defined or random [default: scheduled]
     #[arg(long, value_name = "ORDER")]
     pub order: Option<String>,
@@ -123,6 +126,7 @@ impl ProjectArgs {
     pub(crate) fn into_flags(self, flags: &mut Flags) {
         many(flags, "suite.paths", "PATH", &self.paths);
         many(flags, "suite.args", "--", &self.framework_args);
+        many(flags, "run.suites", "--suite", &self.suite);
         many(flags, "run.env", "--env", &self.env);
         many(flags, "run.env_file", "--env-file", &self.env_file);
         let rows = [

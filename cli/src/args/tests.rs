@@ -1,5 +1,7 @@
 //! The command line as people see it and say it.
 
+use std::collections::BTreeMap;
+
 use clap::{CommandFactory as _, Parser as _};
 use splitci_coordinator::config::{Bases, Candidate, Facts, Flags, ImageSettings, KEYS, Project, resolve};
 use splitci_coordinator::model::settings::{EngineKind, Order};
@@ -55,6 +57,7 @@ fn project(line: &[&str]) -> Project {
         dockerfile: None,
         env_files: Vec::new(),
         frameworks: vec![pytest],
+        elsewhere: BTreeMap::new(),
         env: [("HOME", "/home/ann")].map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
         cpus: 2,
         seed: 1,
@@ -71,9 +74,9 @@ fn options_of_a_run_reach_their_keys() {
         (settings.shards, settings.engine, settings.order, settings.seed, settings.retries),
         (8, EngineKind::Process, Order::Random, 9, 2)
     );
-    assert!(settings.fail_fast && settings.allow_empty && settings.whole);
+    assert!(settings.fail_fast && settings.allow_empty && settings.suites[0].whole);
     assert_eq!((settings.timeouts.test_ms, settings.timeouts.run_ms, settings.timeouts.boot_ms), (90_000, 3_600_000, 7_000));
-    assert_eq!(settings.command, ["pytest", "-k", "slow", "-x", "tests/a.py", "tests/b.py"]);
+    assert_eq!(settings.suites[0].command, ["pytest", "-k", "slow", "-x", "tests/a.py", "tests/b.py"]);
     assert_eq!(settings.env, [("A".to_owned(), "1".to_owned())]);
 }
 
@@ -101,8 +104,12 @@ fn a_switch_of_the_file_can_be_switched_off() {
 #[test]
 fn every_key_has_an_option_but_those_that_belong_into_a_file() {
     let tool = ["suite.files", "suite.list", "suite.results", "suite.report", "suite.batch"];
-    let in_files =
-        [&["project.name", "suite.command"], &tool[..], &["run.timeout.grace", "record.keep", "record.keep_size", "record.state"]].concat();
+    let in_files = [
+        &["project.name", "suite.name", "suite.directory", "suite.command"],
+        &tool[..],
+        &["run.timeout.grace", "record.keep", "record.keep_size", "record.state"],
+    ]
+    .concat();
     let text = concat!(include_str!("project.rs"), include_str!("run.rs"));
     let without: Vec<&str> = KEYS.iter().map(|key| key.path).filter(|path| !text.contains(&format!("\"{path}\""))).collect();
     assert_eq!(without, in_files);

@@ -5,7 +5,7 @@ use std::path::Path;
 use splitci_coordinator::config::{BuildSettings, Flags, ImageSettings, Project};
 use splitci_coordinator::history::History;
 use splitci_coordinator::image::facts::{context_facts, room_left};
-use splitci_coordinator::model::settings::EngineKind;
+use splitci_coordinator::model::settings::{EngineKind, SuiteSettings};
 use splitci_coordinator::pipeline::{Examined, examine};
 
 use crate::args::DoctorArgs;
@@ -50,33 +50,39 @@ fn of_project(project: &Project, context: &Context) -> Vec<Check> {
     let config = project.file.as_ref().map_or_else(|| "no splitci.toml: defaults".into(), |file| file.display().to_string());
     let mut checks = vec![Check::good("config", config), Check::good("project", format!("{} in {}", project.name, project.root.display()))];
     checks.extend(project.notices.iter().map(|notice| Check::odd("config", notice.clone())));
-    checks.push(framework(project, context));
+    checks.extend(project.settings.suites.iter().map(|suite| framework(suite, project, context)));
     match project.settings.engine {
-        EngineKind::Process => checks.push(processes(project, context)),
+        EngineKind::Process => {
+            let shards = format!("{} processes on this machine, isolated from nothing", project.settings.shards);
+            checks.push(Check::good("engine", shards));
+            checks.extend(project.settings.suites.iter().filter_map(|suite| absent(suite, project, context)));
+        }
         EngineKind::Docker => checks.extend(containers(project, context)),
     }
     checks.push(writable(&project.records.state).unwrap_or_else(|| room("records", &project.records.state)));
     checks
 }
 
-fn framework(project: &Project, context: &Context) -> Check {
-    let candidates = project::candidates(&project.root, &context.env);
-    let evidence = candidates.into_iter().find(|candidate| candidate.name == project.settings.framework).and_then(|found| found.evidence);
+fn framework(suite: &SuiteSettings, project: &Project, context: &Context) -> Check {
+    let candidates = project::candidates(&project.root.join(&suite.directory), &context.env);
+    let evidence = candidates.into_iter().find(|candidate| candidate.name == suite.framework).and_then(|found| found.evidence);
     let why = evidence.map(|evidence| format!(", found by {evidence}")).unwrap_or_default();
-    Check::good("suite", format!("{}: `{}`{why}", project.settings.framework, project.settings.command.join(" ")))
+    let place = if suite.directory.is_empty() { String::new() } else { format!(" in {}", suite.directory) };
+    let name = if suite.name.is_empty() { String::new() } else { format!("{}: ", suite.name) };
+    Check::good("suite", format!("{name}{}: `{}`{place}{why}", suite.framework, suite.command.join(" ")))
 }
 
-fn processes(project: &Project, context: &Context) -> Check {
-    let shards = format!("{} processes on this machine, isolated from nothing", project.settings.shards);
-    let program = project.settings.command.first().map(String::as_str).unwrap_or_default();
+/// A suite whose program is not on this machine.
+fn absent(suite: &SuiteSettings, project: &Project, context: &Context) -> Option<Check> {
+    let program = suite.command.first().map(String::as_str).unwrap_or_default();
     let path = context.env.get("PATH").map(String::as_str).unwrap_or_default();
     let in_path = || path.split(':').any(|directory| Path::new(directory).join(program).is_file());
-    let there = if program.contains('/') { project.root.join(program).is_file() } else { in_path() };
-    if there {
-        return Check::good("engine", shards);
-    }
-    Check::bad("engine", format!("{shards}; `{program}` is not there"), Exit::USAGE)
-        .with("install it, or give another command with the key `suite.command`")
+    let there = if program.contains('/') { project.root.join(&suite.directory).join(program).is_file() } else { in_path() };
+    let bad = || {
+        Check::bad("engine", format!("`{program}` is not there"), Exit::USAGE)
+            .with("install it, or give another command with the key `suite.command`")
+    };
+    (!there).then(bad)
 }
 
 fn containers(project: &Project, context: &Context) -> Vec<Check> {

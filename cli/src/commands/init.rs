@@ -42,10 +42,6 @@ fn exists(path: &Path) -> Failure {
 
 /// The file's text.
 fn text(located: &Where, candidates: &[Candidate]) -> String {
-    let (framework, evidence) = match candidates.iter().find_map(|candidate| Some((candidate, candidate.evidence.as_ref()?))) {
-        Some((candidate, evidence)) => (format!("framework = \"{}\"", candidate.name), format!("Found: {evidence}.")),
-        None => ("# framework = \"pytest\"".into(), "None was found. Name it here:".into()),
-    };
     let dockerfile = located.dockerfile.as_ref().and_then(|dockerfile| from_here(&located.bases.directory, dockerfile));
     let image = match dockerfile {
         Some(dockerfile) => format!("# Found: {dockerfile}.\n# dockerfile = \"{dockerfile}\"\n"),
@@ -56,12 +52,31 @@ fn text(located: &Where, candidates: &[Candidate]) -> String {
          # Every key there is: splitci init --reference\n\n\
          [image]\n{image}\n\
          # The stage to build, if it is not the last one.\n# target = \"test\"\n\n\
-         [suite]\n# {evidence}\n{framework}\n\n\
-         # More arguments for it, always.\n# args = [\"-m\", \"not slow\"]\n\n\
+         {}\
          [run]\n# How many shards. By default one for each CPU.\n# shards = 8\n\n\
          # Variables for the tests: NAME=value, or NAME to hand on the caller's.\n# env = [\"APP_ENV=test\"]\n\n\
-         [run.timeout]\n# One test.\n# test = \"10m\"\n"
+         [run.timeout]\n# One test.\n# test = \"10m\"\n",
+        suites(candidates)
     )
+}
+
+/// The suite, or a table for each if there are several with a driver.
+fn suites(candidates: &[Candidate]) -> String {
+    let args = "# More arguments for it, always.\n# args = [\"-m\", \"not slow\"]\n\n";
+    let all: Vec<_> = candidates.iter().filter_map(|candidate| Some((candidate, candidate.evidence.as_ref()?))).collect();
+    let driven: Vec<_> = all.iter().filter(|(candidate, _)| candidate.recipe.is_none()).collect();
+    // Tools without a driver stand back where there is one with it; among themselves nobody does.
+    let several = if driven.is_empty() { all.iter().collect() } else { driven };
+    match &several[..] {
+        [] => format!("[suite]\n# None was found. Name it here:\n# framework = \"pytest\"\n\n{args}"),
+        [(candidate, evidence)] => format!("[suite]\n# Found: {evidence}.\nframework = \"{}\"\n\n{args}", candidate.name),
+        several => {
+            let table = |(candidate, evidence): &&(&Candidate, &String)| {
+                format!("[[suite]]\n# Found: {evidence}.\nname = \"{0}\"\nframework = \"{0}\"\n\n", candidate.name)
+            };
+            "# Several were found: they are one run, and share the shards.\n\n".to_owned() + &several.iter().map(table).collect::<String>()
+        }
+    }
 }
 
 /// A path as seen from a directory.
@@ -120,6 +135,17 @@ mod tests {
         # One test.
         # test = "10m"
         "#);
+    }
+
+    #[test]
+    fn several_frameworks_are_suites_and_tools_stand_back() {
+        let found = |name: &str, recipe| Candidate { name: name.into(), recipe, ..pytest(Some("`x`"))[0].clone() };
+        let recipe = splitci_coordinator::framework::by_name("cargo").and_then(splitci_coordinator::framework::Framework::recipe);
+        assert!(recipe.is_some());
+        let text = suites(&[found("pytest", None), found("rspec", None), found("cargo", recipe.clone())]);
+        assert_eq!(text.matches("[[suite]]").count(), 2, "{text}");
+        let tools = suites(&[found("bats", recipe.clone()), found("cargo", recipe)]);
+        assert!(tools.contains("name = \"bats\"\nframework = \"bats\"") && tools.contains("name = \"cargo\""), "{tools}");
     }
 
     #[test]

@@ -64,12 +64,12 @@ fn part(unit: &Unit) -> String {
 
 #[cfg(test)]
 mod tests {
-    use splitci_coordinator::model::Manifest;
+    use splitci_coordinator::model::{Manifest, SuiteId};
 
     use super::*;
 
     fn unit(file: &str, kind: UnitKind, predicted_ms: Option<u64>) -> Unit {
-        Unit { file: file.into(), kind, predicted_ms }
+        Unit { predicted_ms, ..Unit::new(SuiteId::default(), file, kind) }
     }
 
     #[test]

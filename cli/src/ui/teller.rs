@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashSet};
 use splitci_coordinator::model::event::{Cancelled, Close, EventKind, ImageSource, RunStarted, SessionEnded, ShardLoss, Superseded};
 use splitci_coordinator::model::progress::{BuildStep, BuildStepState};
 use splitci_coordinator::model::settings::EngineKind;
-use splitci_coordinator::model::{Progress, SessionId, Slot, Telling, TestKey, UnitId};
+use splitci_coordinator::model::{Progress, SessionId, Slot, SuiteId, Telling, TestKey, UnitId};
 
 use super::board::Board;
 use super::ci::Ci;
@@ -55,6 +55,8 @@ pub(crate) struct Teller {
     /// The run's limit for one test.
     limit_ms: u64,
     stopping: bool,
+    /// Names of the suites, where they have some.
+    suites: BTreeMap<SuiteId, String>,
     /// The end of what sessions printed, since what is shown of them was shown.
     last_words: BTreeMap<SessionId, String>,
 }
@@ -72,6 +74,7 @@ impl Teller {
             grouped: false,
             limit_ms: 0,
             stopping: false,
+            suites: BTreeMap::new(),
             last_words: BTreeMap::new(),
         }
     }
@@ -92,6 +95,11 @@ impl Teller {
 
     fn label(&self, label: &str, text: &str) -> String {
         if self.quiet { String::new() } else { format!("{} {}\n", self.paint.faint(&format!("{label:>6}")), tame(text)) }
+    }
+
+    /// What is put before what is said of one of several suites.
+    fn of_suite(&self, suite: SuiteId) -> String {
+        self.suites.get(&suite).map_or_else(String::new, |name| format!("{name}: "))
     }
 
     fn warning(&self, text: &str) -> String {
@@ -147,6 +155,8 @@ impl Teller {
                 // A reproduction is several runs, one after the other.
                 self.board = Board::default();
                 (self.limit_ms, self.stopping) = (started.settings.timeouts.test_ms, false);
+                let named = started.settings.suites().filter(|(_, suite)| !suite.name.is_empty());
+                self.suites = named.map(|(id, suite)| (id, suite.name.clone())).collect();
                 Lines::always(self.label("run", &run(started)))
             }
             EventKind::ImageReady { reference, how, .. } => Lines::always(self.end_group(now) + &self.image(reference, *how, now)),
@@ -154,12 +164,14 @@ impl Teller {
                 let detail = if detail.is_empty() { String::new() } else { format!(": {detail}") };
                 Lines::always(self.warning(&format!("shard {shard} {}{detail}", lost(*cause))))
             }
-            EventKind::SessionReady { framework, version, boot_ms, .. } => {
-                let first = self.said.insert("session".into());
-                let text = format!("{framework} {version} in {}", span(*boot_ms));
+            EventKind::SessionReady { suite, framework, version, boot_ms, .. } => {
+                let first = self.said.insert(format!("session {}", suite.0));
+                let text = format!("{}{framework} {version} in {}", self.of_suite(*suite), span(*boot_ms));
                 if first { Lines::always(self.label("ready", &text)) } else { Lines::default() }
             }
-            EventKind::SuiteListed { files, .. } => Lines::always(self.label("suite", &count(files.len(), "file"))),
+            EventKind::SuiteListed { suite, files, .. } => {
+                Lines::always(self.label("suite", &format!("{}{}", self.of_suite(*suite), count(files.len(), "file"))))
+            }
             EventKind::TestFinished(test) if test.outcome.is_bad() => {
                 Lines::always(failure::test(test, &self.board.name(test.test), self.board.shard_of(test.fence), self.paint))
             }
@@ -249,7 +261,7 @@ fn run(started: &RunStarted) -> String {
     let of = started.of.as_ref().map(|run| format!(", of {run}")).unwrap_or_default();
     let shards = settings.shards;
     let up_to = if shards == 1 { "" } else { "up to " };
-    format!("{}: {} in {up_to}{shards} {what}, seed {}{of}", started.run, settings.framework, settings.seed)
+    format!("{}: {} in {up_to}{shards} {what}, seed {}{of}", started.run, settings.frameworks(), settings.seed)
 }
 
 fn lost(cause: ShardLoss) -> &'static str {

@@ -1,5 +1,6 @@
 //! What people see of a run, wide and narrow, live and calm.
 
+use splitci_coordinator::model::SuiteId;
 use splitci_coordinator::model::event::{Cancelled, Close, Crash, EventKind, ImageSource, RunEvent, SessionEnded, ShardLoss, TestFinished};
 use splitci_coordinator::model::progress::{BuildStep, BuildStepState};
 use splitci_coordinator::model::{
@@ -46,8 +47,10 @@ impl Told {
     }
 
     fn plan(self, files: &[(&str, Option<u64>)]) -> Self {
-        let unit =
-            |(file, predicted_ms): &(&str, Option<u64>)| Unit { file: (*file).into(), kind: UnitKind::File, predicted_ms: *predicted_ms };
+        let unit = |(file, predicted_ms): &(&str, Option<u64>)| Unit {
+            predicted_ms: *predicted_ms,
+            ..Unit::new(SuiteId::default(), *file, UnitKind::File)
+        };
         self.event(EventKind::PlanMade { manifest: Manifest { units: files.iter().map(unit).collect() }, hash: String::new() })
     }
 
@@ -57,6 +60,7 @@ impl Told {
             let (framework, version) = ("pytest".to_owned(), "8.3.4".to_owned());
             let told = told.event(EventKind::ShardReady { shard: ShardId(n) });
             told.event(EventKind::SessionReady {
+                suite: SuiteId::default(),
                 session: session(n),
                 framework,
                 version,

@@ -128,6 +128,31 @@ pub enum FaultKind {
     /// More than one framework.
     #[error("more than one test framework was found: {}", .0.join(", "))]
     SeveralFrameworks(Vec<String>),
+    /// One of several suites has no name.
+    #[error("a suite of several has no name")]
+    NamelessSuite,
+    /// Two have the same.
+    #[error("two suites are called `{0}`")]
+    SuiteTwice(String),
+    /// A suite that is not there.
+    #[error("there is no suite `{name}`")]
+    UnknownSuite {
+        /// As written.
+        name: String,
+        /// Those there are.
+        known: Vec<String>,
+    },
+    /// Something that is said of the suite, and there are several.
+    #[error("there are several suites, and this does not say which it is for")]
+    WhichSuite,
+    /// A path that may be of several suites, or of none.
+    #[error("`{path}` is in {}", if .suites.is_empty() { "no suite".to_owned() } else { format!("the suites {}", .suites.join(", ")) })]
+    PathOfSuites {
+        /// As seen from the project.
+        path: String,
+        /// The suites it may be of.
+        suites: Vec<String>,
+    },
     /// A framework that we do not know.
     #[error("there is no framework `{name}`")]
     UnknownFramework {
@@ -192,7 +217,24 @@ impl FaultKind {
             Self::NoFramework { looked_for, .. } => {
                 Some(format!("looked for {}; name it with `--framework` (key `suite.framework`)", looked_for.join("; ")))
             }
-            Self::SeveralFrameworks(_) => Some("choose one with `--framework` (key `suite.framework`)".into()),
+            Self::SeveralFrameworks(_) => Some(
+                "choose one with `--framework` (key `suite.framework`), or run them all: `splitci init` writes a `[[suite]]` for each"
+                    .into(),
+            ),
+            Self::NamelessSuite => Some("give each `[[suite]]` a `name`: its tests carry it".into()),
+            Self::SuiteTwice(_) => Some("give each `[[suite]]` a `name` of its own".into()),
+            Self::UnknownSuite { known, .. } if known.is_empty() => {
+                Some("suites have names where `splitci.toml` has a `[[suite]]` for each".into())
+            }
+            Self::UnknownSuite { name, known } => Some(match near(name, known.iter().map(String::as_str)) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("there are: {}", known.join(", ")),
+            }),
+            Self::WhichSuite => Some("choose one with `--suite NAME` (key `run.suites`)".into()),
+            Self::PathOfSuites { suites, .. } if suites.is_empty() => {
+                Some("a path is of the suite whose `paths`, or else whose `directory`, it is in".into())
+            }
+            Self::PathOfSuites { .. } => Some("choose one with `--suite NAME`".into()),
             Self::UnknownFramework { name, known } => Some(match near(name, known.iter().map(String::as_str)) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("known: {}", known.join(", ")),

@@ -23,6 +23,7 @@ mod read;
 mod resolve;
 mod schema;
 mod setting;
+mod suites;
 mod survey;
 #[cfg(test)]
 mod tests;
@@ -35,7 +36,7 @@ pub use fault::{ConfigError, Fault, FaultKind, Faults, Place};
 pub use paths::Bases;
 pub use read::Flags;
 pub use resolve::{Facts, default_state, resolve};
-pub use schema::{KEYS, Key, Layer, SECTIONS};
+pub use schema::{KEYS, Key, Layer, SECTIONS, SuiteTable};
 pub use survey::{Request, Where, load, locate, records};
 
 use crate::model::Recipe;

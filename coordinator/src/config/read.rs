@@ -10,7 +10,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::EXAMPLE;
 use super::fault::{FaultKind, Faults, Place};
-use super::schema::{KEYS, Key, Layer, SECTIONS};
+use super::schema::{KEYS, Key, Layer, SECTIONS, SuiteTable};
 use super::setting::Raw;
 
 /// The defaults: what the example says in lines that are not commented out.
@@ -59,6 +59,16 @@ impl Reader<'_> {
         }
     }
 
+    /// One of several suites.
+    fn suite(&mut self, value: &DeValue<'_>, line: usize, list: &Place) {
+        let DeValue::Table(table) = value else { return self.faults.push(list.clone(), FaultKind::NotATable(SUITES.to_owned())) };
+        let mut reader = Reader { layer: Layer::default(), faults: Faults::default(), ..*self };
+        reader.table(SUITES, table);
+        let (section, faults) = (reader.layer.suite, reader.faults);
+        self.faults.extend(faults);
+        self.layer.suites.push(SuiteTable { section, place: (self.place)(line, SUITES) });
+    }
+
     fn key(&mut self, path: &str, value: &DeValue<'_>, place: Place) {
         if !SECTIONS.contains(&path) {
             if let Err(kind) = self.layer.set(path, Raw::Toml(value), place.clone()) {
@@ -68,10 +78,16 @@ impl Reader<'_> {
         }
         match value {
             DeValue::Table(table) => self.table(path, table),
+            DeValue::Array(tables) if path == SUITES && !tables.is_empty() => {
+                tables.iter().for_each(|table| self.suite(table.get_ref(), self.line(table.span().start), &place));
+            }
             _ => self.faults.push(place, FaultKind::NotATable(path.to_owned())),
         }
     }
 }
+
+/// The section that may be a list of tables: a project may have several suites.
+const SUITES: &str = "suite";
 
 /// Reads our variables out of an environment. An empty value is the same as none: that is how CI systems unset things.
 pub(super) fn environment(env: &BTreeMap<String, String>) -> (Layer, Faults) {

@@ -1,7 +1,7 @@
 //! The last pass: one merged layer and the facts of the place in, a `Project` out, with nothing left open. Pure.
 //!
-//! Decisions made here: which engine, which framework and command, what the build context is and where in it the project lies, which paths are
-//! meant, where the state is. Whatever is wrong is noted and the rest is looked at all the same, so that all faults come at once.
+//! Decisions made here: which engine, what the build context is and where in it the project lies, where the state is; which frameworks and commands,
+//! on which paths, is decided in `suites`. Whatever is wrong is noted and the rest is looked at all the same, so that all faults come at once.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 use super::assignment::Arguments;
 use super::environment::{self, EnvFile};
 use super::fault::{ConfigError, FaultKind, Faults, Place};
-use super::generic::{self, RecipeKeys};
 use super::paths::{Bases, relative};
-use super::schema::{Given, ImageSection, Layer, RecordSection, ShardSection, SuiteSection, TimeoutSection};
-use super::setting::{Count, EngineChoice, Init, Items, Paths, ProjectName, Shards, Span};
+use super::schema::{Given, ImageSection, Layer, RecordSection, ShardSection, TimeoutSection};
+use super::setting::{Count, EngineChoice, Init, Items, ProjectName, Shards, Span};
+use super::suites::Wholes;
 use super::{BuildSettings, Candidate, ImageSettings, Project, RecordSettings};
+use crate::model::Volume;
 use crate::model::settings::{ContainerSettings, EngineKind, Order, RunSettings, Timeouts};
-use crate::model::{Recipe, Volume};
 
 /// What was found around the project; see `survey`.
 #[derive(Debug, Clone)]
@@ -30,6 +30,8 @@ pub struct Facts {
     pub env_files: Vec<EnvFile>,
     /// The frameworks there are, and what speaks for each.
     pub frameworks: Vec<Candidate>,
+    /// The same for directories of suites, by their paths from the project's directory.
+    pub elsewhere: BTreeMap<String, Vec<Candidate>>,
     /// The caller's environment.
     pub env: BTreeMap<String, String>,
     /// CPUs of this machine.
@@ -45,35 +47,30 @@ pub fn resolve(layer: Layer, facts: Facts, faults: Faults) -> Result<Project, Co
     resolver.faults.finish(project)
 }
 
-struct Resolver {
-    facts: Facts,
-    faults: Faults,
-    notices: Vec<String>,
+pub(super) struct Resolver {
+    pub(super) facts: Facts,
+    pub(super) faults: Faults,
+    pub(super) notices: Vec<String>,
 }
 
 impl Resolver {
     fn project(&mut self, layer: Layer) -> Project {
-        let Layer { project, image, suite, pytest, unittest, ruby, run, timeout, shard, record } = layer;
+        let Layer { project, image, suite, suites, pytest, unittest, ruby, run, timeout, shard, record } = layer;
         let root = self.facts.bases.root.clone();
         let kind = self.engine(value(run.engine), &image);
         if kind == EngineKind::Process {
             self.notices.extend(idle_options(&image, &shard));
         }
         let built = self.image(kind, image);
-        let (framework, command, recipe) = self.command(kind, suite);
+        let suites = self.suites((suite, suites), run.suites, kind);
+        let wholes = Wholes { pytest: value(pytest.whole), unittest: value(unittest.whole), ruby: value(ruby.whole) };
         let env = environment::resolve(value(run.env), &self.facts.env_files, &self.facts.env, &mut self.faults);
         self.notices
             .extend(env.missing.iter().map(|name| format!("variable `{name}` is asked for and not set here: tests run without it")));
-        let whole = match framework.as_str() {
-            "pytest" => value(pytest.whole),
-            "unittest" | "django" => value(unittest.whole),
-            _ => value(ruby.whole),
-        };
         let settings = RunSettings {
             engine: kind,
             shards: value(run.shards).map_or(self.facts.cpus.max(1), |Shards(n)| n),
-            framework,
-            command,
+            suites: suites.into_iter().map(|suite| wholes.of(suite)).collect(),
             directory: built.as_ref().map(|(_, directory)| directory.clone()).unwrap_or_default(),
             seed: value(run.seed).map_or(self.facts.seed, |seed| seed.0).into(),
             order: value(run.order).unwrap_or(Order::Scheduled),
@@ -81,8 +78,6 @@ impl Resolver {
             allow_empty: value(run.allow_empty).unwrap_or(false),
             retries: value(run.retries).unwrap_or(0),
             flaky: value(run.flaky).unwrap_or_default(),
-            whole: whole.unwrap_or(false),
-            recipe,
             timeouts: timeouts(timeout),
             container: self.container(shard),
             env: env.env,
@@ -160,69 +155,6 @@ impl Resolver {
         out
     }
 
-    /// The framework, its whole command (command, arguments, paths), and how it is driven if it has no driver.
-    fn command(&mut self, kind: EngineKind, suite: SuiteSection) -> (String, Vec<String>, Option<Recipe>) {
-        let command = value(suite.command).map(|words| words.0).filter(|words| !words.is_empty());
-        let framework = self.framework(suite.framework, command.as_deref());
-        let paths = suite.paths.map(|paths| self.paths(paths)).unwrap_or_default();
-        let Some(framework) = framework else { return Default::default() };
-        let keys = RecipeKeys { files: suite.files, list: suite.list, results: suite.results, report: suite.report, batch: suite.batch };
-        let usual = match kind {
-            EngineKind::Docker => framework.in_image,
-            EngineKind::Process => framework.here,
-        };
-        let mut command = command.unwrap_or(usual);
-        command.extend(value(suite.args).map(|args| args.texts()).unwrap_or_default());
-        let Some(base) = framework.recipe else {
-            generic::refuse(&framework.name, &keys, &mut self.faults);
-            command.extend(paths);
-            return (framework.name, command, None);
-        };
-        let recipe = generic::resolve(base, &command, keys, paths, &mut self.faults);
-        (framework.name, command, Some(recipe))
-    }
-
-    fn paths(&mut self, Given { value: paths, place }: Given<Paths>) -> Vec<String> {
-        let bases = self.facts.bases.clone();
-        let mut out = Vec::new();
-        for path in paths.0 {
-            match bases.of_test(&place, &path) {
-                Some(path) => out.push(path),
-                None => self.faults.push(place.clone(), FaultKind::Outside { path: path.into(), root: bases.root.clone() }),
-            }
-        }
-        out
-    }
-
-    fn framework(&mut self, named: Option<Given<String>>, command: Option<&[String]>) -> Option<Candidate> {
-        let all = &self.facts.frameworks;
-        if let Some(Given { value: name, place }) = named {
-            let found = all.iter().find(|framework| framework.name == name).cloned();
-            if found.is_none() {
-                let known = all.iter().map(|framework| framework.name.clone()).collect();
-                self.faults.push(place, FaultKind::UnknownFramework { name, known });
-            }
-            return found;
-        }
-        let word = |word: &String| word.rsplit('/').next().unwrap_or(word).to_owned();
-        let said = command.unwrap_or_default().iter().map(word).find_map(|word| all.iter().find(|framework| framework.name == word));
-        if let Some(said) = said {
-            return Some(said.clone());
-        }
-        let mut found: Vec<Candidate> = all.iter().filter(|framework| framework.evidence.is_some()).cloned().collect();
-        self.notices.extend(stand_back(&mut found));
-        let kind = match found.len() {
-            1 => return found.into_iter().next(),
-            0 => FaultKind::NoFramework {
-                root: self.facts.bases.root.clone(),
-                looked_for: all.iter().map(|framework| framework.looked_for.clone()).filter(|text| !text.is_empty()).collect(),
-            },
-            _ => FaultKind::SeveralFrameworks(found.into_iter().map(|framework| framework.name).collect()),
-        };
-        self.faults.push(Place::Nowhere, kind);
-        None
-    }
-
     fn container(&self, shard: ShardSection) -> ContainerSettings {
         let texts = |items: Option<Given<Items>>| value(items).map(|items| items.texts()).unwrap_or_default();
         let volumes = value(shard.volumes).map(|items| items.0).unwrap_or_default();
@@ -258,15 +190,6 @@ impl Resolver {
         }
         found
     }
-}
-
-/// Tools without a driver stand back where a framework with one was found. That they are not run is said.
-fn stand_back(found: &mut Vec<Candidate>) -> Option<String> {
-    if found.iter().all(|framework| framework.recipe.is_some()) {
-        return None;
-    }
-    let left: Vec<String> = found.extract_if(.., |framework| framework.recipe.is_some()).map(|framework| framework.name).collect();
-    (!left.is_empty()).then(|| format!("found as well, and not run: {}", left.join(", ")))
 }
 
 /// Options of the command line that mean nothing to local processes. A file may well have them for its runs in containers.
@@ -326,7 +249,7 @@ fn record_settings(record: RecordSection, bases: &Bases, env: &BTreeMap<String, 
     }
 }
 
-fn value<T>(given: Option<Given<T>>) -> Option<T> {
+pub(super) fn value<T>(given: Option<Given<T>>) -> Option<T> {
     given.map(|given| given.value)
 }
 

@@ -7,7 +7,7 @@ use super::assignment::{Arguments, Variables};
 use super::fault::{FaultKind, Place};
 use super::setting::{
     ByteSize, Count, Cpus, EngineChoice, Init, Items, Paths, Pids, Platform, ProjectName, Raw, ResultsKind, Seed, Setting, Shards, Span,
-    Words,
+    SuiteName, Words,
 };
 use crate::model::settings::{Flaky, Order};
 
@@ -51,6 +51,15 @@ fn lay<T: Setting>(stronger: Option<Given<T>>, weaker: Option<Given<T>>, over: f
     }
 }
 
+/// One of several suites.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SuiteTable {
+    /// What is said of it.
+    pub section: SuiteSection,
+    /// Where it begins.
+    pub place: Place,
+}
+
 macro_rules! schema {
     ($($(#[$about:meta])* $section:ident: $Section:ident = $path:literal { $($(#[$doc:meta])* $key:ident: $kind:ty = $name:literal,)* })*) => {
         $(
@@ -61,7 +70,11 @@ macro_rules! schema {
 
         /// What one source says.
         #[derive(Debug, Clone, Default, PartialEq)]
-        pub struct Layer { $($(#[$about])* pub $section: $Section,)* }
+        pub struct Layer {
+            $($(#[$about])* pub $section: $Section,)*
+            /// The suites, where they are a list.
+            pub suites: Vec<SuiteTable>,
+        }
 
         /// The sections, in the order of the example.
         pub const SECTIONS: &[&str] = &[$($path),*];
@@ -82,7 +95,10 @@ macro_rules! schema {
             /// This layer over a weaker one.
             #[must_use]
             pub fn over(self, weaker: Self) -> Self {
-                Self { $($section: $Section { $($key: lay(self.$section.$key, weaker.$section.$key, Setting::over),)* },)* }
+                Self {
+                    $($section: $Section { $($key: lay(self.$section.$key, weaker.$section.$key, Setting::over),)* },)*
+                    suites: if self.suites.is_empty() { weaker.suites } else { self.suites },
+                }
             }
         }
     };
@@ -111,6 +127,10 @@ schema! {
     }
     /// What is run in it.
     suite: SuiteSection = "suite" {
+        /// Its name, where there are several.
+        name: SuiteName = "name",
+        /// Where it is. Default: the project's directory.
+        directory: String = "directory",
         /// The test framework. Default: what is found.
         framework: String = "framework",
         /// Its command. Default: the framework's.
@@ -147,6 +167,8 @@ schema! {
     }
     /// How it is run.
     run: RunSection = "run" {
+        /// Which suites, by name. Default: all.
+        suites: Items = "suites",
         /// Where shards run.
         engine: EngineChoice = "engine",
         /// How many. Default: one a CPU.

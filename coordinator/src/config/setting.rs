@@ -113,6 +113,19 @@ impl Setting for Count {
     }
 }
 
+/// A suite's name: fit to stand before a colon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SuiteName(pub String);
+
+impl Setting for SuiteName {
+    const EXPECTED: &'static str = "a name of letters, digits, `-`, `_` and `.`";
+
+    fn parse(raw: Raw<'_>, _: &Place) -> Option<Self> {
+        let fit = |text: &&str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+        raw.text().filter(fit).map(|text| Self(text.to_owned()))
+    }
+}
+
 /// A number of shards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shards(pub u32);

@@ -2,7 +2,7 @@
 //!
 //! It decides nothing but what `config`'s own page says about searching; what it finds goes to `resolve` as `Facts`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::environment::EnvFile;
@@ -10,7 +10,8 @@ use super::fault::{ConfigError, FaultKind, Faults, Place};
 use super::paths::Bases;
 use super::read::{self, Flags};
 use super::resolve::{self, Facts};
-use super::schema::Layer;
+use super::schema::{Given, Layer};
+use super::suites::directory_of;
 use super::{Candidate, FILE_NAME, Project, RecordSettings};
 
 /// What configuration starts from.
@@ -45,6 +46,7 @@ pub fn load(request: Request, detect: &dyn Fn(&Path) -> Vec<Candidate>) -> Resul
     let (layer, mut faults) = layers(&located, request.flags, &request.env);
     let facts = Facts {
         env_files: env_files(&layer, &located.bases, &mut faults),
+        elsewhere: elsewhere(&layer, &located.bases, detect),
         frameworks: detect(&located.bases.root),
         bases: located.bases,
         file: located.file,
@@ -62,6 +64,17 @@ pub fn records(request: Request) -> Result<RecordSettings, ConfigError> {
     let located = locate(&request.directory, &request.env)?;
     let (layer, faults) = layers(&located, request.flags, &request.env);
     resolve::records(layer.record, &located.bases, &request.env, faults.about("record"))
+}
+
+/// What each framework finds in the directories of suites.
+fn elsewhere(layer: &Layer, bases: &Bases, detect: &dyn Fn(&Path) -> Vec<Candidate>) -> BTreeMap<String, Vec<Candidate>> {
+    let directories: BTreeSet<String> = directories(layer).filter_map(|given| directory_of(given, bases)).collect();
+    let other = directories.into_iter().filter(|directory| !directory.is_empty());
+    other.map(|directory| (directory.clone(), detect(&bases.root.join(directory)))).collect()
+}
+
+fn directories(layer: &Layer) -> impl Iterator<Item = &Given<String>> {
+    layer.suites.iter().map(|table| &table.section).chain([&layer.suite]).filter_map(|section| section.directory.as_ref())
 }
 
 /// Finds the project and its Dockerfile from a directory.
@@ -144,6 +157,12 @@ fn check_paths(layer: &Layer, bases: &Bases, faults: &mut Faults) {
         let path = bases.absolute(&given.place, &given.value);
         if !path.is_file() {
             faults.push(given.place.clone(), FaultKind::NoSuchFile(shown(&path, &bases.directory)));
+        }
+    }
+    for given in directories(layer) {
+        let path = bases.absolute(&given.place, &given.value);
+        if !path.is_dir() {
+            faults.push(given.place.clone(), FaultKind::NoDirectory(shown(&path, &bases.directory)));
         }
     }
     if let Some(given) = &layer.image.context {

@@ -30,6 +30,7 @@ fn facts() -> Facts {
         dockerfile: None,
         env_files: Vec::new(),
         frameworks: vec![pytest()],
+        elsewhere: BTreeMap::new(),
         env: env(&[]),
         cpus: 4,
         seed: 7,
@@ -313,15 +314,16 @@ fn the_command_is_the_frameworks_with_arguments_and_then_paths() {
         ("suite.paths", "PATH", "tests/b c"),
     ];
     let settings = good(&options, facts()).settings;
-    assert_eq!(settings.command, [".venv/bin/pytest", "-k", "not slow", "tests/unit", "tests/b c"]);
-    assert_eq!((settings.framework.as_str(), settings.order), ("pytest", Order::Scheduled));
+    assert_eq!(settings.suites[0].command, [".venv/bin/pytest", "-k", "not slow", "tests/unit", "tests/b c"]);
+    assert_eq!((settings.suites[0].framework.as_str(), settings.order), ("pytest", Order::Scheduled));
 }
 
 #[test]
 fn a_command_that_names_a_framework_needs_no_evidence_of_it() {
     let facts = Facts { frameworks: vec![Candidate { evidence: None, ..pytest() }], ..facts() };
     let settings = good(&[("suite.command", "--command", ".venv/bin/pytest -q")], facts).settings;
-    assert_eq!((settings.framework.as_str(), settings.command), ("pytest", vec![".venv/bin/pytest".to_owned(), "-q".to_owned()]));
+    let suite = &settings.suites[0];
+    assert_eq!((suite.framework.as_str(), &suite.command[..]), ("pytest", &[".venv/bin/pytest".to_owned(), "-q".to_owned()][..]));
 }
 
 #[test]
@@ -397,7 +399,7 @@ fn a_whole_project_is_loaded_from_a_subdirectory() {
     flags.set("suite.paths", "PATH", "test_a.py");
     let request = Request { directory: root.join("shop/tests"), flags, env: env(&[]), cpus: 2, seed: 1 };
     let project = load(request, &|_| vec![pytest()]).expect("loads");
-    assert_eq!(project.settings.command, ["pytest", "tests/test_a.py"]);
+    assert_eq!(project.settings.suites[0].command, ["pytest", "tests/test_a.py"]);
     assert_eq!((project.settings.directory.as_str(), project.name.as_str()), ("shop", "shop"));
     assert_eq!(project.settings.env_names, ["TOKEN"]);
     assert_eq!(project.environment.iter().collect::<Vec<_>>(), [("TOKEN", "secret")]);

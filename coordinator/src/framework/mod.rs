@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::settings::RunSettings;
+use crate::model::settings::{RunSettings, SuiteSettings};
 use crate::model::{Launch, Recipe, SessionId};
 
 pub mod generic;
@@ -121,6 +121,8 @@ pub enum Place {
 pub struct LaunchRequest<'a> {
     /// The run's settings.
     pub settings: &'a RunSettings,
+    /// What it is to run.
+    pub suite: &'a SuiteSettings,
     /// Which session.
     pub session: SessionId,
     /// How many shards the run has.

@@ -1,7 +1,7 @@
 //! The record's format: JSON Lines in zstd frames.
 //!
 //! A record is a sequence of zstd frames with checksums; `zstdcat` shows it. Each frame holds whole lines, at most [`MAX_FRAME`] bytes of them. The
-//! first line is the header, `{"splitci-record":{"major":1,"minor":0}}`; every other line is one event as `model::event` has it, in the order of
+//! first line is the header, `{"splitci-record":{"major":2,"minor":0}}`; every other line is one event as `model::event` has it, in the order of
 //! their numbers, which begin at 0 and have no gaps:
 //!
 //! ```json
@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::event::{EventKind, RunEvent};
 
 /// The version that is written.
-pub const VERSION: RecordVersion = RecordVersion { major: 1, minor: 0 };
+pub const VERSION: RecordVersion = RecordVersion { major: 2, minor: 0 };
 
 /// How names of records end.
 pub const EXTENSION: &str = "splitci";

@@ -142,21 +142,21 @@ fn what_is_not_a_record_is_refused() {
     for bytes in [&b"hello"[..], &frames(&[b"{}\n"]), &frames(&[b"\xff\xfe\n"])] {
         assert!(matches!(read(bytes).1, Some(HistoryError::NotARecord(_))));
     }
-    let other = frames(&[b"{\"splitci-record\":{\"major\":2,\"minor\":0}}\n"]);
+    let other = frames(&[b"{\"splitci-record\":{\"major\":3,\"minor\":0}}\n"]);
     assert!(matches!(read(&other).1, Some(HistoryError::OtherVersion { .. })));
 }
 
 #[test]
 fn additions_of_a_newer_minor_are_skipped_and_told() {
     let bytes = frames(&[
-        b"{\"splitci-record\":{\"major\":1,\"minor\":7},\"more\":1}\n",
+        b"{\"splitci-record\":{\"major\":2,\"minor\":7},\"more\":1}\n",
         b"{\"seq\":0,\"at_ms\":5,\"event\":{\"moon_rose\":{\"over\":\"sea\"}}}\n",
         b"{\"seq\":1,\"at_ms\":6,\"event\":{\"notice\":{\"session\":null,\"text\":\"hi\",\"new\":1}},\"new\":2}\n",
     ]);
     let (events, error, _) = read(&bytes);
     assert!(error.is_none());
     assert_eq!(events.iter().map(|event| event.seq).collect::<Vec<_>>(), [0, 1]);
-    assert!(matches!(&events[0].kind, EventKind::Notice { text, .. } if text.contains("1.7")));
+    assert!(matches!(&events[0].kind, EventKind::Notice { text, .. } if text.contains("2.7")));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::settings::RunSettings;
 use super::verdict::Verdict;
-use super::{Exit, Fence, ImageIdentity, Manifest, Outcome, RunId, SessionId, ShardId, Slot, Stopped, TestKey, UnitId};
+use super::{Exit, Fence, ImageIdentity, Manifest, Outcome, RunId, SessionId, ShardId, Slot, Stopped, SuiteId, TestKey, UnitId};
 
 /// One fact, with its place and time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -71,6 +71,9 @@ pub enum EventKind {
     SessionReady {
         /// Which.
         session: SessionId,
+        /// What it can run.
+        #[serde(default, skip_serializing_if = "SuiteId::is_first")]
+        suite: SuiteId,
         /// Framework.
         framework: String,
         /// Its version.
@@ -82,8 +85,11 @@ pub enum EventKind {
         /// Hash of the list (hex), for comparison with the first one.
         list_hash: String,
     },
-    /// The suite is known: the list of the first session.
+    /// A suite is known: the list of its first session.
     SuiteListed {
+        /// Which.
+        #[serde(default, skip_serializing_if = "SuiteId::is_first")]
+        suite: SuiteId,
         /// Its files, in the framework's order.
         files: Vec<String>,
         /// Hash of the list (hex).

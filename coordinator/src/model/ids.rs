@@ -39,6 +39,19 @@ impl std::fmt::Display for SessionId {
     }
 }
 
+/// A suite's place among those of its run, from 0.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SuiteId(pub u32);
+
+impl SuiteId {
+    /// Whether it is the first: what is left out of a record.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+    pub(super) fn is_first(&self) -> bool {
+        self.0 == 0
+    }
+}
+
 /// A unit's place in the manifest, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -3,7 +3,7 @@
 //! | word | is | here |
 //! |---|---|---|
 //! | image | the built app image, named by digest once known | [`ImageIdentity`] |
-//! | suite | everything the framework would run: its files | [`event::EventKind::SuiteListed`] |
+//! | suite | everything the framework would run: its files; a run may have several | [`settings::SuiteSettings`] |
 //! | unit | what is scheduled: a file, or a slice of a slow one | [`Unit`] |
 //! | manifest | the frozen, ordered list of a run's units | [`Manifest`] |
 //! | test | the smallest thing reported: (unit, ordinal) | [`TestKey`] |
@@ -23,7 +23,7 @@ pub(crate) mod story;
 pub mod unit;
 pub mod verdict;
 
-pub use ids::{Fence, RunId, SessionId, ShardId, TestKey, UnitId};
+pub use ids::{Fence, RunId, SessionId, ShardId, SuiteId, TestKey, UnitId};
 pub use launch::{EntryPoint, ImageIdentity, Launch, Volume};
 pub use progress::{Listener, Progress, Telling};
 pub use splitci_worker::protocol::driver::Outcome;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Recipe, Volume};
+use super::{Recipe, SuiteId, Volume};
 
 /// Everything that decides what a run does, apart from the image and the suite.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -11,10 +11,8 @@ pub struct RunSettings {
     pub engine: EngineKind,
     /// How many shards at most.
     pub shards: u32,
-    /// Framework's name.
-    pub framework: String,
-    /// The framework's command, e.g. `["pytest"]`, with the paths and what came after `--`.
-    pub command: Vec<String>,
+    /// What is run: one suite, or several with a name each.
+    pub suites: Vec<SuiteSettings>,
     /// The project's directory relative to the build context; the working directory in a process shard.
     pub directory: String,
     /// Seed of the run.
@@ -30,11 +28,6 @@ pub struct RunSettings {
     /// What a test is worth that passed only when it was tried again.
     #[serde(default, skip_serializing_if = "Flaky::is_usual")]
     pub flaky: Flaky,
-    /// Load the whole suite in each shard.
-    pub whole: bool,
-    /// How the worker drives it, for a tool without a driver of ours.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub recipe: Option<Recipe>,
     /// Deadlines.
     pub timeouts: Timeouts,
     /// Limits and openings of a container.
@@ -43,6 +36,71 @@ pub struct RunSettings {
     pub env: Vec<(String, String)>,
     /// `--env K` and the names in env files: taken from the caller, never recorded by value.
     pub env_names: Vec<String>,
+}
+
+impl RunSettings {
+    /// One of its suites.
+    pub fn suite(&self, suite: SuiteId) -> Option<&SuiteSettings> {
+        self.suites.get(usize::try_from(suite.0).ok()?)
+    }
+
+    /// The suites with their ids.
+    pub fn suites(&self) -> impl Iterator<Item = (SuiteId, &SuiteSettings)> {
+        (0..).map(SuiteId).zip(&self.suites)
+    }
+
+    /// The frameworks' names, in the order of the suites.
+    pub fn frameworks(&self) -> String {
+        self.suites.iter().map(|suite| suite.framework.as_str()).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// What one framework runs of a project.
+///
+/// Where there are several suites, files and tests carry the suite's name, `api:tests/test_cart.py`, from the moment that a framework tells of them until
+/// one is asked for them: so what is known by its file's name or its id is of one suite.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct SuiteSettings {
+    /// Its name; empty for the only suite of a project that names none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// Framework's name.
+    pub framework: String,
+    /// The framework's command, e.g. `["pytest"]`, with the paths and what came after `--`.
+    pub command: Vec<String>,
+    /// Where it is run, and what its files' names begin at: relative to the project's directory, which it is when this is empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub directory: String,
+    /// Load the whole suite in each shard.
+    pub whole: bool,
+    /// How the worker drives it, for a tool without a driver of ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipe: Option<Recipe>,
+}
+
+impl SuiteSettings {
+    /// A file or a test of the suite, as the run names it.
+    pub fn named(&self, name: &str) -> String {
+        if self.name.is_empty() { name.to_owned() } else { format!("{}:{name}", self.name) }
+    }
+
+    /// A file or a test of the run, as the suite's framework names it. What is of another suite stays as it is.
+    pub fn plain<'a>(&self, name: &'a str) -> &'a str {
+        self.owned(name).unwrap_or(name)
+    }
+
+    /// The same; nothing if it is of another suite.
+    pub fn owned<'a>(&self, name: &'a str) -> Option<&'a str> {
+        if self.name.is_empty() { Some(name) } else { name.strip_prefix(&self.name)?.strip_prefix(':') }
+    }
+
+    /// A path that the suite's framework names, as seen from the project's directory.
+    pub fn path(&self, path: &str) -> String {
+        if self.directory.is_empty() || path.is_empty() || path.starts_with('/') {
+            return path.to_owned();
+        }
+        format!("{}/{path}", self.directory)
+    }
 }
 
 /// What a test is worth that passed only when it was tried again.

@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 use super::event::{
     Cancelled, Close, Crash, EventKind, ImageSource, RetryPlanned, RunEvent, RunStarted, SessionEnded, ShardLoss, Superseded, TestFinished,
 };
-use super::settings::{ContainerSettings, EngineKind, Flaky, Order, RunSettings, Timeouts};
+use super::settings::{ContainerSettings, EngineKind, Flaky, Order, RunSettings, SuiteSettings, Timeouts};
 use super::unit::UnitKind;
 use super::verdict::Verdict;
-use super::{Exit, Fence, ImageIdentity, Manifest, Outcome, RunId, Select, SessionId, ShardId, Slot, TestKey, Unit, UnitId};
+use super::{Exit, Fence, ImageIdentity, Manifest, Outcome, RunId, Select, SessionId, ShardId, Slot, SuiteId, TestKey, Unit, UnitId};
 
 /// The run of every story.
 pub(crate) const RUN: &str = "01JD2Q5T8Z0000000000000000";
@@ -53,11 +53,7 @@ pub(crate) fn record_of(run: &str, started: &str) -> Story {
 /// A story of a run in which failed tests are tried again.
 pub(crate) fn record_with_retries(retries: u32, flaky: Flaky) -> Story {
     let mut story = record();
-    for event in &mut story.events {
-        if let EventKind::RunStarted(started) = &mut event.kind {
-            (started.settings.retries, started.settings.flaky) = (retries, flaky);
-        }
-    }
+    story.settle(|settings| (settings.retries, settings.flaky) = (retries, flaky));
     story
 }
 
@@ -66,8 +62,7 @@ pub(crate) fn settings() -> RunSettings {
     RunSettings {
         engine: EngineKind::Docker,
         shards: 2,
-        framework: "pytest".to_owned(),
-        command: vec!["pytest".to_owned()],
+        suites: vec![SuiteSettings { framework: "pytest".to_owned(), command: vec!["pytest".to_owned()], ..SuiteSettings::default() }],
         directory: ".".to_owned(),
         seed: 7,
         order: Order::Scheduled,
@@ -75,8 +70,6 @@ pub(crate) fn settings() -> RunSettings {
         allow_empty: false,
         retries: 0,
         flaky: Flaky::Pass,
-        whole: false,
-        recipe: None,
         timeouts: Timeouts { test_ms: 600_000, boot_ms: 300_000, run_ms: 3_600_000, grace_ms: 5_000 },
         container: ContainerSettings::default(),
         env: Vec::new(),
@@ -86,18 +79,18 @@ pub(crate) fn settings() -> RunSettings {
 
 /// A unit that is a whole file.
 pub(crate) fn file(name: &str) -> Unit {
-    Unit { file: name.to_owned(), kind: UnitKind::File, predicted_ms: None }
+    Unit { suite: SuiteId(0), file: name.to_owned(), kind: UnitKind::File, predicted_ms: None }
 }
 
 /// A slice of a file: the tests with these numbers.
 pub(crate) fn slice(name: &str, tests: &[u32]) -> Unit {
     let ids = tests.iter().map(|n| id(name, *n)).collect();
-    Unit { file: name.to_owned(), kind: UnitKind::Slice { select: Select::Only(ids) }, predicted_ms: None }
+    Unit { suite: SuiteId(0), file: name.to_owned(), kind: UnitKind::Slice { select: Select::Only(ids) }, predicted_ms: None }
 }
 
 /// The fallback of a sliced file.
 pub(crate) fn fallback(name: &str) -> Unit {
-    Unit { file: name.to_owned(), kind: UnitKind::Fallback, predicted_ms: None }
+    Unit { suite: SuiteId(0), file: name.to_owned(), kind: UnitKind::Fallback, predicted_ms: None }
 }
 
 /// The id of a file's n-th test.
@@ -141,30 +134,53 @@ impl Story {
         })
     }
 
+    /// Changes what the run was asked for.
+    pub(crate) fn settle(&mut self, change: impl Fn(&mut RunSettings)) {
+        for event in &mut self.events {
+            if let EventKind::RunStarted(started) = &mut event.kind {
+                change(&mut started.settings);
+            }
+        }
+    }
+
+    /// The plan is made, whatever was listed.
+    pub(crate) fn freeze(&mut self, manifest: Manifest) -> &mut Self {
+        self.files = manifest.units.iter().map(|unit| unit.file.clone()).collect();
+        self.say(EventKind::PlanMade { hash: manifest.hash(), manifest })
+    }
+
     /// The suite is listed and the plan is made of these units.
     pub(crate) fn plan(&mut self, units: &[Unit]) -> &mut Self {
-        self.files = units.iter().map(|unit| unit.file.clone()).collect();
-        let mut files = self.files.clone();
+        let mut files: Vec<_> = units.iter().map(|unit| unit.file.clone()).collect();
         files.dedup();
-        self.say(EventKind::SuiteListed { files, list_hash: "1157".to_owned() });
-        let manifest = Manifest { units: units.to_vec() };
-        self.say(EventKind::PlanMade { hash: manifest.hash(), manifest })
+        self.say(EventKind::SuiteListed { suite: SuiteId(0), files, list_hash: "1157".to_owned() });
+        self.freeze(Manifest { units: units.to_vec() })
     }
 
     /// A shard starts, and a session in it.
     pub(crate) fn boot(&mut self, shard: u32) -> &mut Self {
+        self.boot_for(shard, SuiteId(0))
+    }
+
+    /// A shard starts, and a session of this suite in it.
+    pub(crate) fn boot_for(&mut self, shard: u32, suite: SuiteId) -> &mut Self {
         let restarts = self.sessions.get(&shard).copied().unwrap_or(0);
         self.say(EventKind::ShardStarted { shard: ShardId(shard), restarts, name: format!("shard-{shard}") });
         self.say(EventKind::ShardReady { shard: ShardId(shard) });
-        self.ready(shard)
+        self.ready_for(shard, suite)
     }
 
     /// The next session of a shard says hello.
     pub(crate) fn ready(&mut self, shard: u32) -> &mut Self {
+        self.ready_for(shard, SuiteId(0))
+    }
+
+    fn ready_for(&mut self, shard: u32, suite: SuiteId) -> &mut Self {
         *self.sessions.entry(shard).or_default() += 1;
         let session = self.session(shard);
         self.say(EventKind::SessionReady {
             session,
+            suite,
             framework: "pytest".to_owned(),
             version: "9.2.0".to_owned(),
             seed: 7,

@@ -2,12 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Select, UnitId};
+use super::{Select, SuiteId, UnitId};
 
 /// What is scheduled.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Unit {
-    /// The file, as the framework names it.
+    /// Of which suite.
+    #[serde(default, skip_serializing_if = "SuiteId::is_first")]
+    pub suite: SuiteId,
+    /// The file, as the run names it.
     pub file: String,
     /// Which part of it.
     pub kind: UnitKind,
@@ -40,6 +43,11 @@ pub enum UnitKind {
 }
 
 impl Unit {
+    /// A unit of which nothing is predicted.
+    pub fn new(suite: SuiteId, file: impl Into<String>, kind: UnitKind) -> Self {
+        Self { suite, file: file.into(), kind, predicted_ms: None }
+    }
+
     /// Which tests of its file the unit has.
     pub fn select(&self) -> Select {
         match &self.kind {

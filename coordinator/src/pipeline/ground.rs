@@ -14,7 +14,7 @@ use crate::engine::process::ProcessEngine;
 use crate::engine::{Engine, EngineError};
 use crate::image::{BuildFrom, ImageRequest, ReadyImage, ensure_image};
 use crate::model::event::{EventKind, ImageSource};
-use crate::model::settings::{EngineKind, RunSettings};
+use crate::model::settings::{EngineKind, RunSettings, SuiteSettings};
 use crate::model::{EntryPoint, Listener, RunId};
 
 /// What a run stands on.
@@ -29,6 +29,8 @@ pub(super) struct Ground {
     pub(super) entrypoint: Vec<String>,
     /// Where sessions start, if not where the engine starts them by itself.
     pub(super) cwd: Option<String>,
+    /// Where the engine starts them by itself.
+    pub(super) home: String,
     /// What the user should know, a sentence each.
     pub(super) notices: Vec<String>,
     /// The engine that an image was built on: it has something to forget.
@@ -58,6 +60,7 @@ fn processes(job: &Job<'_>, run: &RunId, world: &World) -> Result<Ground, Pipeli
         inherited: world.env.clone(),
         entrypoint: Vec::new(),
         cwd: None,
+        home: job.project.root.display().to_string(),
         notices: Vec::new(),
         built_on: None,
     })
@@ -104,7 +107,7 @@ async fn containers(job: &Job<'_>, run: &RunId, world: &World, listener: &dyn Li
         workers: world.workers.clone(),
         keep: job.keep,
     };
-    let cwd = subdirectory(&image.entry, &job.settings);
+    let (cwd, home) = (subdirectory(&image.entry, &job.settings), home(&image.entry, &job.settings));
     let built = (image.how == ImageSource::Built).then(|| Arc::clone(&docker));
     let ReadyImage { identity, reference, how, key, took_ms, .. } = image.clone();
     let image_ready = EventKind::ImageReady { identity, reference, how, key, took_ms };
@@ -120,6 +123,7 @@ async fn containers(job: &Job<'_>, run: &RunId, world: &World, listener: &dyn Li
         inherited,
         entrypoint,
         cwd,
+        home,
     })
 }
 
@@ -152,6 +156,22 @@ fn subdirectory(entry: &EntryPoint, settings: &RunSettings) -> Option<String> {
     if settings.container.workdir.is_some() || matches!(settings.directory.as_str(), "" | ".") {
         return None;
     }
-    let workdir = entry.workdir.as_deref().filter(|workdir| !workdir.is_empty()).unwrap_or("/");
-    Some(format!("{}/{}", workdir.trim_end_matches('/'), settings.directory))
+    Some(format!("{}/{}", home(entry, settings).trim_end_matches('/'), settings.directory))
+}
+
+/// The working directory of a container.
+fn home(entry: &EntryPoint, settings: &RunSettings) -> String {
+    let workdir = settings.container.workdir.as_deref().or(entry.workdir.as_deref());
+    workdir.filter(|workdir| !workdir.is_empty()).unwrap_or("/").to_owned()
+}
+
+impl Ground {
+    /// Where sessions of a suite start, if not where the engine starts them by itself.
+    pub(super) fn cwd_of(&self, suite: &SuiteSettings) -> Option<String> {
+        if suite.directory.is_empty() {
+            return self.cwd.clone();
+        }
+        let above = self.cwd.as_deref().unwrap_or(&self.home);
+        Some(format!("{}/{}", above.trim_end_matches('/'), suite.directory))
+    }
 }

@@ -44,13 +44,13 @@ impl Loads {
         }
     }
 
-    /// What to remember of each file of a finished run; `whole` if it ran all tests of its files.
-    pub(super) fn lessons(&self, proof: &Proof, whole: bool) -> Vec<FileRun> {
+    /// What to remember of each file of a finished run; `whole` says of a file whether all its tests were to run.
+    pub(super) fn lessons(&self, proof: &Proof, whole: impl Fn(&str) -> bool) -> Vec<FileRun> {
         let mut files: BTreeMap<String, (FileRun, Tests)> = BTreeMap::new();
         for test in proof.tests() {
             let (run, tests) = files.entry(test.unit_file.to_owned()).or_insert_with(|| {
                 let file = test.unit_file.to_owned();
-                (FileRun { file, whole, ..FileRun::default() }, BTreeMap::new())
+                (FileRun { whole: whole(&file), file, ..FileRun::default() }, BTreeMap::new())
             });
             let load_us = self.load_ms.get(&test.test.unit).copied().unwrap_or(0).saturating_mul(1_000);
             run.load_us = run.load_us.max(load_us);

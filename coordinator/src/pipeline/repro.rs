@@ -14,9 +14,9 @@ use super::{Controls, Finished, PipelineError, World};
 use crate::config::Project;
 use crate::history::History;
 use crate::model::event::{EventKind, RunEvent, RunStarted};
-use crate::model::settings::{Order, RunSettings};
+use crate::model::settings::{Order, RunSettings, SuiteSettings};
 use crate::model::verdict::Verdict;
-use crate::model::{Fence, ImageIdentity, Listener, Manifest, RunId, Select, SessionId, ShardId, TestKey, Unit, UnitId, UnitKind};
+use crate::model::{Fence, ImageIdentity, Listener, Manifest, RunId, Select, SessionId, ShardId, SuiteId, TestKey, Unit, UnitId, UnitKind};
 use crate::proof::Proof;
 
 /// What to run again.
@@ -131,9 +131,10 @@ impl Past {
     fn take(&mut self, event: &RunEvent) {
         match &event.kind {
             EventKind::RetryPlanned(planned) => {
-                let file = self.manifest.get(planned.of).map_or_else(String::new, |unit| unit.file.clone());
+                let of = self.manifest.get(planned.of);
+                let (suite, file) = of.map(|unit| (unit.suite, unit.file.clone())).unwrap_or_default();
                 let kind = UnitKind::Part { select: Select::Only(planned.ids.clone()), from: 0, until: None };
-                self.manifest.units.push(Unit { file, kind, predicted_ms: None });
+                self.manifest.units.push(Unit::new(suite, file, kind));
             }
             EventKind::TestFinished(finished) if finished.outcome.is_bad() => {
                 self.failed.insert((finished.fence, finished.test.ordinal));
@@ -191,7 +192,16 @@ impl Past {
         Ok(sessions)
     }
 
+    /// Where a test is, by its id; without its suite's name too, if no other test is called that.
     fn place_of(&self, id: &str) -> Vec<TestKey> {
+        let exact = self.places(id);
+        if !exact.is_empty() {
+            return exact;
+        }
+        self.started.settings.suites.iter().flat_map(|suite| self.places(&suite.named(id))).collect()
+    }
+
+    fn places(&self, id: &str) -> Vec<TestKey> {
         let ordinals = |ids: &[String]| (0..).zip(ids).filter(|(_, other)| *other == id).map(|(ordinal, _)| ordinal).collect::<Vec<u32>>();
         let tests = self.ids.iter().flat_map(|(unit, ids)| ordinals(ids).into_iter().map(|ordinal| TestKey { unit: *unit, ordinal }));
         tests.collect()
@@ -218,17 +228,22 @@ impl Past {
             let last = places.iter().flatten().filter(|place| one.has(**place)).map(|place| place.ordinal).max();
             let until = last.map_or(one.until, |ordinal| Some(ordinal + 1));
             let kind = UnitKind::Part { select: unit.select(), from: one.from.max(lowest(unit)), until };
-            units.push(Unit { file: unit.file.clone(), kind, predicted_ms: None });
+            // The one suite of the session is all that the reproduction has.
+            units.push(Unit::new(SuiteId::default(), unit.file.clone(), kind));
             if last.is_some() {
                 break;
             }
         }
-        let settings = RunSettings { shards: 1, order: Order::Defined, fail_fast: false, retries: 0, ..self.started.settings.clone() };
+        let suite = executed.iter().find_map(|one| Some(self.manifest.get(one.unit)?.suite)).unwrap_or_default();
+        let suites = self.started.settings.suite(suite).cloned().into_iter().collect();
+        let settings =
+            RunSettings { shards: 1, order: Order::Defined, fail_fast: false, retries: 0, suites, ..self.started.settings.clone() };
         Job {
             project: &request.project,
             shards: self.started.settings.shards,
             settings,
             planner: given(Manifest { units }),
+            expected_ms: Vec::new(),
             of: Some(self.started.run.clone()),
             list_only: false,
             as_shard: Some(session),
@@ -260,8 +275,8 @@ impl Past {
     }
 
     /// The files that a job runs, in its order, if there are any.
-    pub(super) fn files_of(job: &Job<'_>) -> Option<Vec<String>> {
-        let mut files: Vec<_> = (job.planner)(&[]).units.into_iter().map(|unit| unit.file).collect();
+    pub(super) fn files_of(job: &Job<'_>, suite: &SuiteSettings) -> Option<Vec<String>> {
+        let mut files: Vec<_> = (job.planner)(&[]).units.iter().map(|unit| suite.plain(&unit.file).to_owned()).collect();
         files.dedup();
         (!files.is_empty()).then_some(files)
     }

@@ -13,14 +13,14 @@ use crate::engine::Engine;
 use crate::framework::{self, Framework, LaunchRequest};
 use crate::history::{History, Keep};
 use crate::model::event::{EventKind, RunStarted};
-use crate::model::settings::{EngineKind, RunSettings};
+use crate::model::settings::{EngineKind, RunSettings, SuiteSettings};
 use crate::model::verdict::Verdict;
-use crate::model::{ImageIdentity, Listener, Manifest, Progress, RunId, SessionId, Telling};
+use crate::model::{ImageIdentity, Listener, Manifest, Progress, RunId, SessionId, SuiteId, Telling};
 use crate::plan::{self, PlanRequest, Timings};
 use crate::proof::Proof;
 use crate::queue::Epoch;
 use crate::report::failed::failed;
-use crate::run::{Brief, Launcher, Obstacle, Outcome, Planner, Run, chain, supervise};
+use crate::run::{Brief, Launcher, Obstacle, Outcome, Planner, Run, SuiteBrief, chain, supervise};
 
 /// How long a run that is over waits for the tidying that went on beside it.
 const TIDY_UP: Duration = Duration::from_secs(2);
@@ -43,24 +43,22 @@ pub async fn run(request: &RunRequest, world: &World, listener: Arc<dyn Listener
     let project = &request.project;
     let history = History::open(&project.records.state)?;
     let timings = history.timings().load::<Timings>();
+    let mut settings = project.settings.clone();
+    let expected_ms = expected(&settings, &timings.timings);
     let mut failed_tests = Vec::new();
     let (of, planner) = if request.only_failed {
         let (of, only) = failed_before(&history)?;
         failed_tests.clone_from(&only);
-        let here = request.paths_given;
-        let planner = move |files: &[String]| {
-            // Where paths are given, failures elsewhere are not asked for.
-            let wanted: Vec<_> = only.iter().filter(|(file, _)| !here || files.contains(file)).cloned().collect();
-            plan::plan_only(files, &wanted)
-        };
-        (Some(of), Box::new(planner) as Planner)
+        narrow(&mut settings, &only)?;
+        (Some(of), replanned(&settings, only, request.paths_given))
     } else {
-        (None, planned(project, timings.timings)?)
+        (None, planned(&settings, timings.timings)?)
     };
     let job = Job {
         project,
-        settings: project.settings.clone(),
+        settings,
         planner,
+        expected_ms,
         of,
         list_only: false,
         as_shard: None,
@@ -72,7 +70,8 @@ pub async fn run(request: &RunRequest, world: &World, listener: Arc<dyn Listener
     };
     let (mut finished, told, proof) = carry_out(job, world, &history, listener, controls).await?;
     finished.notes.extend(vanished(&failed_tests, &proof));
-    let whole = !request.only_failed && !framework_of(&project.settings)?.picks_tests(&project.settings.command);
+    let picking: Vec<_> = project.settings.suites.iter().filter(|suite| picks_tests(suite)).collect();
+    let whole = |file: &str| !request.only_failed && picking.iter().all(|suite| suite.owned(file).is_none());
     let lessons = told.loads().lessons(&proof, whole);
     // What was learnt is worth less than the run: if it cannot be kept the next plan is worse, and nothing else.
     if let Err(error) = history.timings().update::<Timings>(|timings| timings.learn(&lessons)) {
@@ -81,17 +80,19 @@ pub async fn run(request: &RunRequest, world: &World, listener: Arc<dyn Listener
     Ok(finished)
 }
 
-/// Lists the suite and says what would run, in which order. Starts one shard, and runs no test.
+/// Lists the suites and says what would run, in which order. Starts one shard a suite, and runs no test.
 pub async fn plan(request: &RunRequest, world: &World, listener: Arc<dyn Listener>, controls: Controls) -> Result<Planned, PipelineError> {
     let project = &request.project;
     let history = History::open(&project.records.state)?;
     let timings = history.timings().load::<Timings>();
-    let settings = RunSettings { shards: 1, ..project.settings.clone() };
+    let suites = u32::try_from(project.settings.suites.len()).unwrap_or(u32::MAX);
+    let settings = RunSettings { shards: suites, ..project.settings.clone() };
     let shards = project.settings.shards;
     let job = Job {
         project,
         settings,
-        planner: planned(project, timings.timings)?,
+        planner: planned(&project.settings, timings.timings)?,
+        expected_ms: Vec::new(),
         of: None,
         list_only: true,
         as_shard: None,
@@ -115,6 +116,8 @@ pub(super) struct Job<'a> {
     pub(super) project: &'a Project,
     pub(super) settings: RunSettings,
     pub(super) planner: Planner,
+    /// How long each suite took before, in milliseconds.
+    pub(super) expected_ms: Vec<u64>,
     pub(super) of: Option<RunId>,
     pub(super) list_only: bool,
     /// The shard whose place a reproduction takes.
@@ -175,7 +178,8 @@ pub(super) async fn carry_out(
 
 /// An image without tests is mostly one that they did not get into.
 fn nothing_found(outcome: &Outcome, project: &Project) -> Option<String> {
-    let empty = outcome.verdict == Verdict::Empty && outcome.proof.suite().is_empty() && project.settings.engine == EngineKind::Docker;
+    let empty =
+        outcome.verdict == Verdict::Empty && outcome.proof.suite().next().is_none() && project.settings.engine == EngineKind::Docker;
     let text = "the framework finds no tests in the image: is their directory copied by the Dockerfile, and not excluded in .dockerignore?";
     empty.then(|| text.to_owned())
 }
@@ -188,25 +192,29 @@ fn exit_of(verdict: Verdict, project: &Project, unwritten: bool) -> u8 {
 
 /// What kept every session from coming up, as an error, where it is the invoker's.
 fn obstacle(outcome: &Outcome, project: &Project) -> Result<(), PipelineError> {
-    let command = project.settings.command.join(" ");
-    match outcome.obstacle.clone().filter(|_| outcome.proof.suite().is_empty()) {
-        None => Ok(()),
-        Some(Obstacle::Absent(tried)) => Err(PipelineError::Absent { tried, command }),
-        Some(Obstacle::Usage(said)) => Err(PipelineError::Usage { said, command }),
-        Some(Obstacle::Refused(said)) => Err(PipelineError::Refused { said }),
+    let Some((suite, obstacle)) = outcome.obstacle.clone().filter(|(suite, _)| !outcome.proof.is_listed(*suite)) else { return Ok(()) };
+    let command = project.settings.suite(suite).map(|suite| suite.command.join(" ")).unwrap_or_default();
+    match obstacle {
+        Obstacle::Absent(tried) => Err(PipelineError::Absent { tried, command }),
+        Obstacle::Usage(said) => Err(PipelineError::Usage { said, command }),
+        Obstacle::Refused(said) => Err(PipelineError::Refused { said }),
     }
 }
 
 async fn go(job: Job<'_>, ground: Ground, world: &World, told: Arc<Tellers>, controls: Controls) -> Result<Outcome, PipelineError> {
-    let framework = framework_of(&job.settings)?;
     let preamble = preamble(&job, &ground, world);
+    let mut suites = Vec::new();
+    for (at, suite) in job.settings.suites.iter().enumerate() {
+        let expected_ms = job.expected_ms.get(at).copied().unwrap_or(0);
+        suites.push(SuiteBrief { usage_status: framework_of(suite)?.usage_status(), expected_ms });
+    }
     let brief = Brief {
         run: ground.run.clone(),
         epoch: Epoch(ulid::Ulid::generate().0),
-        launch: launcher(&job, framework, &ground, world),
+        launch: launcher(&job, &ground, world)?,
         settings: job.settings,
         plan: job.planner,
-        usage_status: framework.usage_status(),
+        suites,
         list_only: job.list_only,
         preamble,
     };
@@ -270,19 +278,50 @@ pub(super) fn new_run() -> RunId {
     RunId(ulid::Ulid::generate().to_string())
 }
 
-pub(super) fn framework_of(settings: &RunSettings) -> Result<&'static dyn Framework, PipelineError> {
-    framework::by_name(&settings.framework).ok_or_else(|| PipelineError::Framework(settings.framework.clone()))
+fn framework_of(suite: &SuiteSettings) -> Result<&'static dyn Framework, PipelineError> {
+    framework::by_name(&suite.framework).ok_or_else(|| PipelineError::Framework(suite.framework.clone()))
 }
 
-fn planned(project: &Project, timings: Timings) -> Result<Planner, PipelineError> {
-    let settings = &project.settings;
-    let group = framework_of(settings)?.group();
-    let request = PlanRequest { shards: settings.shards, order: settings.order, seed: settings.seed, group };
-    Ok(Box::new(move |files: &[String]| plan::plan(files, &timings, &request)))
+/// Whether a suite's command runs only some tests of its files.
+fn picks_tests(suite: &SuiteSettings) -> bool {
+    framework_of(suite).is_ok_and(|framework| framework.picks_tests(&suite.command))
+}
+
+fn planned(settings: &RunSettings, timings: Timings) -> Result<Planner, PipelineError> {
+    let groups = settings.suites.iter().map(|suite| Ok(framework_of(suite)?.group())).collect::<Result<_, PipelineError>>()?;
+    let request = PlanRequest { shards: settings.shards, order: settings.order, seed: settings.seed, groups };
+    Ok(Box::new(move |suites: &[Vec<String>]| plan::plan(suites, &timings, &request)))
+}
+
+/// The plan of failures alone.
+fn replanned(settings: &RunSettings, only: Vec<FileTests>, paths_given: bool) -> Planner {
+    let suites = settings.suites.clone();
+    let owner = move |file: &str| (0..).map(SuiteId).zip(&suites).find(|(_, suite)| suite.owned(file).is_some()).map(|(id, _)| id);
+    Box::new(move |suites: &[Vec<String>]| {
+        // Where paths are given, failures elsewhere are not asked for.
+        let asked = |file: &String| !paths_given || suites.iter().any(|files| files.contains(file));
+        let wanted: Vec<_> = only.iter().filter(|(file, _)| asked(file)).cloned().collect();
+        plan::plan_only(suites, &wanted, |file| owner(file).unwrap_or_default())
+    })
+}
+
+/// Leaves out the suites that have none of these failures: they would run nothing, which is no pass.
+fn narrow(settings: &mut RunSettings, failed: &[FileTests]) -> Result<(), PipelineError> {
+    settings.suites.retain(|suite| failed.iter().any(|(file, _)| suite.owned(file).is_some()));
+    if settings.suites.is_empty() { Err(PipelineError::NothingFailed) } else { Ok(()) }
+}
+
+/// How long each suite took in earlier runs, in milliseconds.
+fn expected(settings: &RunSettings, timings: &Timings) -> Vec<u64> {
+    let of = |suite: &SuiteSettings| {
+        let files = timings.files.iter().filter(|(file, _)| suite.owned(file).is_some());
+        files.fold(0_u64, |sum, (_, timing)| sum.saturating_add(timing.total_us)) / 1_000
+    };
+    settings.suites.iter().map(of).collect()
 }
 
 /// How each session is started. It owns what it needs, since it goes with the run.
-pub(super) fn launcher(job: &Job<'_>, framework: &'static dyn Framework, ground: &Ground, world: &World) -> Launcher {
+pub(super) fn launcher(job: &Job<'_>, ground: &Ground, world: &World) -> Result<Launcher, PipelineError> {
     let settings = job.settings.clone();
     let mut given = settings.env.clone();
     given.extend(job.project.environment.iter().map(|(name, value)| (name.to_owned(), value.to_owned())));
@@ -291,15 +330,21 @@ pub(super) fn launcher(job: &Job<'_>, framework: &'static dyn Framework, ground:
     let inherited = settings.env_names.iter().filter(|name| !known.contains(*name));
     given.extend(inherited.filter_map(|name| Some((name.clone(), world.env.get(name)?.clone()))));
     given.extend(job.overrides.iter().cloned());
-    let (inherited, entrypoint, cwd) = (ground.inherited.clone(), ground.entrypoint.clone(), ground.cwd.clone());
+    let (inherited, entrypoint) = (ground.inherited.clone(), ground.entrypoint.clone());
     let (shards, as_shard) = (job.shards, job.as_shard);
-    Box::new(move |session| {
+    let place = |suite: &SuiteSettings| Ok((framework_of(suite)?, suite.clone(), ground.cwd_of(suite)));
+    let places = settings.suites.iter().map(place).collect::<Result<Vec<_>, PipelineError>>()?;
+    Ok(Box::new(move |session, suite| {
         let session = as_shard.unwrap_or(session);
-        let request = LaunchRequest { settings: &settings, session, shards, cwd: cwd.as_deref(), given: &given, inherited: &inherited };
+        // Whoever names a suite has it from the same settings.
+        let at = usize::try_from(suite.0).unwrap_or(0).min(places.len().saturating_sub(1));
+        let (framework, suite, cwd) = &places[at];
+        let cwd = cwd.as_deref();
+        let request = LaunchRequest { settings: &settings, suite, session, shards, cwd, given: &given, inherited: &inherited };
         let mut launch = framework.launch(&request);
         launch.argv.splice(0..0, entrypoint.iter().cloned());
         launch
-    })
+    }))
 }
 
 /// A file and ids of some of its tests.

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use super::ground::{Ground, prepare};
 use super::repro::Past;
-use super::run::{framework_of, launcher, new_run};
+use super::run::{launcher, new_run};
 use super::{Controls, PipelineError, ReproRequest, World};
 use crate::engine::{Inside, ShardSpec, Shell};
 use crate::history::History;
-use crate::model::{Listener, SessionId, ShardId};
+use crate::model::{Listener, SessionId, ShardId, SuiteId};
 
 /// Files that are named before the prompt; there may be thousands.
 const NAMED: usize = 8;
@@ -37,7 +37,7 @@ pub async fn shell(
     let job = past.job(request, session, world);
     let opening = async {
         let ground = prepare(&job, &new_run(), world, listener.as_ref()).await?;
-        let launch = launcher(&job, framework_of(&job.settings)?, &ground, world)(session);
+        let launch = launcher(&job, &ground, world)?(session, SuiteId::default());
         // What is for our driver alone is of no use to anybody else.
         let told = |name: &str| !name.starts_with("SPLITCI_") || matches!(name, "SPLITCI_SHARD" | "SPLITCI_SHARDS");
         let env = launch.env.into_iter().filter(|(name, _)| told(name)).collect();
@@ -51,7 +51,8 @@ pub async fn shell(
         Some(_) = controls.recv() => return Err(PipelineError::Interrupted),
     };
     let mut said = vec![place(&run.0, session, &ground, &shell, past.image_name())];
-    said.extend(Past::files_of(&job).map(|files| ran(&job.settings.command, &files)));
+    let suite = job.settings.suites.first().cloned().unwrap_or_default();
+    said.extend(Past::files_of(&job, &suite).map(|files| ran(&suite.command, &files)));
     if let [_, others @ ..] = sessions.as_slice()
         && !others.is_empty()
     {

@@ -16,10 +16,10 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use crate::model::settings::Order;
-use crate::model::{Manifest, Select, Unit, UnitKind};
+use crate::model::{Manifest, Select, SuiteId, Unit, UnitKind};
 
 /// What a plan depends on besides the files and their past.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct PlanRequest {
     /// How many sessions there will be at a time.
     pub shards: u32,
@@ -27,15 +27,23 @@ pub struct PlanRequest {
     pub order: Order,
     /// For the random one.
     pub seed: u64,
-    /// From a test's id, the part that names what must stay together (its class, or the whole id). Absent: the framework cannot run parts of a file.
-    pub group: Option<fn(&str) -> &str>,
+    /// How the files of each suite may be cut.
+    pub groups: Vec<Group>,
 }
 
-/// The manifest of these files, which the framework listed in this order. Only the scheduled order cuts files: the other two are asked for to see tests run
+/// From a test's id, the part that names what must stay together (its class, or the whole id). Absent: the framework cannot run parts of a file.
+pub type Group = Option<fn(&str) -> &str>;
+
+/// The manifest of these files of each suite, which its framework listed in this order. Only the scheduled order cuts files: the other two are asked for to see tests run
 /// side by side as they stand.
-pub fn plan(files: &[String], timings: &Timings, request: &PlanRequest) -> Manifest {
-    let whole = |file: &String| Unit { file: file.clone(), kind: UnitKind::File, predicted_ms: timings.predicted_ms(file) };
-    let mut units: Vec<_> = files.iter().map(whole).collect();
+pub fn plan(suites: &[Vec<String>], timings: &Timings, request: &PlanRequest) -> Manifest {
+    let whole = |(suite, file): (SuiteId, &String)| Unit {
+        suite,
+        file: file.clone(),
+        kind: UnitKind::File,
+        predicted_ms: timings.predicted_ms(file),
+    };
+    let mut units: Vec<_> = listed(suites).map(whole).collect();
     match request.order {
         Order::Defined => {}
         Order::Random => shuffle::shuffle(&mut units, request.seed),
@@ -44,14 +52,19 @@ pub fn plan(files: &[String], timings: &Timings, request: &PlanRequest) -> Manif
     Manifest { units }
 }
 
-/// The manifest of these tests alone, by id, in the order in which the framework listed their files. A file without ids is run whole; one that the framework does
-/// not list any more stays in the manifest, so that the driver says what became of it.
-pub fn plan_only(files: &[String], only: &[(String, Vec<String>)]) -> Manifest {
-    let places: BTreeMap<_, _> = files.iter().zip(0..).collect();
-    let mut parts: BTreeMap<(usize, &str), Select> = BTreeMap::new();
+/// Files with their suites, in the order of both.
+fn listed(suites: &[Vec<String>]) -> impl Iterator<Item = (SuiteId, &String)> {
+    (0..).map(SuiteId).zip(suites).flat_map(|(suite, files)| files.iter().map(move |file| (suite, file)))
+}
+
+/// The manifest of these tests alone, by id, in the order in which the frameworks listed their files. A file without ids is run whole; one that the framework does
+/// not list any more stays in the manifest, so that the driver says what became of it: that of the suite that `owner` names.
+pub fn plan_only(suites: &[Vec<String>], only: &[(String, Vec<String>)], owner: impl Fn(&str) -> SuiteId) -> Manifest {
+    let places: BTreeMap<_, _> = listed(suites).zip(0_usize..).map(|((suite, file), place)| (file, (place, suite))).collect();
+    let mut parts: BTreeMap<(usize, SuiteId, &str), Select> = BTreeMap::new();
     for (file, ids) in only {
-        let place = places.get(file).copied().unwrap_or(files.len());
-        let part = parts.entry((place, file)).or_insert_with(|| Select::Only(Vec::new()));
+        let (place, suite) = places.get(file).copied().unwrap_or_else(|| (usize::MAX, owner(file)));
+        let part = parts.entry((place, suite, file)).or_insert_with(|| Select::Only(Vec::new()));
         match part {
             Select::Only(known) if !ids.is_empty() => known.extend(ids.iter().cloned()),
             _ => *part = Select::All,
@@ -61,8 +74,8 @@ pub fn plan_only(files: &[String], only: &[(String, Vec<String>)]) -> Manifest {
         Select::All => UnitKind::File,
         select => UnitKind::Part { select, from: 0, until: None },
     };
-    let unit = |((_, file), select): ((usize, &str), Select)| Unit { file: file.to_owned(), kind: kind(select), predicted_ms: None };
-    Manifest { units: parts.into_iter().map(unit).collect() }
+    let units = parts.into_iter().map(|((_, suite, file), select)| Unit::new(suite, file, kind(select)));
+    Manifest { units: units.collect() }
 }
 
 fn schedule(whole: Vec<Unit>, timings: &Timings, request: &PlanRequest) -> Vec<Unit> {

@@ -24,7 +24,8 @@ struct Group<'a> {
 
 /// The file's slices, if it shall be cut.
 pub(super) fn cut(unit: &Unit, timing: Option<&FileTiming>, ideal_ms: u64, request: &PlanRequest) -> Option<Vec<Unit>> {
-    let (timing, group, predicted_ms) = (timing?, request.group?, unit.predicted_ms?);
+    let group = usize::try_from(unit.suite.0).ok().and_then(|suite| request.groups.get(suite).copied().flatten());
+    let (timing, group, predicted_ms) = (timing?, group?, unit.predicted_ms?);
     let slow = predicted_ms >= WORTH_CUTTING_MS && predicted_ms * 100 > ideal_ms * CUT_ABOVE_PERCENT;
     if !slow || timing.unstable || request.shards < 2 {
         return None;
@@ -44,6 +45,7 @@ pub(super) fn cut(unit: &Unit, timing: Option<&FileTiming>, ideal_ms: u64, reque
         if place < last { Select::Only(named[place].clone()) } else { Select::Except(named[..last].concat()) }
     };
     let slice = |(place, chunk): (usize, &&[Group<'_>])| Unit {
+        suite: unit.suite,
         file: unit.file.clone(),
         kind: UnitKind::Slice { select: select(place) },
         predicted_ms: Some((timing.load_us + micros(chunk)).div_ceil(1_000)),

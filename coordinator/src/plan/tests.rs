@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::Select;
+use crate::model::{Select, SuiteId};
 
 /// Class of `file::Class::test`, else the whole id.
 fn class(id: &str) -> &str {
@@ -13,7 +13,7 @@ fn class(id: &str) -> &str {
 }
 
 fn request(shards: u32) -> PlanRequest {
-    PlanRequest { shards, order: Order::Scheduled, seed: 7, group: Some(class) }
+    PlanRequest { shards, order: Order::Scheduled, seed: 7, groups: vec![Some(class)] }
 }
 
 /// A file with its loading and its tests, in milliseconds.
@@ -43,14 +43,14 @@ fn order(manifest: &Manifest) -> Vec<(&str, Option<u64>)> {
 #[test]
 fn unknown_files_come_first_then_the_longest() {
     let timings = learnt(&[("a", 0, &[("1", 100)]), ("c", 1, &[("1", 300)]), ("e", 0, &[("1", 100)])]);
-    let manifest = plan(&names(&["a", "b", "c", "d", "e"]), &timings, &request(1));
+    let manifest = plan(&[names(&["a", "b", "c", "d", "e"])], &timings, &request(1));
     assert_eq!(order(&manifest), [("b", None), ("d", None), ("c", Some(301)), ("a", Some(100)), ("e", Some(100))]);
 }
 
 #[test]
 fn the_defined_order_is_the_frameworks_and_the_random_one_the_seeds() {
     let files = names(&["a", "b", "c", "d", "e", "f"]);
-    let of = |order, seed| plan(&files, &Timings::default(), &PlanRequest { order, seed, ..request(4) });
+    let of = |order, seed| plan(std::slice::from_ref(&files), &Timings::default(), &PlanRequest { order, seed, ..request(4) });
     let listed = |manifest: &Manifest| manifest.units.iter().map(|unit| unit.file.clone()).collect::<Vec<_>>();
     assert_eq!(listed(&of(Order::Defined, 1)), files);
     assert_eq!(of(Order::Random, 1), of(Order::Random, 1));
@@ -61,10 +61,10 @@ fn the_defined_order_is_the_frameworks_and_the_random_one_the_seeds() {
 fn a_slow_file_is_cut_between_classes_and_its_fallback_is_the_last_unit() {
     let slow: &[(&str, u64)] = &[("s::a", 400), ("s::C::x", 300), ("s::C::y", 500), ("s::b", 700)];
     let timings = learnt(&[("s", 100, slow), ("q", 0, &[("q::a", 900)])]);
-    let manifest = plan(&names(&["q", "s"]), &timings, &request(2));
+    let manifest = plan(&[names(&["q", "s"])], &timings, &request(2));
     let only = |ids: &[&str]| UnitKind::Slice { select: Select::Only(names(ids)) };
     let rest = UnitKind::Slice { select: Select::Except(names(&["s::a", "s::C::x", "s::C::y"])) };
-    let unit = |file: &str, kind, ms| Unit { file: file.to_owned(), kind, predicted_ms: Some(ms) };
+    let unit = |file: &str, kind, ms| Unit { predicted_ms: Some(ms), ..Unit::new(SuiteId::default(), file, kind) };
     let expected = [
         unit("q", UnitKind::File, 900),
         unit("s", only(&["s::C::x", "s::C::y"]), 900),
@@ -78,11 +78,11 @@ fn a_slow_file_is_cut_between_classes_and_its_fallback_is_the_last_unit() {
 #[test]
 fn a_file_is_left_whole_if_it_cannot_or_need_not_be_cut() {
     let slow: &[(&str, u64)] = &[("s::a", 5_000), ("s::b", 5_000)];
-    let of = |timings: &Timings, request: &PlanRequest| plan(&names(&["s"]), timings, request).units.len();
+    let of = |timings: &Timings, request: &PlanRequest| plan(&[names(&["s"])], timings, request).units.len();
     let timings = learnt(&[("s", 0, slow)]);
     assert_eq!(of(&timings, &request(2)), 3);
     assert_eq!(of(&timings, &request(1)), 1, "one shard");
-    assert_eq!(of(&timings, &PlanRequest { group: None, ..request(2) }), 1, "framework without selection");
+    assert_eq!(of(&timings, &PlanRequest { groups: vec![None], ..request(2) }), 1, "framework without selection");
     assert_eq!(of(&timings, &PlanRequest { order: Order::Defined, ..request(2) }), 1, "as listed");
     assert_eq!(of(&learnt(&[("s", 0, &[("s::a", 400)])]), &request(2)), 1, "one test");
     assert_eq!(of(&learnt(&[("s", 0, &[("s::a", 200), ("s::b", 200)])]), &request(2)), 1, "nothing to win");
@@ -97,7 +97,7 @@ fn a_file_is_left_whole_if_it_cannot_or_need_not_be_cut() {
 fn only_what_was_asked_for_is_planned_and_nothing_of_it_is_lost() {
     let asked = [("gone", vec!["gone::x"]), ("b", vec!["b::y"]), ("a", vec![]), ("b", vec!["b::x"])];
     let asked: Vec<_> = asked.iter().map(|(file, ids)| ((*file).to_owned(), names(ids))).collect();
-    let manifest = plan_only(&names(&["a", "b", "c"]), &asked);
+    let manifest = plan_only(&[names(&["a", "b", "c"])], &asked, |_| SuiteId::default());
     let part = |ids: &[&str]| UnitKind::Part { select: Select::Only(names(ids)), from: 0, until: None };
     let kinds: Vec<_> = manifest.units.iter().map(|unit| (unit.file.as_str(), unit.kind.clone())).collect();
     assert_eq!(kinds, [("a", UnitKind::File), ("b", part(&["b::y", "b::x"])), ("gone", part(&["gone::x"]))]);
@@ -172,8 +172,8 @@ proptest! {
         let mut timings = Timings::default();
         timings.learn(&runs.collect::<Vec<_>>());
         let request = PlanRequest { order, seed, ..request(shards) };
-        let manifest = plan(&files, &timings, &request);
-        prop_assert_eq!(&manifest, &plan(&files, &timings, &request));
+        let manifest = plan(std::slice::from_ref(&files), &timings, &request);
+        prop_assert_eq!(&manifest, &plan(std::slice::from_ref(&files), &timings, &request));
         for (number, file) in files.iter().enumerate() {
             let units: Vec<&Unit> = manifest.units.iter().filter(|unit| &unit.file == file).collect();
             let fallbacks = units.iter().filter(|unit| unit.kind == UnitKind::Fallback).count();

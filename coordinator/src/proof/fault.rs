@@ -4,7 +4,7 @@
 
 use thiserror::Error;
 
-use crate::model::{Fence, SessionId, TestKey, UnitId};
+use crate::model::{Fence, SessionId, SuiteId, TestKey, UnitId};
 
 /// One contradiction.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -23,6 +23,12 @@ pub enum Fault {
     /// A second start.
     #[error("the run starts twice")]
     StartedTwice,
+    /// A second list of a suite, or one that comes after the manifest.
+    #[error("suite {} is listed twice, or after the plan was made", .0.0)]
+    ListedTwice(SuiteId),
+    /// A manifest that was made before all suites were known.
+    #[error("the plan was made before suite {} was listed", .0.0)]
+    Unlisted(SuiteId),
     /// A second manifest.
     #[error("the plan is made twice")]
     PlannedTwice,
@@ -44,6 +50,14 @@ pub enum Fault {
     /// A lease of a session that did not live.
     #[error("unit {} was leased to session {session}, which was not there", unit.0)]
     LeasedToNobody {
+        /// What.
+        unit: UnitId,
+        /// To whom.
+        session: SessionId,
+    },
+    /// A lease of a session of another suite.
+    #[error("unit {} was leased to session {session}, which is of another suite", unit.0)]
+    LeasedToAnother {
         /// What.
         unit: UnitId,
         /// To whom.

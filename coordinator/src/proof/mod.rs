@@ -29,7 +29,7 @@ pub use unit::{Attempt, Crashed, LOADING, TestResult};
 
 use crate::model::event::{Cancelled, EventKind, RunEvent, RunStarted, TestFinished};
 use crate::model::verdict::Verdict;
-use crate::model::{Fence, Manifest, TestKey, UnitId};
+use crate::model::{Fence, Manifest, SuiteId, TestKey, UnitId};
 use retry::Retries;
 use sessions::Sessions;
 use unit::{Declared, Lease, Role, UnitProof};
@@ -44,7 +44,10 @@ pub struct Proof {
     started: bool,
     /// Only a part of the suite is to run: a reproduction, or the failures of another run.
     partial: bool,
-    suite: Vec<String>,
+    /// How many suites the run has.
+    suites: u32,
+    /// The files of each, once it is listed.
+    listed: BTreeMap<SuiteId, Vec<String>>,
     planned: bool,
     units: Vec<UnitProof>,
     /// Units of each file, in the manifest's order.
@@ -85,7 +88,7 @@ impl Proof {
             Some(Cancelled::Interrupted) => Verdict::Interrupted,
             Some(Cancelled::FailFast | Cancelled::Deadline | Cancelled::NoShards) => Verdict::None,
             None if !complete => Verdict::None,
-            None if self.counts().ran() == 0 => Verdict::Empty,
+            None if self.has_empty_suite() => Verdict::Empty,
             None => Verdict::Passed,
         }
     }
@@ -146,12 +149,9 @@ impl Proof {
     fn fold(&mut self, kind: &EventKind) -> Result<(), Fault> {
         match kind {
             EventKind::RunStarted(started) => self.run_started(started),
-            EventKind::SuiteListed { files, .. } => {
-                self.suite.clone_from(files);
-                Ok(())
-            }
+            EventKind::SuiteListed { suite, files, .. } => self.suite_listed(*suite, files),
             EventKind::PlanMade { manifest, hash } => self.plan_made(manifest, hash),
-            EventKind::SessionReady { session, .. } => self.sessions.ready(*session),
+            EventKind::SessionReady { session, suite, .. } => self.sessions.ready(*session, *suite),
             EventKind::SessionEnded(ended) => self.sessions.ended(ended),
             EventKind::ShardLost { shard, .. } => {
                 self.sessions.shard_lost(*shard);
@@ -188,8 +188,16 @@ impl Proof {
 
     fn run_started(&mut self, started: &RunStarted) -> Result<(), Fault> {
         self.partial = started.of.is_some();
+        self.suites = u32::try_from(started.settings.suites.len()).unwrap_or(u32::MAX);
         self.retries_allowed(started);
         if std::mem::replace(&mut self.started, true) { Err(Fault::StartedTwice) } else { Ok(()) }
+    }
+
+    fn suite_listed(&mut self, suite: SuiteId, files: &[String]) -> Result<(), Fault> {
+        if self.planned || self.listed.insert(suite, files.to_vec()).is_some() {
+            return Err(Fault::ListedTwice(suite));
+        }
+        Ok(())
     }
 
     fn plan_made(&mut self, manifest: &Manifest, hash: &str) -> Result<(), Fault> {
@@ -200,9 +208,11 @@ impl Proof {
             self.units.push(UnitProof::new(id, unit));
             self.files.entry(unit.file.clone()).or_default().push(id);
         }
-        let unplanned = self.suite.iter().find(|file| !self.files.contains_key(*file));
+        let unlisted = (0..self.suites).map(SuiteId).find(|suite| !self.listed.contains_key(suite));
+        let unplanned = self.suite().find(|file| !self.files.contains_key(*file)).cloned();
         match unplanned {
-            Some(file) if !self.partial => Err(Fault::Unplanned { file: file.clone() }),
+            _ if unlisted.is_some() => Err(Fault::Unlisted(unlisted.unwrap_or_default())),
+            Some(file) if !self.partial => Err(Fault::Unplanned { file }),
             _ if manifest.hash() != hash => Err(Fault::OtherPlan),
             _ => Ok(()),
         }
@@ -210,9 +220,13 @@ impl Proof {
 
     fn unit_leased(&mut self, unit: UnitId, lease: Lease) -> Result<(), Fault> {
         let session = lease.session;
-        let known = self.sessions.leased(lease.fence, session);
+        let suite = self.sessions.leased(lease.fence, session);
         self.change(unit, |proof| proof.lease(lease))?;
-        if known { Ok(()) } else { Err(Fault::LeasedToNobody { unit, session }) }
+        match suite {
+            None => Err(Fault::LeasedToNobody { unit, session }),
+            Some(suite) if suite != self.unit(unit)?.suite => Err(Fault::LeasedToAnother { unit, session }),
+            Some(_) => Ok(()),
+        }
     }
 
     fn unit_declared(&mut self, unit: UnitId, fence: Fence, ids: &[String], selected: Option<&[u32]>) -> Result<(), Fault> {
@@ -299,5 +313,7 @@ fn index(unit: UnitId) -> usize {
 
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod suites;
 #[cfg(test)]
 mod tests;

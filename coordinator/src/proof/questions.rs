@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::unit::{Attempt, Crashed, LOADING, Role, TestResult, UnitProof};
 use super::{Counts, Fault, Proof, index};
 use crate::model::event::{Crash, SessionEnded};
-use crate::model::{Fence, Outcome, SessionId, ShardId, TestKey, UnitId};
+use crate::model::{Fence, Outcome, SessionId, ShardId, SuiteId, TestKey, UnitId};
 
 /// Something without which nothing is proven.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,9 +174,34 @@ impl Proof {
         self.more_faults
     }
 
-    /// Files of the suite, in the framework's order.
-    pub fn suite(&self) -> &[String] {
-        &self.suite
+    /// The same for each suite.
+    pub fn counts_by_suite(&self) -> BTreeMap<SuiteId, Counts> {
+        let mut all: BTreeMap<_, _> = (0..self.suites).map(|suite| (SuiteId(suite), Counts::default())).collect();
+        for view in self.tests() {
+            add(all.entry(self.unit_suite(view.test.unit)).or_default(), &view);
+        }
+        all
+    }
+
+    /// Whether there is a suite of which no test ran. A suite that is empty by mistake must not hide behind the others.
+    pub(super) fn has_empty_suite(&self) -> bool {
+        let all = self.counts_by_suite();
+        all.is_empty() || all.values().any(|counts| counts.ran() == 0)
+    }
+
+    /// Files of all suites that are listed, in the frameworks' order.
+    pub fn suite(&self) -> impl Iterator<Item = &String> {
+        self.listed.values().flatten()
+    }
+
+    /// The suite of a unit.
+    pub fn unit_suite(&self, unit: UnitId) -> SuiteId {
+        self.units.get(index(unit)).map(|unit| unit.suite).unwrap_or_default()
+    }
+
+    /// Whether any session listed this suite.
+    pub fn is_listed(&self, suite: SuiteId) -> bool {
+        self.listed.contains_key(&suite)
     }
 
     /// How many units have to become final, and how many are.

@@ -53,7 +53,7 @@ impl Proof {
             return Err(Fault::BadRetry(planned.unit));
         }
         let Some(root) = self.units.get(index(planned.of)) else { return Err(Fault::BadRetry(planned.unit)) };
-        let unit = UnitProof::another(planned.unit, root.file.clone(), planned.of);
+        let unit = UnitProof::another(planned.unit, root);
         self.units.push(unit);
         let plan = Plan { attempt: planned.attempt, ordinals: planned.ordinals.iter().copied().collect() };
         self.retries.plans.insert(planned.unit, plan);

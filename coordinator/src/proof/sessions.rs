@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 
 use super::fault::Fault;
 use crate::model::event::{Close, SessionEnded};
-use crate::model::{Fence, SessionId, ShardId};
+use crate::model::{Fence, SessionId, ShardId, SuiteId};
 
 /// All sessions of a run.
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
     all: BTreeMap<SessionId, State>,
+    suites: BTreeMap<SessionId, SuiteId>,
     said_hello: bool,
     dirty: Vec<SessionEnded>,
     holders: BTreeMap<Fence, SessionId>,
@@ -29,18 +30,20 @@ enum State {
 }
 
 impl Sessions {
-    pub(super) fn ready(&mut self, session: SessionId) -> Result<(), Fault> {
+    pub(super) fn ready(&mut self, session: SessionId, suite: SuiteId) -> Result<(), Fault> {
         self.said_hello = true;
+        self.suites.insert(session, suite);
         match self.all.insert(session, State::Alive) {
             None => Ok(()),
             Some(_) => Err(Fault::SessionTwice(session)),
         }
     }
 
-    /// A session got a lease. Says whether it is alive.
-    pub(super) fn leased(&mut self, fence: Fence, session: SessionId) -> bool {
+    /// A session got a lease. Says of which suite it is, if it is alive.
+    pub(super) fn leased(&mut self, fence: Fence, session: SessionId) -> Option<SuiteId> {
         self.holders.insert(fence, session);
-        self.all.get(&session) == Some(&State::Alive)
+        let alive = self.all.get(&session) == Some(&State::Alive);
+        self.suites.get(&session).copied().filter(|_| alive)
     }
 
     /// A result came under a lease.

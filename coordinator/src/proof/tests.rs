@@ -5,7 +5,7 @@ use crate::model::Outcome::{Errored, ExpectedFailure, Failed, Passed, Skipped};
 use crate::model::event::{Close, Crash, ShardLoss};
 use crate::model::story::{Story, fallback, file, id, record, slice};
 use crate::model::unit::UnitKind;
-use crate::model::{Select, Unit};
+use crate::model::{Select, SuiteId, Unit};
 
 fn proof_of(story: &Story) -> Proof {
     let mut proof = Proof::default();
@@ -408,7 +408,8 @@ fn a_sliced_file_that_does_not_load_is_red_and_nothing_is_missing() {
 #[test]
 fn a_plan_that_forgets_a_file_of_the_suite_leaves_no_verdict() {
     let mut story = record();
-    story.say(EventKind::SuiteListed { files: vec!["a.py".to_owned(), "b.py".to_owned()], list_hash: String::new() });
+    let suite = SuiteId::default();
+    story.say(EventKind::SuiteListed { suite, files: vec!["a.py".to_owned(), "b.py".to_owned()], list_hash: String::new() });
     story.boot(1);
     story.say(EventKind::PlanMade { manifest: Manifest { units: vec![file("a.py")] }, hash: String::new() });
     story.run(0, 1, &[Passed]).close(1, Close::Clean);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::fault::Fault;
 use crate::model::event::{Crash, TestFinished};
 use crate::model::unit::UnitKind;
-use crate::model::{Fence, Outcome, SessionId, TestKey, Unit, UnitId};
+use crate::model::{Fence, Outcome, SessionId, SuiteId, TestKey, Unit, UnitId};
 
 /// Ordinal in a crash that happened while the unit was loaded.
 pub const LOADING: u32 = u32::MAX;
@@ -67,6 +67,7 @@ pub(super) enum Role {
 /// A unit's part of the proof.
 #[derive(Debug)]
 pub(super) struct UnitProof {
+    pub(super) suite: SuiteId,
     pub(super) file: String,
     pub(super) role: Role,
     id: UnitId,
@@ -151,16 +152,17 @@ impl UnitProof {
             UnitKind::Fallback => (Role::Fallback, 0),
             UnitKind::Part { from, .. } => (Role::Whole, *from),
         };
-        Self::with(id, unit.file.clone(), role, from)
+        Self::with(id, (unit.suite, unit.file.clone()), role, from)
     }
 
-    /// Another attempt at tests of the unit `of`.
-    pub(super) fn another(id: UnitId, file: String, of: UnitId) -> Self {
-        Self::with(id, file, Role::Retry(of), 0)
+    /// Another attempt at tests of a unit.
+    pub(super) fn another(id: UnitId, root: &Self) -> Self {
+        Self::with(id, (root.suite, root.file.clone()), Role::Retry(root.id), 0)
     }
 
-    fn with(id: UnitId, file: String, role: Role, from: u32) -> Self {
+    fn with(id: UnitId, (suite, file): (SuiteId, String), role: Role, from: u32) -> Self {
         Self {
+            suite,
             file,
             role,
             id,

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::model::event::Superseded;
-use crate::model::{Fence, Manifest, SessionId, ShardId, UnitId, UnitKind};
+use crate::model::{Fence, Manifest, SessionId, ShardId, SuiteId, UnitId, UnitKind};
 
 /// Which life of the queue a step is meant for: random, new whenever the queue is filled anew. A store that lost its data has lost this too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -37,6 +37,8 @@ impl Listing {
 /// What the queue knows of a unit from the start. Its id is its place in the list, and its turn too.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueUnit {
+    /// Only sessions of this suite can run it.
+    pub suite: SuiteId,
     /// How long it will take, loading included; absent when nothing is known.
     pub predicted_ms: Option<u64>,
     /// What it is.
@@ -73,7 +75,7 @@ impl QueueUnit {
             UnitKind::Fallback => Role::Fallback(number(&unit.file)),
         };
         let roles: Vec<_> = manifest.units.iter().map(role).collect();
-        manifest.units.iter().zip(roles).map(|(unit, role)| Self { predicted_ms: unit.predicted_ms, role }).collect()
+        manifest.units.iter().zip(roles).map(|(unit, role)| Self { suite: unit.suite, predicted_ms: unit.predicted_ms, role }).collect()
     }
 }
 
@@ -104,6 +106,8 @@ pub struct Step {
     pub epoch: Epoch,
     /// Who it is.
     pub session: SessionId,
+    /// What it can run: the same in all its steps.
+    pub suite: SuiteId,
     /// 1 for a session's first step, then one more each time. A step whose reply was lost is sent again with the same number.
     pub seq: u64,
     /// How units ended.
@@ -121,7 +125,8 @@ pub struct Step {
 impl Step {
     /// A heartbeat, to be filled in.
     pub fn new(epoch: Epoch, session: SessionId, seq: u64) -> Self {
-        Self { epoch, session, seq, results: Vec::new(), started: Vec::new(), release: Vec::new(), want: 0, close: false }
+        let suite = SuiteId::default();
+        Self { epoch, session, suite, seq, results: Vec::new(), started: Vec::new(), release: Vec::new(), want: 0, close: false }
     }
 }
 

@@ -4,7 +4,7 @@
 
 use super::*;
 use crate::model::event::Superseded;
-use crate::model::{Fence, SessionId, ShardId, UnitId};
+use crate::model::{Fence, SessionId, ShardId, SuiteId, UnitId};
 
 /// A queue under test.
 trait Subject {
@@ -12,7 +12,7 @@ trait Subject {
     fn step(&mut self, now_ms: u64, call: &Step) -> Result<Reply, StepError>;
     fn expire(&mut self, now_ms: u64) -> Vec<Fact>;
     fn cancel(&mut self);
-    fn retry(&mut self, failed_in: SessionId) -> UnitId;
+    fn retry(&mut self, of: UnitId, failed_in: SessionId) -> UnitId;
     fn next_expiry(&self) -> Option<u64>;
 }
 
@@ -35,8 +35,8 @@ impl Subject for Queue {
         Self::cancel(self);
     }
 
-    fn retry(&mut self, failed_in: SessionId) -> UnitId {
-        Self::retry(self, failed_in)
+    fn retry(&mut self, of: UnitId, failed_in: SessionId) -> UnitId {
+        Self::retry(self, of, failed_in)
     }
 
     fn next_expiry(&self) -> Option<u64> {
@@ -72,6 +72,7 @@ mod embedded {
         slices_that_agree_leave_the_fallback_asleep
         another_attempt_opens_the_queue_and_goes_rather_elsewhere
         another_attempt_that_is_lost_comes_back
+        units_go_to_sessions_of_their_suite_alone
         a_cancelled_queue_takes_results_and_gives_nothing
         an_empty_queue_is_closed
     );
@@ -109,11 +110,13 @@ impl Session {
 }
 
 fn plain(predicted: &[Option<u64>]) -> Vec<QueueUnit> {
-    predicted.iter().map(|&predicted_ms| QueueUnit { predicted_ms, role: Role::Plain }).collect()
+    predicted.iter().map(|&predicted_ms| QueueUnit { suite: SuiteId::default(), predicted_ms, role: Role::Plain }).collect()
 }
 
 fn sliced() -> Vec<QueueUnit> {
-    [Role::Slice(3), Role::Slice(3), Role::Plain, Role::Fallback(3)].map(|role| QueueUnit { predicted_ms: Some(1_000), role }).to_vec()
+    [Role::Slice(3), Role::Slice(3), Role::Plain, Role::Fallback(3)]
+        .map(|role| QueueUnit { suite: SuiteId::default(), predicted_ms: Some(1_000), role })
+        .to_vec()
 }
 
 fn policy() -> Policy {
@@ -424,17 +427,17 @@ fn another_attempt_opens_the_queue_and_goes_rather_elsewhere<S: Subject>() {
     let (mut one, mut two) = (Session::new(1, 1), Session::new(2, 1));
     let (first, second) = (only(&mut queue, &mut one), only(&mut queue, &mut two));
     one.tell(&mut queue, first, End::Complete(ids(1)));
-    assert_eq!(queue.retry(one.id), UnitId(3));
+    assert_eq!(queue.retry(UnitId(0), one.id), UnitId(3));
     assert_eq!(only(&mut queue, &mut one).unit, UnitId(2), "what failed here waits while there is anything else");
     two.tell(&mut queue, second, End::Complete(ids(2)));
     let again = only(&mut queue, &mut two);
     assert_eq!((again.unit, again.from, again.until, again.suspect), (UnitId(3), 0, None, false), "before all that are ordinary");
     let failed = two.tell(&mut queue, again, End::Complete(ids(1)));
     assert_eq!(failed.facts, [Fact::Finished { unit: UnitId(3), fence: again.fence }]);
-    queue.retry(two.id);
+    queue.retry(UnitId(0), two.id);
     assert_eq!(two.take(&mut queue, 9).len(), 1, "nobody else is free");
     // A shard that waits for work is asked first, and one that is gone is not waited for.
-    queue.retry(one.id);
+    queue.retry(UnitId(0), one.id);
     let mut three = Session::new(3, 1);
     assert_eq!(three.take(&mut queue, 0), []);
     let third = Lease { unit: UnitId(2), fence: Fence(3), from: 0, until: None, suspect: false };
@@ -450,7 +453,7 @@ fn another_attempt_that_is_lost_comes_back<S: Subject>() {
     let mut one = Session::new(1, 1);
     let lease = only(&mut queue, &mut one);
     assert_eq!(one.tell(&mut queue, lease, End::Complete(ids(1))).state, State::Closed);
-    let unit = queue.retry(one.id);
+    let unit = queue.retry(UnitId(0), one.id);
     let again = only(&mut queue, &mut one);
     let facts = one.die(&mut queue, again, lost(0, Suspect::Test(4)));
     assert_eq!(facts, [Fact::Interrupted { unit, fence: again.fence, final_below: 0, suspect: Some(Suspect::Test(4)) }]);
@@ -458,6 +461,33 @@ fn another_attempt_that_is_lost_comes_back<S: Subject>() {
     let third = only(&mut queue, &mut next);
     assert_eq!((third.unit, third.suspect), (unit, true));
     assert_eq!(next.tell(&mut queue, third, End::Complete(ids(1))).state, State::Closed);
+}
+
+fn units_go_to_sessions_of_their_suite_alone<S: Subject>() {
+    let units = [0, 1, 0].map(|suite| QueueUnit { suite: SuiteId(suite), predicted_ms: Some(10_000), role: Role::Plain });
+    let mut queue = S::filled(units.to_vec(), policy());
+    let (mut one, mut two) = (Session::new(1, 1), Session::new(2, 1));
+    let ask = |session: &mut Session, queue: &mut S| {
+        let call = Step { suite: SuiteId(1), want: 9, ..session.next() };
+        queue.step(0, &call).unwrap().leases
+    };
+    let held = ask(&mut two, &mut queue);
+    assert_eq!(held.iter().map(|lease| lease.unit.0).collect::<Vec<_>>(), [1]);
+    let call = Step {
+        suite: SuiteId(1),
+        want: 9,
+        results: vec![UnitResult { unit: held[0].unit, fence: held[0].fence, end: End::Complete(ids(1)) }],
+        ..two.next()
+    };
+    let reply = queue.step(0, &call).unwrap();
+    assert_eq!((reply.leases, reply.state), (vec![], State::Open), "the others are not its business");
+    let first = only(&mut queue, &mut one);
+    assert_eq!((first.unit, first.fence), (UnitId(0), Fence(2)));
+    // Another attempt is of the suite of what failed, and nobody of another suite is waited for.
+    assert_eq!(queue.retry(UnitId(0), one.id), UnitId(3));
+    assert_eq!(ask(&mut two, &mut queue), []);
+    one.tell(&mut queue, first, End::Complete(ids(1)));
+    assert_eq!(only(&mut queue, &mut one).unit, UnitId(2));
 }
 
 fn a_cancelled_queue_takes_results_and_gives_nothing<S: Subject>() {
@@ -479,7 +509,7 @@ fn an_empty_queue_is_closed<S: Subject>() {
 #[test]
 fn slices_and_fallbacks_without_each_other_are_refused() {
     let of = |roles: &[Role]| {
-        let units = roles.iter().map(|&role| QueueUnit { predicted_ms: None, role }).collect();
+        let units = roles.iter().map(|&role| QueueUnit { suite: SuiteId::default(), predicted_ms: None, role }).collect();
         Queue::new(EPOCH, units, policy()).err()
     };
     assert_eq!(of(&[Role::Slice(0), Role::Fallback(1)]), Some(QueueError::Unpaired(0)));

@@ -9,14 +9,14 @@ use super::call::{Fact, Lease, Listing, Partial, QueueError, QueueUnit, Remainin
 use super::pending::{Pending, Turn};
 use super::progress::{Next, Progress};
 use crate::model::event::Superseded;
-use crate::model::{Fence, ShardId, UnitId};
+use crate::model::{Fence, ShardId, SuiteId, UnitId};
 
 /// The units of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Ledger {
     units: Vec<Entry>,
     groups: BTreeMap<u32, Group>,
-    pending: Pending,
+    pending: BTreeMap<SuiteId, Pending>,
     leased: u32,
     max_losses: u32,
 }
@@ -50,7 +50,7 @@ struct Group {
 impl Ledger {
     /// These units, in the order of their turns, none of them given out.
     pub(super) fn new(units: Vec<QueueUnit>, max_losses: u32) -> Result<Self, QueueError> {
-        let (groups, pending) = (BTreeMap::new(), Pending::default());
+        let (groups, pending) = (BTreeMap::new(), BTreeMap::new());
         let mut ledger = Self { units: Vec::with_capacity(units.len()), groups, pending, leased: 0, max_losses };
         for (id, unit) in (0..).map(UnitId).zip(units) {
             ledger.add(id, unit)?;
@@ -62,10 +62,11 @@ impl Ledger {
     }
 
     /// One more unit, which waits at once.
-    pub(super) fn retry(&mut self, rather_not: ShardId) -> UnitId {
+    pub(super) fn retry(&mut self, of: UnitId, rather_not: ShardId) -> UnitId {
         let id = UnitId(u32::try_from(self.units.len()).unwrap_or(u32::MAX));
-        let unit = QueueUnit { predicted_ms: None, role: Role::Retry { rather_not } };
-        self.pending.insert(Turn::Retry, id, unit.predicted_ms);
+        let suite = self.entry(of).map(|entry| entry.unit.suite).unwrap_or_default();
+        let unit = QueueUnit { suite, predicted_ms: None, role: Role::Retry { rather_not } };
+        self.pending.entry(suite).or_default().insert(Turn::Retry, id, unit.predicted_ms);
         self.units.push(Entry { unit, stage: Stage::Pending, progress: Progress::default() });
         id
     }
@@ -86,7 +87,7 @@ impl Ledger {
         };
         if stage == Stage::Pending {
             let turn = if matches!(unit.role, Role::Retry { .. }) { Turn::Retry } else { Turn::Ordinary };
-            self.pending.insert(turn, id, unit.predicted_ms);
+            self.pending.entry(unit.suite).or_default().insert(turn, id, unit.predicted_ms);
         }
         self.units.push(Entry { unit, stage, progress: Progress::default() });
         Ok(())
@@ -105,23 +106,24 @@ impl Ledger {
     }
 
     pub(super) fn remaining(&self) -> Remaining {
-        Remaining { pending: self.pending.len(), leased: self.leased }
+        Remaining { pending: self.pending.values().map(Pending::len).sum(), leased: self.leased }
     }
 
-    /// Whose turn it is in this shard. What failed there is left to another one, if that waits for work or if there is anything else to do.
-    pub(super) fn first_for(&self, shard: ShardId, another_waits: bool) -> Option<(Turn, UnitId)> {
+    /// What waits of a suite.
+    pub(super) fn pending(&self, suite: SuiteId) -> Option<&Pending> {
+        self.pending.get(&suite)
+    }
+
+    /// Whose turn it is in this shard, among the units of a suite. What failed there is left to another one, if that waits for work or if there is anything else to do.
+    pub(super) fn first_for(&self, shard: ShardId, suite: SuiteId, another_waits: bool) -> Option<(Turn, UnitId)> {
+        let pending = self.pending.get(&suite)?;
         let failed_here = |unit: UnitId| self.entry(unit).is_some_and(|entry| entry.unit.role == Role::Retry { rather_not: shard });
-        let first = self.pending.first_but(failed_here);
-        first.or_else(|| self.pending.first_but(|_| false).filter(|_| !another_waits))
+        let first = pending.first_but(failed_here);
+        first.or_else(|| pending.first_but(|_| false).filter(|_| !another_waits))
     }
 
     pub(super) fn predicted_ms(&self, unit: UnitId) -> Option<u64> {
         self.entry(unit)?.unit.predicted_ms
-    }
-
-    /// Predicted time of all that waits.
-    pub(super) fn pending_ms(&self) -> u64 {
-        self.pending.predicted_ms()
     }
 
     /// A waiting unit is held from now on, under this fence.
@@ -212,8 +214,8 @@ impl Ledger {
         let Some(unit) = group.fallback else { return };
         if let Some(entry) = self.entry_mut(unit) {
             entry.stage = Stage::Pending;
-            let predicted_ms = entry.unit.predicted_ms;
-            self.pending.insert(Turn::Fallback, unit, predicted_ms);
+            let (suite, predicted_ms) = (entry.unit.suite, entry.unit.predicted_ms);
+            self.pending.entry(suite).or_default().insert(Turn::Fallback, unit, predicted_ms);
         }
     }
 
@@ -229,18 +231,18 @@ impl Ledger {
     pub(super) fn put_back(&mut self, unit: UnitId) {
         self.leave(unit, Stage::Pending);
         if let Some(entry) = self.entry(unit) {
-            let (turn, predicted_ms) = (entry.turn(), entry.unit.predicted_ms);
-            self.pending.insert(turn, unit, predicted_ms);
+            let (turn, suite, predicted_ms) = (entry.turn(), entry.unit.suite, entry.unit.predicted_ms);
+            self.pending.entry(suite).or_default().insert(turn, unit, predicted_ms);
         }
     }
 
     /// A unit leaves those that wait or are held.
     fn leave(&mut self, unit: UnitId, stage: Stage) {
         let Some(entry) = self.entry_mut(unit) else { return };
-        let (before, turn, predicted_ms) = (entry.stage, entry.turn(), entry.unit.predicted_ms);
+        let (before, turn, suite, predicted_ms) = (entry.stage, entry.turn(), entry.unit.suite, entry.unit.predicted_ms);
         entry.stage = stage;
         match before {
-            Stage::Pending => self.pending.remove(turn, unit, predicted_ms),
+            Stage::Pending => self.pending.entry(suite).or_default().remove(turn, unit, predicted_ms),
             Stage::Leased(_) => self.leased -= 1,
             Stage::Dormant | Stage::Final | Stage::Void => {}
         }

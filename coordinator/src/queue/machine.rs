@@ -9,9 +9,9 @@ use super::call::{
     Cause, End, Epoch, Fact, Lease, Partial, Policy, QueueError, QueueUnit, Remaining, Reply, State, Step, StepError, Suspect, UnitResult,
 };
 use super::ledger::Ledger;
-use super::pending::Turn;
+use super::pending::{Pending, Turn};
 use super::session::{Held, Session};
-use crate::model::{Fence, SessionId, UnitId};
+use crate::model::{Fence, SessionId, SuiteId, UnitId};
 
 /// Silent sessions that one step ends at most, so that no single step is slow; the next step ends more.
 const RECLAIMS_PER_STEP: usize = 4;
@@ -56,7 +56,7 @@ impl Queue {
             self.end(call.session, Silence::Closed, &mut facts);
         }
         self.end_silent(RECLAIMS_PER_STEP, &mut facts);
-        let leases = self.lease(call.session, call.want);
+        let leases = self.lease(call.session, call.suite, call.want);
         let reply = Reply { leases, facts, state: self.state(), remaining: self.remaining() };
         if let Some(session) = self.sessions.get_mut(&call.session) {
             session.last_reply = reply.clone();
@@ -65,8 +65,8 @@ impl Queue {
     }
 
     /// Adds a unit in which tests of another one are tried again, after this session failed at them. It is one like all others from then on.
-    pub fn retry(&mut self, failed_in: SessionId) -> UnitId {
-        self.ledger.retry(failed_in.shard)
+    pub fn retry(&mut self, of: UnitId, failed_in: SessionId) -> UnitId {
+        self.ledger.retry(of, failed_in.shard)
     }
 
     /// Ends every session that has been silent for too long.
@@ -94,6 +94,11 @@ impl Queue {
     /// What is not final yet.
     pub fn remaining(&self) -> Remaining {
         self.ledger.remaining()
+    }
+
+    /// How many units of a suite wait, and what is predicted of them in milliseconds.
+    pub fn waiting(&self, suite: SuiteId) -> (u32, u64) {
+        self.ledger.pending(suite).map_or((0, 0), |pending| (pending.len(), pending.predicted_ms()))
     }
 
     /// Whether this unit is final, or out of the run for good. A dormant fallback is, until it is woken.
@@ -147,7 +152,7 @@ impl Queue {
     fn renew(&mut self, call: &Step) {
         let expires_ms = self.now_ms.saturating_add(self.policy.lease_ms);
         let session = self.sessions.entry(call.session).or_default();
-        session.last_seq = call.seq;
+        (session.last_seq, session.suite) = (call.seq, call.suite);
         (session.expires_ms, session.extended) = (expires_ms, false);
     }
 
@@ -204,7 +209,7 @@ impl Queue {
         }
     }
 
-    fn lease(&mut self, id: SessionId, want: u32) -> Vec<Lease> {
+    fn lease(&mut self, id: SessionId, suite: SuiteId, want: u32) -> Vec<Lease> {
         let mut leases = Vec::new();
         let Some(session) = self.sessions.get(&id).filter(|session| !session.over && !session.holds_alone()) else { return leases };
         if self.cancelled {
@@ -212,11 +217,12 @@ impl Queue {
         }
         let mut free = session.held.is_empty();
         let mut held_ms = session.held_ms();
-        let fair_ms = self.ledger.pending_ms() / (2 * u64::from(self.policy.shards.max(1)));
+        let pending_ms = self.ledger.pending(suite).map_or(0, Pending::predicted_ms);
+        let fair_ms = pending_ms / (2 * u64::from(self.policy.shards.max(1)));
         let budget_ms = self.policy.batch_ms.min(fair_ms);
-        let another_waits = self.another_waits(id);
+        let another_waits = self.another_waits(id, suite);
         for _ in 0..want {
-            let Some((turn, unit)) = self.ledger.first_for(id.shard, another_waits) else { break };
+            let Some((turn, unit)) = self.ledger.first_for(id.shard, suite, another_waits) else { break };
             held_ms = held_ms.and_then(|held| Some(held.saturating_add(self.ledger.predicted_ms(unit)?)));
             let fits = turn != Turn::Alone && held_ms.is_some_and(|held| held <= budget_ms);
             if !(free || fits) {
@@ -231,9 +237,10 @@ impl Queue {
         leases
     }
 
-    /// Whether a session of another shard has nothing before it: what this one had better not take is not left lying then.
-    fn another_waits(&self, id: SessionId) -> bool {
-        self.sessions.iter().any(|(other, session)| other.shard != id.shard && !session.over && session.held.is_empty())
+    /// Whether a session of the suite in another shard has nothing before it: what this one had better not take is not left lying then.
+    fn another_waits(&self, id: SessionId, suite: SuiteId) -> bool {
+        let waits = |session: &Session| session.suite == suite && !session.over && session.held.is_empty();
+        self.sessions.iter().any(|(other, session)| other.shard != id.shard && waits(session))
     }
 
     fn give(&mut self, id: SessionId, unit: UnitId) -> Lease {

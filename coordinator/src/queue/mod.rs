@@ -6,6 +6,7 @@
 //!
 //! What holds, whatever is lost, doubled, delayed or reordered on the way here:
 //! - A unit ends exactly once, by [`Fact::Finished`] or [`Fact::GivenUp`]; a slice may after that (or instead) be [`Fact::Superseded`] by its fallback, for good.
+//! - A unit is given only to a session of its suite.
 //! - Only the holder of a unit's current fence changes it. Everybody else is told [`Fact::Overtaken`].
 //! - The last step of a session may be repeated: it gets the same reply and changes nothing.
 //! - A unit ends after finitely many lost sessions. Each loss either makes at least one more test final, or counts: `max_losses` of one suspect, or

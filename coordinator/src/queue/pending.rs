@@ -1,4 +1,4 @@
-//! The units that wait, in the order of their turns, with their predicted time in all.
+//! The units of a suite that wait, in the order of their turns, with their predicted time in all.
 //!
 //! A unit's id is its turn, so one that comes back is in front of all that were never given out. Three kinds go before that: a unit that took a session
 //! with it (alone, and soon, because it may take long to blame), the fallback of a slow file, and another attempt at tests that failed.
@@ -20,7 +20,7 @@ pub(super) enum Turn {
     Ordinary,
 }
 
-/// The units that wait.
+/// The units of a suite that wait.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Pending {
     turns: BTreeSet<(Turn, UnitId)>,

@@ -5,11 +5,13 @@
 use std::collections::BTreeMap;
 
 use super::call::{Reply, Started};
-use crate::model::{Fence, UnitId};
+use crate::model::{Fence, SuiteId, UnitId};
 
 /// A session, alive or over.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Session {
+    /// What it can run.
+    pub(super) suite: SuiteId,
     pub(super) last_seq: u64,
     pub(super) last_reply: Reply,
     pub(super) expires_ms: u64,

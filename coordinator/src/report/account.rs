@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::history::{HistoryError, RecordFile};
 use crate::model::event::{EventKind, ImageSource, RunEvent, RunStarted, SessionEnded, ShardLoss, TestFinished};
+use crate::model::settings::SuiteSettings;
 use crate::model::verdict::Verdict;
 use crate::model::{Fence, ImageIdentity, SessionId, ShardId, TestKey, UnitId};
 use crate::proof::Proof;
@@ -185,6 +186,18 @@ impl Account {
     /// How the run began.
     pub fn started(&self) -> Option<&RunStarted> {
         self.started.as_ref()
+    }
+
+    /// The suite of a unit, where that has a name or a place of its own.
+    pub fn suite_of(&self, unit: UnitId) -> Option<&SuiteSettings> {
+        let suite = self.started.as_ref()?.settings.suite(self.proof.unit_suite(unit))?;
+        Some(suite).filter(|suite| !suite.name.is_empty() || !suite.directory.is_empty())
+    }
+
+    /// A unit's file as a path in the project.
+    pub fn path_of(&self, unit: UnitId) -> String {
+        let file = self.proof.unit_file(unit).unwrap_or_default();
+        self.suite_of(unit).map_or_else(|| file.to_owned(), |suite| suite.path(suite.plain(file)))
     }
 
     /// Its image, if it has one.

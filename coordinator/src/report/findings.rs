@@ -34,12 +34,12 @@ pub fn findings(account: &Account) -> Vec<Finding> {
             Failing::Crash(how) => crash(how),
             Failing::Outcome(_) => texts.map(|texts| one_line(&texts.message, usize::MAX)).unwrap_or_default(),
         };
-        let (file, line) = failure.place.unwrap_or((failure.unit_file, 0));
         // A place outside of the project is nothing that a CI system could show.
-        let (file, line) = if file.starts_with('/') { (failure.unit_file, 0) } else { (file, line) };
+        let place = failure.place.filter(|(file, _)| !file.starts_with('/'));
+        let (file, line) = place.map_or_else(|| (account.path_of(failure.test.unit), 0), |(file, line)| (file.to_owned(), line));
         let command = repro(run, failure.session, Some(failure.id));
         let reason = if failure.flaky { flaky(&reason) } else { reason };
-        Finding { what: harmless(failure.id), file: harmless(file), line, reason, command, mild: false }
+        Finding { what: harmless(failure.id), file: harmless(&file), line, reason, command, mild: false }
     });
     let sessions = account.proof().session_errors().iter().map(|ended| Finding {
         what: format!("session {}", ended.session),
@@ -68,10 +68,10 @@ fn flaky_tests<'a>(account: &'a Account, run: &'a str) -> impl Iterator<Item = F
         let first = *account.proof().tries(view.test).first()?;
         let texts = account.texts(view.test, first.fence).cloned().unwrap_or_default();
         let elsewhere = texts.file.is_empty() || texts.file.starts_with('/');
-        let (file, line) = if elsewhere { (view.unit_file, 0) } else { (&*texts.file, texts.line) };
+        let (file, line) = if elsewhere { (account.path_of(view.test.unit), 0) } else { (texts.file.clone(), texts.line) };
         Some(Finding {
             what: harmless(view.id),
-            file: harmless(file),
+            file: harmless(&file),
             line,
             reason: flaky(&one_line(&texts.message, usize::MAX)),
             command: repro(run, first.session, Some(view.id)),

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `splitci_report` | version of this document: 1 |
 //! | `run`, `splitci`, `project`, `started`, `of`, `command`, `engine`, `seed` | the run and how it was asked for |
+//! | `suites` | of a run of several: `name`, `framework`, `command`, `directory`, `counts`; `command` is then the first one's |
 //! | `verdict`, `complete`, `exit` | `passed`, `failed`, `empty`, `none` or `interrupted`; whether everything is final; exit status or null |
 //! | `counts` | tests by outcome |
 //! | `wall_ms`, `shards_ms`, `test_ms` | the whole run; from the first shard's start; sum of all tests |
@@ -47,6 +48,8 @@ struct Document<'a> {
     started: Option<&'a str>,
     of: Option<&'a str>,
     command: &'a [String],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    suites: Vec<Suite<'a>>,
     engine: Option<EngineKind>,
     seed: Option<u64>,
     verdict: &'static str,
@@ -63,6 +66,15 @@ struct Document<'a> {
     missing: Vec<String>,
     faults: Vec<String>,
     notices: Vec<Notice<'a>>,
+}
+
+#[derive(Serialize)]
+struct Suite<'a> {
+    name: &'a str,
+    framework: &'a str,
+    command: &'a [String],
+    directory: &'a str,
+    counts: Counts,
 }
 
 #[derive(Serialize)]
@@ -164,7 +176,8 @@ fn document(account: &Account) -> Document<'_> {
         project: started.map(|started| &*started.project),
         started: started.map(|started| &*started.started),
         of: started.and_then(|started| started.of.as_ref()).map(|of| &*of.0),
-        command: started.map(|started| &started.settings.command[..]).unwrap_or_default(),
+        command: started.and_then(|started| Some(&started.settings.suites.first()?.command[..])).unwrap_or_default(),
+        suites: suites(account),
         engine: started.map(|started| started.settings.engine),
         seed: started.map(|started| started.settings.seed),
         verdict: verdict(account.verdict()),
@@ -182,6 +195,22 @@ fn document(account: &Account) -> Document<'_> {
         faults,
         notices: account.notices().iter().map(|(session, text)| Notice { session: session.map(name), text }).collect(),
     }
+}
+
+/// The suites, where there is more than one or the only one has a name.
+fn suites(account: &Account) -> Vec<Suite<'_>> {
+    let counts = account.proof().counts_by_suite();
+    let all = account.started().into_iter().flat_map(|started| started.settings.suites());
+    let named = all.filter(|(_, suite)| !suite.name.is_empty());
+    named
+        .map(|(id, suite)| Suite {
+            name: &suite.name,
+            framework: &suite.framework,
+            command: &suite.command,
+            directory: &suite.directory,
+            counts: counts.get(&id).copied().unwrap_or_default(),
+        })
+        .collect()
 }
 
 fn name(session: SessionId) -> String {

@@ -44,7 +44,7 @@ pub fn render(account: &Account) -> Result<String, JunitError> {
 
 /// Tests by file, files in the suite's order, tests in the file's.
 fn by_file(account: &Account) -> Vec<(&str, Vec<TestView<'_>>)> {
-    let places: BTreeMap<_, _> = account.proof().suite().iter().zip(0_usize..).map(|(file, at)| (&**file, at)).collect();
+    let places: BTreeMap<_, _> = account.proof().suite().zip(0_usize..).map(|(file, at)| (&**file, at)).collect();
     let mut files = BTreeMap::<_, Vec<_>>::new();
     for view in account.proof().tests() {
         let place = places.get(view.unit_file).copied().unwrap_or(usize::MAX);
@@ -75,7 +75,10 @@ fn micros(view: &TestView<'_>) -> u64 {
 }
 
 fn test_case(account: &Account, view: &TestView<'_>) -> TestCase {
-    let (class, name) = class_and_name(view.unit_file, view.id);
+    let suite = account.suite_of(view.test.unit).cloned().unwrap_or_default();
+    let (class, name) = class_and_name(suite.plain(view.unit_file), suite.plain(view.id));
+    let class = if suite.name.is_empty() { class } else { format!("{}.{class}", suite.name) };
+    let path = account.path_of(view.test.unit);
     let texts = match view.state {
         TestState::Final(result) => account.texts(view.test, result.fence),
         TestState::Crashed(_) | TestState::Missing => None,
@@ -85,9 +88,9 @@ fn test_case(account: &Account, view: &TestView<'_>) -> TestCase {
     let mut case = TestCase::new(clean(name), status);
     case.set_classname(clean(&class));
     case.set_time(Duration::from_micros(micros(view)));
-    case.extra.insert("file".into(), clean(view.unit_file).into());
+    case.extra.insert("file".into(), clean(&path).into());
     let Some(texts) = texts else { return case };
-    if texts.line > 0 && texts.file == view.unit_file {
+    if texts.line > 0 && texts.file == path {
         case.extra.insert("line".into(), texts.line.to_string().into());
     }
     if texts.left_out {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::account::{Account, Depth};
 use crate::history::{HistoryError, RecordFile};
 use crate::model::RunId;
-use crate::model::settings::EngineKind;
+use crate::model::settings::{EngineKind, RunSettings};
 use crate::model::verdict::Verdict;
 use crate::proof::Counts;
 
@@ -28,10 +28,18 @@ pub struct RunRow {
     pub engine: EngineKind,
     /// How many shards it had at most.
     pub shards: u32,
-    /// The framework's command.
+    /// The framework's command; where there are several suites, their names.
     pub command: Vec<String>,
     /// The run that it reproduces, or whose failures it ran.
     pub of: Option<RunId>,
+}
+
+/// The command; where there are several suites, their names.
+fn command(settings: &RunSettings) -> Vec<String> {
+    match &settings.suites[..] {
+        [only] => only.command.clone(),
+        several => several.iter().map(|suite| suite.name.clone()).collect(),
+    }
 }
 
 /// The row of a record; nothing for a run that was killed before it began. Made for `History::list`.
@@ -50,7 +58,7 @@ pub fn of(account: &Account) -> Option<RunRow> {
         counts: account.proof().counts(),
         engine: started.settings.engine,
         shards: started.settings.shards,
-        command: started.settings.command.clone(),
+        command: command(&started.settings),
         of: started.of.clone(),
     })
 }

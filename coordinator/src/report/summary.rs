@@ -212,6 +212,12 @@ impl Summary<'_> {
             };
             self.line(&format!("image   {} ({how})", harmless(&image.reference)));
         }
+        let counts = account.proof().counts_by_suite();
+        for (id, suite) in account.started().into_iter().flat_map(|started| started.settings.suites()) {
+            if !suite.name.is_empty() {
+                self.line(&format!("suite   {}: {}", suite.name, tally(&counts.get(&id).copied().unwrap_or_default())));
+            }
+        }
         let time = tables::time(account);
         self.line(&format!("time    {time}"));
         let run = format!("run     {}", self.run());
@@ -294,10 +300,21 @@ pub(super) fn last_line(account: &Account) -> String {
         Verdict::Passed => format!("PASSED  {tests}"),
         Verdict::Failed { complete: true } => format!("FAILED  {tests}"),
         Verdict::Failed { complete: false } => format!("FAILED  {tests}; incomplete{stopped}"),
-        Verdict::Empty => format!("EMPTY   no test ran: {tests}"),
+        Verdict::Empty => format!("EMPTY   no test{} ran: {tests}", of_empty_suites(account)),
         Verdict::None => format!("NO VERDICT  {tests}; not everything is proven{stopped}"),
         Verdict::Interrupted => format!("INTERRUPTED  {tests}; nothing had failed until then"),
     }
+}
+
+/// Which suites are empty, where there are several.
+fn of_empty_suites(account: &Account) -> String {
+    let counts = account.proof().counts_by_suite();
+    let all = account.started().into_iter().flat_map(|started| started.settings.suites());
+    let empty: Vec<&str> = all
+        .filter(|(id, suite)| !suite.name.is_empty() && counts.get(id).is_none_or(|counts| counts.ran() == 0))
+        .map(|(_, suite)| &*suite.name)
+        .collect();
+    if empty.is_empty() { String::new() } else { format!(" of {}", empty.join(", ")) }
 }
 
 /// "12 tests: 10 passed, 2 failed".

@@ -3,14 +3,14 @@
 use splitci_worker::protocol::message::{InjectedFile, Limits, Start};
 
 use crate::model::event::EventKind;
-use crate::model::settings::RunSettings;
-use crate::model::{Launch, Manifest, RunId, SessionId};
+use crate::model::settings::{RunSettings, SuiteSettings};
+use crate::model::{Launch, Manifest, RunId, SessionId, SuiteId};
 use crate::queue;
 
-/// Says how to start a session.
-pub type Launcher = Box<dyn Fn(SessionId) -> Launch + Send>;
-/// Makes a manifest from the files that a framework listed.
-pub type Planner = Box<dyn Fn(&[String]) -> Manifest + Send>;
+/// Says how to start a session of a suite.
+pub type Launcher = Box<dyn Fn(SessionId, SuiteId) -> Launch + Send>;
+/// Makes a manifest from the files of each suite, as their frameworks listed them.
+pub type Planner = Box<dyn Fn(&[Vec<String>]) -> Manifest + Send>;
 
 /// A run, before it begins.
 pub struct Brief {
@@ -24,12 +24,32 @@ pub struct Brief {
     pub launch: Launcher,
     /// Makes the manifest from the listed files: planned by what earlier runs took, or given (a reproduction).
     pub plan: Planner,
-    /// The exit status with which the framework refuses its arguments, if it has one of its own for that.
-    pub usage_status: Option<i32>,
+    /// What is known of each suite's framework and past.
+    pub suites: Vec<SuiteBrief>,
     /// Stop when the manifest is made.
     pub list_only: bool,
     /// What happened before: the run's start, the image.
     pub preamble: Vec<EventKind>,
+}
+
+/// What is known of a suite before it is listed.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SuiteBrief {
+    /// The exit status with which the framework refuses its arguments, if it has one of its own for that.
+    pub usage_status: Option<i32>,
+    /// How long it took in earlier runs, in milliseconds; 0 when nothing is known.
+    pub expected_ms: u64,
+}
+
+/// The order to start a framework process, and what its shard has to know of it.
+#[derive(Debug)]
+pub(super) struct Opening {
+    pub(super) suite: SuiteId,
+    pub(super) settings: SuiteSettings,
+    pub(super) start: Start,
+    /// The files of the order.
+    pub(super) blob: Vec<u8>,
+    pub(super) usage_status: Option<i32>,
 }
 
 /// Output kept of one test, in bytes.
@@ -38,9 +58,9 @@ const TEST_OUTPUT: u64 = 256 << 10;
 const SESSION_OUTPUT: u64 = 8 << 20;
 
 impl Brief {
-    /// The order to start a framework process as this session, and the blob with its files.
-    pub(super) fn start(&self, session: SessionId) -> (Start, Vec<u8>) {
-        let launch = (self.launch)(session);
+    /// How a framework process is started as this session.
+    pub(super) fn open(&self, session: SessionId, suite: SuiteId) -> Opening {
+        let launch = (self.launch)(session, suite);
         let timeouts = self.settings.timeouts;
         let limits = Limits {
             boot_ms: timeouts.boot_ms,
@@ -63,7 +83,13 @@ impl Brief {
             dump_signal: launch.dump_signal,
             limits,
         };
-        (start, blob)
+        let settings = self.settings.suite(suite).cloned().unwrap_or_default();
+        Opening { suite, settings, start, blob, usage_status: self.suite(suite).usage_status }
+    }
+
+    /// What is known of a suite.
+    pub(super) fn suite(&self, suite: SuiteId) -> SuiteBrief {
+        usize::try_from(suite.0).ok().and_then(|suite| self.suites.get(suite)).copied().unwrap_or_default()
     }
 
     pub(super) fn policy(&self) -> queue::Policy {

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 
 use splitci_worker::protocol::message::RunUnit;
 
-use crate::model::{Fence, Slot, Unit, UnitId, UnitKind};
+use crate::model::settings::SuiteSettings;
+use crate::model::{Fence, Select, Slot, Unit, UnitId, UnitKind};
 use crate::queue::{self, Listing};
 
 /// A leased unit that is not through.
@@ -51,13 +52,19 @@ impl Held {
         Self { unit: lease.unit, fence: lease.fence, from: lease.from.max(lowest), until, careful: lease.suspect, declared: None }
     }
 
-    /// The order to run it.
-    pub(super) fn order(&self, unit: &Unit) -> RunUnit {
+    /// The order to run it, in the words of its suite's framework.
+    pub(super) fn order(&self, unit: &Unit, suite: &SuiteSettings) -> RunUnit {
+        let plain = |ids: Vec<String>| ids.iter().map(|id| suite.plain(id).to_owned()).collect();
+        let select = match unit.select() {
+            Select::Only(ids) => Select::Only(plain(ids)),
+            Select::Except(ids) => Select::Except(plain(ids)),
+            Select::All => Select::All,
+        };
         RunUnit {
             unit: self.unit.0,
             fence: self.fence.0,
-            name: unit.file.clone(),
-            select: unit.select(),
+            name: suite.plain(&unit.file).to_owned(),
+            select,
             from: self.from,
             until: self.until,
             careful: self.careful,

@@ -1,10 +1,12 @@
 //! The brain of a run: starts and stops shards, freezes the manifest, keeps the deadline, and numbers the events.
 //!
 //! `handle(now, input) -> effects` is everything; no async, no clock. Leases live in the queue, tests in the proof, sessions in the shards' own brains;
-//! what is decided here is which shard lives, when the queue opens, what is tried again (`retry`), and when the run is over. Only this file assigns `seq`.
+//! what is decided here is which shard lives, what it works on
+//! (`suites`), when the queue opens, what is tried again (`retry`), and when the run is over. Only this file assigns `seq`.
 
 mod retry;
 mod settle;
+mod suites;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -17,9 +19,9 @@ use super::shard::{Ending, Shard, Want};
 use super::words::{Effect, Input, Obstacle};
 use crate::engine::{ShardEnd, ShardSpec};
 use crate::model::event::{Cancelled, EventKind, RunEvent};
-use crate::model::{Fence, Manifest, ShardId, Telling, UnitKind};
+use crate::model::{Fence, Manifest, ShardId, SuiteId, Telling};
 use crate::proof::Proof;
-use crate::queue::{self, Queue, QueueUnit};
+use crate::queue::{self, Queue};
 
 /// The agent's heartbeat.
 const BEAT_MS: u64 = 5_000;
@@ -30,7 +32,7 @@ const BARREN_SESSIONS: u32 = 3;
 
 #[derive(Debug)]
 enum Stage {
-    /// No session has listed the suite yet.
+    /// There is a suite that no session has listed yet.
     Listing,
     /// The manifest is frozen.
     Running(Box<Open>),
@@ -56,9 +58,8 @@ pub struct Run {
     now: u64,
     next_beat: u64,
     cancelled: Option<Cancelled>,
-    list_hash: Option<String>,
-    booted: bool,
-    obstacle: Option<Obstacle>,
+    lists: suites::Lists,
+    obstacle: Option<(SuiteId, Obstacle)>,
     retries: retry::Retries,
     effects: Vec<Effect>,
 }
@@ -67,6 +68,7 @@ impl Run {
     /// A run that has not begun.
     pub fn new(brief: Brief) -> Self {
         Self {
+            lists: suites::Lists::of(brief.settings.suites.len()),
             brief,
             stage: Stage::Listing,
             seats: BTreeMap::new(),
@@ -75,8 +77,6 @@ impl Run {
             now: 0,
             next_beat: BEAT_MS,
             cancelled: None,
-            list_hash: None,
-            booted: false,
             obstacle: None,
             retries: retry::Retries::default(),
             effects: Vec::new(),
@@ -89,8 +89,8 @@ impl Run {
         self.next_beat.min(end)
     }
 
-    /// Why no session came up, if that is the invoker's to mend.
-    pub fn obstacle(&self) -> Option<&Obstacle> {
+    /// Why no session of a suite came up, if that is the invoker's to mend.
+    pub fn obstacle(&self) -> Option<&(SuiteId, Obstacle)> {
         self.obstacle.as_ref()
     }
 
@@ -111,8 +111,8 @@ impl Run {
             Input::Begin => self.begin(),
             Input::ShardStarted { shard, name } => self.shard_started(shard, name),
             Input::ShardNotStarted { shard, detail, refused } => {
-                if refused && !self.booted {
-                    self.obstacle.get_or_insert(Obstacle::Refused(detail.clone()));
+                if refused && !self.lists.any() {
+                    self.obstacle.get_or_insert((SuiteId::default(), Obstacle::Refused(detail.clone())));
                     self.leave(shard);
                 }
                 let end = ShardEnd { status: None, oom: false, detail };
@@ -152,7 +152,7 @@ impl Run {
         let mut by_progress: Vec<_> = self.seats.iter().map(|(id, seat)| (!seat.shard.is_open(), !seat.shard.has_session(), *id)).collect();
         by_progress.sort_unstable();
         for (.., id) in by_progress.into_iter().skip(usize::try_from(shards).unwrap_or(usize::MAX)) {
-            self.leave(id);
+            self.retire(id);
         }
     }
 
@@ -179,18 +179,8 @@ impl Run {
         let wants = seat.shard.heard(message, blob, epoch);
         self.perform(id, wants);
         if hello {
-            self.start_session(id);
+            self.go_to_work(id);
         }
-    }
-
-    fn start_session(&mut self, id: ShardId) {
-        if !matches!(self.stage, Stage::Listing | Stage::Running(_)) {
-            return;
-        }
-        let Some(seat) = self.seats.get_mut(&id) else { return };
-        let (start, blob) = self.brief.start(seat.shard.next_session());
-        let wants = seat.shard.start_session(start, blob, self.brief.usage_status);
-        self.perform(id, wants);
     }
 
     /// Carries out what a shard's brain wants; answers of the queue lead to further wants.
@@ -202,7 +192,7 @@ impl Run {
                 Want::Tell(event) => self.tell(event),
                 Want::Say(news) => self.effects.push(Effect::Tell(Telling::Progress(news))),
                 Want::Step(step) => todo.extend(self.step(id, &step)),
-                Want::Listed(files, hash) => self.listed(files, hash),
+                Want::Listed(files, hash) => self.listed(id, files, hash),
                 Want::Over(ending) => self.over(id, ending),
             }
         }
@@ -236,60 +226,36 @@ impl Run {
         seat.shard.answered(&reply.leases, &open.manifest)
     }
 
-    /// The first list freezes the manifest; every other one must be the same.
-    fn listed(&mut self, files: Vec<String>, hash: String) {
-        self.booted = true;
-        match &self.list_hash {
-            Some(first) if *first != hash => {
-                let text = "a shard lists other files than the first one did; what it does not find is reported as an error".to_owned();
-                self.tell(EventKind::Notice { session: None, text });
-            }
-            Some(_) => {}
-            None => self.list_hash = Some(hash.clone()),
-        }
-        if !matches!(self.stage, Stage::Listing) {
-            return;
-        }
-        let manifest = (self.brief.plan)(&files);
-        self.tell(EventKind::SuiteListed { files, list_hash: hash });
-        let units = QueueUnit::of(&manifest);
-        self.tell(EventKind::PlanMade { hash: manifest.hash(), manifest: manifest.clone() });
-        if self.brief.list_only {
-            return self.close();
-        }
-        match Queue::new(self.brief.epoch, units, self.brief.policy()) {
-            Ok(queue) => {
-                let units = manifest.units.iter().filter(|unit| unit.kind != UnitKind::Fallback).count();
-                self.stage = Stage::Running(Box::new(Open { manifest, queue }));
-                self.seat_for(u32::try_from(units).unwrap_or(u32::MAX));
-            }
-            Err(error) => {
-                let text = format!("the manifest is not one that can be run: {error}; {}", error.hint());
-                self.tell(EventKind::Notice { session: None, text });
-                self.cancel(Cancelled::NoShards);
-            }
-        }
-    }
-
     fn over(&mut self, id: ShardId, ending: Ending) {
         match ending {
+            Ending::Finished if self.goes_on(id) => self.go_to_work(id),
             Ending::Finished | Ending::Unfit => self.leave(id),
             Ending::SessionLost { refused, obstacle } => self.session_lost(id, refused, obstacle),
             Ending::ShardLost => {}
         }
     }
 
+    /// Whether a shard whose session closed in order may begin another one.
+    fn goes_on(&self, id: ShardId) -> bool {
+        matches!(self.stage, Stage::Listing | Stage::Running(_)) && self.seats.get(&id).is_some_and(|seat| !seat.leaving)
+    }
+
     /// Another session in the same shard, unless there is nothing to gain by it.
     fn session_lost(&mut self, id: ShardId, refused: bool, obstacle: Option<Obstacle>) {
-        let hopeless = obstacle.is_some() || (refused && !self.booted);
-        self.obstacle = self.obstacle.take().or(obstacle);
         let over = !matches!(self.stage, Stage::Listing | Stage::Running(_));
         let Some(seat) = self.seats.get_mut(&id) else { return };
         seat.take_stock();
-        if over || hopeless || seat.leaving || seat.barren >= BARREN_SESSIONS {
+        let (suite, spent) = (seat.shard.suite(), seat.leaving || seat.barren >= BARREN_SESSIONS);
+        let hopeless = obstacle.is_some() || (refused && !self.lists.has(suite));
+        self.obstacle = self.obstacle.take().or(obstacle.map(|obstacle| (suite, obstacle)));
+        if over || hopeless || spent {
             self.leave(id);
+            // Whatever the other suites show, this one will not.
+            if hopeless && self.brief.settings.suites.len() > 1 {
+                self.cancel(Cancelled::NoShards);
+            }
         } else {
-            self.start_session(id);
+            self.go_to_work(id);
         }
     }
 

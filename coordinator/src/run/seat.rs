@@ -1,7 +1,7 @@
 //! A shard's place in a run: its brain, whether it lives, and what it has been good for.
 
 use super::shard::Shard;
-use crate::model::ShardId;
+use crate::model::{ShardId, SuiteId};
 
 #[derive(Debug)]
 pub(super) struct Seat {
@@ -18,13 +18,26 @@ pub(super) struct Seat {
     /// Its stream was closed from this side: what is still on its way does not count, since nobody would hear how it ends.
     pub(super) dismissed: bool,
     pub(super) heard_at: u64,
+    /// Its session is closing, so that one of this suite can begin.
+    pub(super) bound_for: Option<SuiteId>,
 }
 
 impl Seat {
     /// A seat whose shard is about to be started.
     pub(super) fn new(id: ShardId, now: u64) -> Self {
         let shard = Shard::new(id);
-        Self { shard, restarts: 0, barren: 0, crashes: 0, done: 0, live: false, leaving: false, dismissed: false, heard_at: now }
+        Self {
+            shard,
+            restarts: 0,
+            barren: 0,
+            crashes: 0,
+            done: 0,
+            live: false,
+            leaving: false,
+            dismissed: false,
+            heard_at: now,
+            bound_for: None,
+        }
     }
 
     /// A session is over: was it good for anything? A test that is final, as crashed too, is progress.

@@ -9,13 +9,15 @@ mod end;
 use std::collections::VecDeque;
 
 use splitci_worker::protocol::VERSION;
-use splitci_worker::protocol::message::{FinishedTest, FromWorker, Start, ToWorker};
+use splitci_worker::protocol::message::{FinishedTest, FromWorker, ToWorker};
 
+use super::brief::Opening;
 use super::held::{Held, HeldError, hash_list};
 use super::words::Obstacle;
 use crate::model::event::{Crash, EventKind, ShardLoss, TestFinished};
 use crate::model::progress::Progress;
-use crate::model::{Fence, Manifest, SessionId, ShardId, Slot, TestKey, UnitId};
+use crate::model::settings::SuiteSettings;
+use crate::model::{Fence, Manifest, SessionId, ShardId, Slot, SuiteId, TestKey, UnitId};
 use crate::queue;
 
 /// What a shard's brain wants done.
@@ -58,6 +60,9 @@ pub(super) enum Ending {
 pub(super) struct Shard {
     id: ShardId,
     number: u32,
+    /// What its session can run.
+    suite: SuiteId,
+    settings: SuiteSettings,
     stage: Stage,
     held: VecDeque<Held>,
     results: Vec<queue::UnitResult>,
@@ -123,6 +128,8 @@ impl Shard {
         Self {
             id,
             number: 0,
+            suite: SuiteId::default(),
+            settings: SuiteSettings::default(),
             stage: Stage::Starting,
             held: VecDeque::new(),
             results: Vec::new(),
@@ -144,6 +151,11 @@ impl Shard {
         SessionId { shard: self.id, number: self.number }
     }
 
+    /// The suite of its session, or of the last one.
+    pub(super) fn suite(&self) -> SuiteId {
+        self.suite
+    }
+
     /// Whether it could take work now if there were any.
     pub(super) fn is_hungry(&self) -> bool {
         self.stage == Stage::Open && self.held.is_empty() && self.asked.is_none()
@@ -151,6 +163,25 @@ impl Shard {
 
     pub(super) fn is_open(&self) -> bool {
         self.stage == Stage::Open
+    }
+
+    /// Whether its worker has not said hello.
+    pub(super) fn is_starting(&self) -> bool {
+        self.stage == Stage::Starting
+    }
+
+    /// Whether its session was told to close.
+    pub(super) fn is_finishing(&self) -> bool {
+        self.stage == Stage::Finishing
+    }
+
+    pub(super) fn is_booting(&self) -> bool {
+        self.stage == Stage::Booting
+    }
+
+    /// Whether its worker is there and no framework process is.
+    pub(super) fn is_idle(&self) -> bool {
+        self.stage == Stage::Idle
     }
 
     pub(super) fn has_session(&self) -> bool {
@@ -179,7 +210,9 @@ impl Shard {
     }
 
     /// Starts a framework process.
-    pub(super) fn start_session(&mut self, start: Start, blob: Vec<u8>, usage_status: Option<i32>) -> Vec<Want> {
+    pub(super) fn start_session(&mut self, opening: Opening) -> Vec<Want> {
+        let Opening { suite, settings, start, blob, usage_status } = opening;
+        (self.suite, self.settings) = (suite, settings);
         self.number += 1;
         self.stage = Stage::Booting;
         self.at = Slot::Idle;
@@ -231,6 +264,7 @@ impl Shard {
         Want::Step(queue::Step {
             epoch,
             session: self.session(),
+            suite: self.suite,
             seq: self.seq,
             results: std::mem::take(&mut self.results),
             started: self.held.front().and_then(|held| held.mark(self.at)).into_iter().collect(),
@@ -248,7 +282,7 @@ impl Shard {
         for lease in leases {
             let Some(unit) = manifest.get(lease.unit) else { continue };
             let held = Held::new(lease, unit);
-            units.push(held.order(unit));
+            units.push(held.order(unit, &self.settings));
             self.held.push_back(held);
             let (fence, from, suspect) = (lease.fence, lease.from, lease.suspect);
             wants.push(Want::Tell(EventKind::UnitLeased { unit: lease.unit, fence, session: self.session(), from, suspect }));
@@ -268,9 +302,10 @@ impl Shard {
             FromWorker::Hello { version, .. } => self.hello(version),
             FromWorker::Ready { framework, version, seed, boot_ms, units, .. } => {
                 self.stage = Stage::Open;
+                let units: Vec<_> = units.iter().map(|file| self.settings.named(file)).collect();
                 let list_hash = hash_list(&units).to_hex().to_string();
-                let session = self.session();
-                let ready = EventKind::SessionReady { session, framework, version, seed, boot_ms, list_hash: list_hash.clone() };
+                let (session, suite) = (self.session(), self.suite);
+                let ready = EventKind::SessionReady { session, suite, framework, version, seed, boot_ms, list_hash: list_hash.clone() };
                 vec![Want::Tell(ready), Want::Listed(units, list_hash)]
             }
             FromWorker::Declared { unit, fence, ids, selected, .. } => self.declared(UnitId(unit), Fence(fence), ids, selected),
@@ -307,6 +342,7 @@ impl Shard {
     }
 
     fn declared(&mut self, unit: UnitId, fence: Fence, ids: Vec<String>, selected: Option<Vec<u32>>) -> Vec<Want> {
+        let ids: Vec<_> = if self.settings.name.is_empty() { ids } else { ids.iter().map(|id| self.settings.named(id)).collect() };
         let Some(held) = self.front(unit, fence) else { return self.broken(HeldError::Undeclared) };
         match held.declare(ids.clone(), selected.as_deref()) {
             Ok(()) => vec![Want::Tell(EventKind::UnitDeclared { unit, fence, ids, selected })],
@@ -333,7 +369,7 @@ impl Shard {
                 fence,
                 outcome: test.outcome,
                 micros: test.micros,
-                file: test.file,
+                file: self.settings.path(&test.file),
                 line: test.line,
                 message: test.message,
                 output,

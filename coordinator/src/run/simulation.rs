@@ -16,10 +16,10 @@ use super::machine::Run;
 use super::words::{Effect, Input};
 use crate::engine::ShardEnd;
 use crate::model::event::{EventKind, RunEvent};
-use crate::model::settings::RunSettings;
+use crate::model::settings::{RunSettings, SuiteSettings};
 use crate::model::story;
 use crate::model::verdict::Verdict;
-use crate::model::{Exit, Fence, Launch, Manifest, Outcome, RunId, ShardId, Telling, Unit, UnitId, UnitKind};
+use crate::model::{Exit, Fence, Launch, Manifest, Outcome, RunId, ShardId, SuiteId, Telling, Unit, UnitId, UnitKind};
 use crate::queue::Epoch;
 use world::{Machine, World};
 
@@ -69,20 +69,27 @@ impl Schedule {
         let flaky = flaky.into_iter().map(|place| (place, u32::try_from(1 + chance.below(3)).expect("small"))).collect();
         // Two kills and a test that kills make three sessions without a result, after which a shard is rightly given up.
         let kills_left = if chance.one_in(2) { chance.below(if poison.is_empty() { 3 } else { 2 }) } else { 0 };
-        let unit = |n: usize| Unit { file: format!("f{n}"), kind: UnitKind::File, predicted_ms: n.is_multiple_of(2).then_some(100) };
+        // Files take turns among the suites.
+        let suites = (1 + chance.below(3)).min(tests.len());
+        let unit = |n: usize| {
+            let suite = SuiteId(u32::try_from(n % suites).expect("small"));
+            let predicted_ms = n.is_multiple_of(2).then_some(100);
+            Unit { predicted_ms, ..Unit::new(suite, named(n, suites), UnitKind::File) }
+        };
         let manifest = Manifest { units: (0..tests.len()).map(unit).collect() };
         let shards = u32::try_from(1 + chance.below(4)).expect("small");
-        let mut brief = brief(shards, manifest);
+        let mut brief = brief(shards, suites, manifest);
         brief.settings.retries = retries;
         // The proof knows from the record how often a test may be tried again.
         for event in &mut brief.preamble {
             if let EventKind::RunStarted(started) = event {
                 started.settings.retries = retries;
+                started.settings.suites.clone_from(&brief.settings.suites);
             }
         }
         let run = Run::new(brief);
         let (hit, runs) = (BTreeSet::new(), RefCell::default());
-        let world = World { tests, poison, failing, flaky, runs, retries, hit, kills_left };
+        let world = World { tests, suites, poison, failing, flaky, runs, retries, hit, kills_left };
         let todo = VecDeque::from([Input::Begin]);
         Self { chance, world, run, machines: BTreeMap::new(), todo, events: Vec::new(), files: BTreeMap::new(), verdict: None, now: 0 }
     }
@@ -110,7 +117,7 @@ impl Schedule {
                     self.machines.insert(spec.shard, machine);
                     self.todo.push_back(Input::ShardStarted { shard: spec.shard, name: "x".to_owned() });
                 }
-                Effect::Send { shard, message, .. } => self.machines.entry(shard).or_default().told(message, self.world.tests.len()),
+                Effect::Send { shard, message, .. } => self.machines.entry(shard).or_default().told(message, &self.world),
                 Effect::EndShard(shard) => self.lose(shard),
                 Effect::Tell(Telling::Event(event)) => {
                     if let EventKind::RetryPlanned(planned) = &event.kind {
@@ -250,9 +257,14 @@ impl Schedule {
     }
 }
 
-fn brief(shards: u32, manifest: Manifest) -> Brief {
+/// A file as the run names it.
+fn named(n: usize, suites: usize) -> String {
+    if suites == 1 { format!("f{n}") } else { format!("s{}:f{n}", n % suites) }
+}
+
+fn brief(shards: u32, suites: usize, manifest: Manifest) -> Brief {
     let launch = Launch {
-        argv: vec!["fake".to_owned()],
+        argv: Vec::new(),
         cwd: None,
         env: Vec::new(),
         env_prepend: Vec::new(),
@@ -260,13 +272,18 @@ fn brief(shards: u32, manifest: Manifest) -> Brief {
         files: Vec::new(),
         dump_signal: None,
     };
+    let suite = |n: usize| {
+        let name = if suites == 1 { String::new() } else { format!("s{n}") };
+        SuiteSettings { name, framework: "fake".to_owned(), ..SuiteSettings::default() }
+    };
     Brief {
         run: RunId("01SIMULATED".to_owned()),
         epoch: Epoch(1),
-        settings: RunSettings { shards, ..story::settings() },
-        launch: Box::new(move |_| launch.clone()),
+        settings: RunSettings { shards, suites: (0..suites).map(suite).collect(), ..story::settings() },
+        // What is started says of which suite it is.
+        launch: Box::new(move |_, suite| Launch { argv: vec![suite.0.to_string()], ..launch.clone() }),
         plan: Box::new(move |_| manifest.clone()),
-        usage_status: None,
+        suites: Vec::new(),
         list_only: false,
         preamble: story::record().events().into_iter().map(|event| event.kind).take(1).collect(),
     }
@@ -281,9 +298,9 @@ fn whatever_dies_the_verdict_is_the_truth() {
 
 #[test]
 fn there_are_never_more_shards_than_units() {
-    let unit = |n: usize| Unit { file: format!("f{n}"), kind: UnitKind::File, predicted_ms: None };
+    let unit = |n: usize| Unit::new(SuiteId::default(), format!("f{n}"), UnitKind::File);
     for (shards, units, first, in_all) in [(1_000, 3, 16, 16), (1_000, 40, 16, 40), (8, 40, 8, 8), (4, 2, 4, 4)] {
-        let mut run = Run::new(brief(shards, Manifest { units: (0..units).map(unit).collect() }));
+        let mut run = Run::new(brief(shards, 1, Manifest { units: (0..units).map(unit).collect() }));
         let started = |effects: &[Effect]| effects.iter().filter(|effect| matches!(effect, Effect::StartShard(_))).count();
         let ended = |effects: &[Effect]| effects.iter().filter(|effect| matches!(effect, Effect::EndShard(_))).count();
         let before = started(&run.handle(0, Input::Begin));

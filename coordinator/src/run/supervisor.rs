@@ -18,7 +18,7 @@ use super::words::{Effect, Input, Obstacle};
 use crate::engine::{Engine, Shard, ShardSpec};
 use crate::model::event::Cancelled;
 use crate::model::verdict::Verdict;
-use crate::model::{Listener, ShardId};
+use crate::model::{Listener, ShardId, SuiteId};
 use crate::proof::Proof;
 
 /// A word from outside to a run that goes on.
@@ -35,8 +35,8 @@ pub enum Control {
 pub struct Outcome {
     /// The answer.
     pub verdict: Verdict,
-    /// Why no session came up, if that is the invoker's to mend.
-    pub obstacle: Option<Obstacle>,
+    /// Why no session of a suite came up, if that is the invoker's to mend.
+    pub obstacle: Option<(SuiteId, Obstacle)>,
     /// Everything that was told, folded.
     pub proof: Proof,
 }

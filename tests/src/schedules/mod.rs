@@ -25,8 +25,8 @@ pub trait Subject {
     fn expire(&mut self, now_ms: u64) -> Vec<Fact>;
     /// Gives nothing out any more.
     fn cancel(&mut self);
-    /// Adds another attempt at something that failed in this session.
-    fn retry(&mut self, failed_in: SessionId) -> UnitId;
+    /// Adds another attempt at something of this unit, which failed in this session.
+    fn retry(&mut self, of: UnitId, failed_in: SessionId) -> UnitId;
     /// Whether there is more.
     fn state(&self) -> State;
     /// When a silent session is due.
@@ -52,8 +52,8 @@ impl Subject for Queue {
         Self::cancel(self);
     }
 
-    fn retry(&mut self, failed_in: SessionId) -> UnitId {
-        Self::retry(self, failed_in)
+    fn retry(&mut self, of: UnitId, failed_in: SessionId) -> UnitId {
+        Self::retry(self, of, failed_in)
     }
 
     fn state(&self) -> State {

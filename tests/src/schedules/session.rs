@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use splitci_coordinator::model::{Fence, SessionId, UnitId};
+use splitci_coordinator::model::{Fence, SessionId, SuiteId, UnitId};
 use splitci_coordinator::queue::{Cause, End, Epoch, Lease, Partial, Reply, Started, State, Step, Suspect, UnitResult};
 
 use super::dice::Dice;
@@ -14,6 +14,8 @@ use super::suite::{Load, Nature, Suite};
 pub struct Session {
     /// Which.
     pub id: SessionId,
+    /// What it can run.
+    suite: SuiteId,
     /// Its number of steps so far.
     seq: u64,
     /// The step that was not answered yet.
@@ -52,8 +54,8 @@ pub fn place(unit: UnitId) -> usize {
 
 impl Session {
     /// A new one.
-    pub fn new(id: SessionId) -> Self {
-        Self { id, seq: 0, waiting: None, work: VecDeque::new(), results: Vec::new(), dead: false, frozen_until: 0, over: false }
+    pub fn new(id: SessionId, suite: SuiteId) -> Self {
+        Self { id, suite, seq: 0, waiting: None, work: VecDeque::new(), results: Vec::new(), dead: false, frozen_until: 0, over: false }
     }
 
     /// Whether its process has something to run.
@@ -131,17 +133,19 @@ impl Session {
         self.work.pop_front();
     }
 
-    /// Says what there is to say, or says it again.
-    pub fn speak(&mut self, epoch: Epoch, dice: &mut Dice) -> Step {
+    /// Says what there is to say, or says it again. One that has nothing to do may close, for its shard to go to another suite.
+    pub fn speak(&mut self, epoch: Epoch, may_close: bool, dice: &mut Dice) -> Step {
         if let Some(step) = &self.waiting {
             return step.clone();
         }
         self.seq += 1;
-        let mut step = Step::new(epoch, self.id, self.seq);
+        let mut step = Step { suite: self.suite, ..Step::new(epoch, self.id, self.seq) };
         step.results = std::mem::take(&mut self.results);
         if self.dead {
             step.close = true;
             step.release = self.work.drain(..).map(|work| work.name()).collect();
+        } else if may_close && self.work.is_empty() && dice.chance(200) {
+            step.close = true;
         } else {
             step.want = dice.below(6);
             step.started = self.work.front().filter(|_| dice.chance(700)).and_then(Work::mark).into_iter().collect();

@@ -1,5 +1,6 @@
 //! An imagined suite: files of tests with natures, some cut into slices, some whose ids change, and how a load of one looks.
 
+use splitci_coordinator::model::SuiteId;
 use splitci_coordinator::queue::{Listing, QueueUnit, Role};
 
 use super::dice::Dice;
@@ -65,9 +66,11 @@ pub enum Part {
     },
 }
 
-/// The suite.
+/// The suite, or several of them.
 #[derive(Debug, Clone)]
 pub struct Suite {
+    /// How many they are; its files take turns.
+    pub suites: u32,
     /// Its files.
     pub files: Vec<File>,
     /// Its units: which file, which part.
@@ -100,7 +103,7 @@ impl Suite {
             }
         }
         units.extend(fallbacks);
-        Self { files, units }
+        Self { suites: dice.of(&[1, 1, 2]).unwrap_or(1), files, units }
     }
 
     /// Its units as the queue takes them.
@@ -115,7 +118,13 @@ impl Suite {
             }
         };
         let predicted = |dice: &mut Dice| if dice.chance(300) { None } else { Some(u64::from(dice.below(900))) };
-        self.units.iter().map(|unit| QueueUnit { predicted_ms: predicted(dice), role: role(unit) }).collect()
+        let all = self.units.iter().enumerate();
+        all.map(|(at, unit)| QueueUnit { suite: self.suite_of(at), predicted_ms: predicted(dice), role: role(unit) }).collect()
+    }
+
+    /// Which suite a unit is of.
+    pub fn suite_of(&self, unit: usize) -> SuiteId {
+        SuiteId(u32::try_from(self.units[unit].0).unwrap_or(0) % self.suites)
     }
 
     /// Adds another attempt at some tests of a unit's file.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use splitci_coordinator::model::{Fence, SessionId, ShardId, UnitId};
+use splitci_coordinator::model::{Fence, SessionId, ShardId, SuiteId, UnitId};
 use splitci_coordinator::queue::{Cause, End, Epoch, Fact, Listing, Policy, Reply, State, Step, StepError, UnitResult};
 
 use super::dice::Dice;
@@ -116,7 +116,9 @@ impl<S: Subject> World<S> {
     fn begin(&mut self, shard: u32) {
         let Some(number) = self.begun.get_mut(usize::try_from(shard).unwrap_or(usize::MAX)) else { return };
         *number += 1;
-        self.sessions.push(Session::new(SessionId { shard: ShardId(shard), number: *number }));
+        // Shards go from suite to suite.
+        let suite = SuiteId((shard + *number) % self.suite.suites);
+        self.sessions.push(Session::new(SessionId { shard: ShardId(shard), number: *number }, suite));
     }
 
     pub(super) fn stats(&self) -> &Stats {
@@ -209,7 +211,7 @@ impl<S: Subject> World<S> {
     fn talk(&mut self, chosen: usize) {
         let weather = self.weather;
         let Some(session) = self.sessions.get_mut(chosen) else { return };
-        let step = session.speak(self.epoch, &mut self.dice);
+        let step = session.speak(self.epoch, self.suite.suites > 1, &mut self.dice);
         if self.dice.chance(weather.lost_step) {
             self.sent.push(step);
             return;
@@ -255,6 +257,8 @@ impl<S: Subject> World<S> {
                 self.demand(!self.cancelled || reply.leases.is_empty(), || "leases after the cancellation".to_owned());
                 self.stats.count(&reply.facts);
                 self.stats.leases += reply.leases.len() as u64;
+                let own = reply.leases.iter().all(|lease| self.suite.suite_of(place(lease.unit)) == step.suite);
+                self.demand(own, || format!("{step:?} was given units of another suite: {reply:?}"));
                 self.given.extend(reply.leases.iter().map(|lease| (lease.unit, lease.fence)));
                 self.try_again(step.session, &reply.facts);
             }
@@ -273,7 +277,7 @@ impl<S: Subject> World<S> {
         for fact in facts {
             let Fact::Finished { unit, .. } = *fact else { continue };
             if self.dice.chance(self.weather.again) {
-                let added = self.queue.retry(session);
+                let added = self.queue.retry(unit, session);
                 self.suite.try_again(place(unit), &mut self.dice);
                 self.judge.added(added);
                 self.stats.retried += 1;

@@ -68,12 +68,12 @@ impl Framework for Preset {
     fn launch(&self, request: &LaunchRequest<'_>) -> Launch {
         let mut env = shard_environment(request);
         env.push(("SPLITCI_DRIVER_RECIPE".to_owned(), format!("{{run}}/{RECIPE}")));
-        let recipe = request.settings.recipe.clone().or_else(|| self.recipe());
+        let recipe = request.suite.recipe.clone().or_else(|| self.recipe());
         let text = serde_json::to_vec(&recipe).unwrap_or_default();
         let own = ["{worker}", "generic"].map(str::to_owned).into_iter();
         let shipped = self.files.iter().map(|(name, text)| ((*name).to_owned(), text.as_bytes().to_vec()));
         Launch {
-            argv: own.chain(request.settings.command.iter().cloned()).collect(),
+            argv: own.chain(request.suite.command.iter().cloned()).collect(),
             cwd: request.cwd.map(str::to_owned),
             env,
             env_prepend: Vec::new(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::framework;
-use crate::model::settings::{ContainerSettings, EngineKind, Flaky, Order, RunSettings, Timeouts};
+use crate::model::settings::{ContainerSettings, EngineKind, Flaky, Order, RunSettings, SuiteSettings, Timeouts};
 use crate::model::{SessionId, ShardId};
 
 fn facts(files: &[&str], texts: &[(&str, &str)]) -> ProjectFacts {
@@ -24,8 +24,11 @@ fn settings(engine: EngineKind) -> RunSettings {
     RunSettings {
         engine,
         shards: 4,
-        framework: "pytest".into(),
-        command: vec!["pytest".into(), "tests".into(), "-k".into(), "fast".into()],
+        suites: vec![SuiteSettings {
+            framework: "pytest".into(),
+            command: vec!["pytest".into(), "tests".into(), "-k".into(), "fast".into()],
+            ..SuiteSettings::default()
+        }],
         directory: String::new(),
         seed: (1 << 32) + 9,
         order: Order::Scheduled,
@@ -33,8 +36,6 @@ fn settings(engine: EngineKind) -> RunSettings {
         allow_empty: false,
         retries: 0,
         flaky: Flaky::Pass,
-        whole: false,
-        recipe: None,
         timeouts: Timeouts { test_ms: 1, boot_ms: 1, run_ms: 1, grace_ms: 1 },
         container: ContainerSettings::default(),
         env: Vec::new(),
@@ -46,7 +47,16 @@ fn launched(settings: &RunSettings, given: &[(&str, &str)], inherited: &[(&str, 
     let given: Vec<_> = given.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
     let inherited: BTreeMap<_, _> = inherited.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
     let session = SessionId { shard: ShardId(3), number: 2 };
-    Pytest.launch(&LaunchRequest { settings, session, shards: settings.shards, cwd: Some("/app"), given: &given, inherited: &inherited })
+    let suite = &settings.suites[0];
+    Pytest.launch(&LaunchRequest {
+        settings,
+        suite,
+        session,
+        shards: settings.shards,
+        cwd: Some("/app"),
+        given: &given,
+        inherited: &inherited,
+    })
 }
 
 fn value<'a>(launch: &'a Launch, name: &str) -> Option<&'a str> {
@@ -110,7 +120,8 @@ fn a_session_is_the_users_command_with_the_driver_in_its_environment() {
 
 #[test]
 fn what_the_user_set_stays() {
-    let one = RunSettings { shards: 1, whole: true, ..settings(EngineKind::Docker) };
+    let mut one = RunSettings { shards: 1, ..settings(EngineKind::Docker) };
+    one.suites[0].whole = true;
     let launch = launched(&one, &[("TEST_ENV_NUMBER", "x")], &[("PYTHONHASHSEED", "random")]);
     assert_eq!(value(&launch, "TEST_ENV_NUMBER"), Some("x"));
     assert_eq!(value(&launch, "PYTHONHASHSEED"), None);

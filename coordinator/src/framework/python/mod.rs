@@ -21,7 +21,7 @@ pub(super) const DUMP_SIGNAL: i32 = 50;
 pub(super) fn launch(request: &LaunchRequest<'_>, modules: &[(&str, &str)]) -> Launch {
     let files = [("splitci_wire.py", WIRE)].into_iter().chain(modules.iter().copied());
     Launch {
-        argv: request.settings.command.clone(),
+        argv: request.suite.command.clone(),
         cwd: request.cwd.map(str::to_owned),
         env: environment(request),
         env_prepend: vec![("PYTHONPATH".into(), "{run}".into(), ":".into())],
@@ -45,7 +45,7 @@ fn environment(request: &LaunchRequest<'_>) -> Vec<(String, String)> {
     let shard = request.session.shard.0;
     let mut env = shard_environment(request);
     let mut set = |name: &str, value: String| env.push((name.to_owned(), value));
-    if request.settings.whole {
+    if request.suite.whole {
         set("SPLITCI_PYTHON_WHOLE", "1".into());
     }
     if request.settings.engine == EngineKind::Process {

@@ -20,12 +20,12 @@ pub(super) fn launch(request: &LaunchRequest<'_>, name: &str, driver: &str) -> L
     set("DISABLE_SPRING", "1");
     // Rails splits a suite over processes or threads; here that is done already.
     set("PARALLEL_WORKERS", "1");
-    if request.settings.whole {
+    if request.suite.whole {
         set("SPLITCI_RUBY_WHOLE", "1");
     }
     let files = [("splitci_wire.rb", WIRE), (name, driver)].map(|(file, text)| (file.to_owned(), text.as_bytes().to_vec()));
     Launch {
-        argv: request.settings.command.clone(),
+        argv: request.suite.command.clone(),
         cwd: request.cwd.map(str::to_owned),
         env,
         env_prepend: vec![("RUBYOPT".into(), format!("-r{{run}}/{name}"), " ".into())],

@@ -130,14 +130,15 @@ impl Run {
 
     fn plan_retry(&mut self, due: Waiting) {
         let Stage::Running(open) = &mut self.stage else { return };
-        let unit = open.queue.retry(due.session);
+        let unit = open.queue.retry(due.root, due.session);
+        let suite = self.proof.unit_suite(due.root);
         let ordinals = due.tests.iter().map(|(ordinal, _)| *ordinal).collect();
         // An id that occurs twice means both: each is named once.
         let mut ids: Vec<String> = due.tests.into_iter().map(|(_, id)| id).collect();
         let mut seen = std::collections::BTreeSet::new();
         ids.retain(|id| seen.insert(id.clone()));
         let kind = UnitKind::Part { select: Select::Only(ids.clone()), from: 0, until: None };
-        open.manifest.units.push(Unit { file: due.file, kind, predicted_ms: None });
+        open.manifest.units.push(Unit::new(suite, due.file, kind));
         let planned = RetryPlanned { unit, of: due.root, attempt: due.attempt, ordinals, ids };
         self.tell(EventKind::RetryPlanned(Box::new(planned)));
     }

@@ -1,4 +1,4 @@
-//! What a run does by itself, without a message: heartbeats, the deadline, work for the hungry, the end.
+//! What a run does by itself, without a message: heartbeats, the deadline, the end.
 
 use super::{BEAT_MS, Run, Stage};
 use crate::model::ShardId;
@@ -57,33 +57,27 @@ impl Run {
         }
     }
 
-    fn feed(&mut self) {
-        let Some(epoch) = self.epoch() else { return };
-        let hungry: Vec<ShardId> = self.seats.iter().filter(|(_, seat)| seat.shard.is_hungry()).map(|(id, _)| *id).collect();
-        for id in hungry {
-            let Stage::Running(open) = &self.stage else { return };
-            if open.queue.remaining().pending == 0 {
-                return;
-            }
-            let Some(seat) = self.seats.get_mut(&id) else { continue };
-            let wants = seat.shard.feed(epoch);
-            self.perform(id, wants);
-        }
-    }
-
     /// All units are final: sessions are closed in order, and what is still starting is not needed.
     pub(super) fn close(&mut self) {
         self.tell_what_was_too_much();
         self.stage = Stage::Closing;
         let ids: Vec<ShardId> = self.seats.keys().copied().collect();
         for id in ids {
-            let Some(seat) = self.seats.get_mut(&id) else { continue };
-            if seat.shard.is_open() {
-                let wants = seat.shard.finish();
-                self.perform(id, wants);
-            } else {
-                self.leave(id);
-            }
+            self.retire(id);
+        }
+    }
+
+    /// Lets a shard go: a session that is up is closed in order first, for its end is heard or nothing is proven.
+    pub(super) fn retire(&mut self, id: ShardId) {
+        let Some(seat) = self.seats.get_mut(&id) else { return };
+        if seat.shard.is_open() {
+            seat.leaving = true;
+            let wants = seat.shard.finish();
+            self.perform(id, wants);
+        } else if seat.shard.is_finishing() {
+            seat.leaving = true;
+        } else {
+            self.leave(id);
         }
     }
 

@@ -10,6 +10,7 @@ use crate::model::{Exit, Outcome, Select, Slot};
 /// What is true in a world.
 pub(super) struct World {
     pub(super) tests: Vec<u32>,
+    pub(super) suites: usize,
     pub(super) poison: BTreeSet<(u32, u32)>,
     pub(super) failing: BTreeSet<(u32, u32)>,
     /// Tests that fail so often, and then pass.
@@ -29,6 +30,7 @@ pub(super) struct Machine {
     pub(super) live: bool,
     pub(super) outbox: VecDeque<FromWorker>,
     pub(super) session: u32,
+    pub(super) suite: usize,
     pub(super) work: VecDeque<RunUnit>,
     /// The unit that runs, what is left of it, and how much of it is done.
     pub(super) at: Option<(RunUnit, VecDeque<u32>, u32)>,
@@ -110,16 +112,21 @@ impl Machine {
         self.work.clear();
     }
 
-    pub(super) fn told(&mut self, message: ToWorker, files: usize) {
+    pub(super) fn told(&mut self, message: ToWorker, world: &World) {
         match message {
             ToWorker::Start(start) => {
-                *self = Self { live: true, session: start.session, running: true, ..Self::default() };
-                let units = (0..files).map(|n| format!("f{n}")).collect();
+                let suite: usize = start.argv[0].parse().expect("a suite");
+                *self = Self { live: true, session: start.session, running: true, suite, ..Self::default() };
+                let units = (0..world.tests.len()).filter(|n| n % world.suites == suite).map(|n| format!("f{n}")).collect();
                 let (framework, version) = ("fake".to_owned(), "1".to_owned());
                 let session = self.session;
                 self.outbox.push_back(FromWorker::Ready { session, framework, version, seed: 1, pid: 1, boot_ms: 1, units });
             }
-            ToWorker::Run { session, units } if session == self.session => self.work.extend(units),
+            ToWorker::Run { session, units } if session == self.session => {
+                let own = |unit: &RunUnit| file_of(&unit.name) as usize % world.suites == self.suite;
+                assert!(units.iter().all(own), "units of another suite: {units:?}");
+                self.work.extend(units);
+            }
             ToWorker::Finish { session } if session == self.session => self.finishing = true,
             ToWorker::Abort { session } if session == self.session && self.running => self.die(Exit::Signal(15)),
             _ => {}
