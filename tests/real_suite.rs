@@ -5,7 +5,6 @@
 //! and warnings as errors. It comes from the package index that pip is set up to use, once.
 #![expect(clippy::expect_used, reason = "a test reports by panicking")]
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -13,12 +12,10 @@ use std::time::Duration;
 use splitci_coordinator::model::event::EventKind;
 use splitci_tests::engine::{expect_no_containers, require};
 use splitci_tests::python::Python;
-use splitci_tests::{Done, Sandbox};
+use splitci_tests::{Done, Sandbox, plain};
 
 const SUITE: &str = "parso==0.8.7";
 const TESTS: usize = 1989;
-
-type Outcomes = BTreeMap<String, Vec<String>>;
 
 /// The unpacked source distribution.
 fn suite() -> PathBuf {
@@ -50,31 +47,12 @@ fn sandbox() -> Sandbox {
     sandbox
 }
 
-fn plugin() -> PathBuf {
-    splitci_tests::root().join("fixtures/python")
-}
-
-fn read(file: &Path) -> Outcomes {
-    let text = fs_err::read_to_string(file).expect("the plain run wrote its outcomes");
-    let mut outcomes = Outcomes::new();
-    for line in text.lines() {
-        let (id, outcome): (String, String) = serde_json::from_str(line).expect("an id and an outcome");
-        outcomes.entry(id).or_default().push(outcome);
-    }
-    outcomes
-}
-
-fn expect_the_same(plain: &Outcomes, done: &Done) {
+fn expect_the_same(file: &Path, done: &Done) {
     done.expect_exit(0);
-    let ours = done.facts().outcomes;
-    let differences: Vec<_> = plain
-        .keys()
-        .chain(ours.keys())
-        .filter(|id| plain.get(*id) != ours.get(*id))
-        .map(|id| format!("{id}: plain {:?}, ours {:?}", plain.get(id), ours.get(id)))
-        .collect();
+    let plain = plain::read(file).expect("the plain run wrote its outcomes");
+    let differences = plain::differences(&plain, &done.facts());
     assert!(differences.is_empty(), "{} differences: {differences:#?}", differences.len());
-    assert_eq!(plain.values().map(Vec::len).sum::<usize>(), TESTS, "tests of the plain run");
+    assert_eq!(plain::count(&plain), TESTS, "tests of the plain run");
 }
 
 #[test]
@@ -85,14 +63,14 @@ fn as_processes_it_comes_to_the_same_as_plain_pytest() {
         .command("pytest")
         .args(["-q", "-p", "plain_outcomes"])
         .current_dir(plain_sandbox.project())
-        .env("PYTHONPATH", plugin())
+        .env("PYTHONPATH", plain::plugins("pytest"))
         .env("PLAIN_OUTCOMES", &file));
     let sandbox = sandbox();
     let done = sandbox.splitci("run --engine process --shards 4 --json").patience(Duration::from_mins(10)).run();
-    expect_the_same(&read(&file), &done);
+    expect_the_same(&file, &done);
     // Again: now with durations, so that slow files are sliced.
     let again = sandbox.splitci("run --engine process --shards 4 --json").patience(Duration::from_mins(10)).run();
-    expect_the_same(&read(&file), &again);
+    expect_the_same(&file, &again);
     sandbox.expect_no_processes();
 }
 
@@ -109,11 +87,11 @@ fn in_containers_it_comes_to_the_same_as_plain_pytest() {
     fs_err::create_dir_all(&out).expect("make a directory");
     run(Command::new("docker")
         .args(["run", "--rm", "--env", "PYTHONPATH=/plugin", "--env", "PLAIN_OUTCOMES=/out/outcomes", "--volume"])
-        .arg(format!("{}:/plugin:ro", plugin().display()))
+        .arg(format!("{}:/plugin:ro", plain::plugins("pytest").display()))
         .arg("--volume")
         .arg(format!("{}:/out", out.display()))
         .arg(image.unwrap_or_default())
         .args(["pytest", "-q", "-p", "plain_outcomes"]));
-    expect_the_same(&read(&out.join("outcomes")), &done);
+    expect_the_same(&out.join("outcomes"), &done);
     expect_no_containers(&done.facts().run);
 }

@@ -6,6 +6,7 @@
 //! | [`sandbox`] | a project and a state directory of its own, gone at the end; and what a run left behind |
 //! | [`facts`] | a second, independent reading of the event stream: which test ended how |
 //! | [`expected`] | `expected.toml`: what a fixture's run must come to |
+//! | [`plain`] | a suite under its framework alone, beside what we made of it |
 //! | [`python`] | virtual environments with a framework and its friends |
 //! | [`schedules`] | random schedules for a queue, and a judge of what it does |
 //! | [`engine`] | the Docker engine, for tests that need it; it must be there |
@@ -18,6 +19,7 @@
 pub mod engine;
 pub mod expected;
 pub mod facts;
+pub mod plain;
 pub mod program;
 pub mod python;
 pub mod sandbox;

@@ -49,6 +49,13 @@ pub fn build(options: &[&str]) -> PathBuf {
         .expect("cargo names the program that it built")
 }
 
+/// Whether a variable is there only because a test harness runs, here or in CI.
+pub fn is_of_the_harness(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    let families = ["SPLITCI_", "CARGO", "RUST", "NEXTEST", "PYTEST", "COV_", "COVERAGE"];
+    families.iter().any(|family| name.starts_with(family)) || name == "CI" || name == "GITHUB_ACTIONS"
+}
+
 /// A command line of splitci.
 #[derive(Debug)]
 pub struct Splitci {
@@ -72,13 +79,7 @@ impl Splitci {
     }
 
     fn without_our_environment(mut command: Command) -> Self {
-        for (name, _) in std::env::vars_os() {
-            let name_text = name.to_string_lossy();
-            if ["SPLITCI_", "CARGO", "RUST", "NEXTEST", "PYTEST", "COV_", "COVERAGE"].iter().any(|ours| name_text.starts_with(ours)) {
-                command.env_remove(&name);
-            }
-        }
-        command.env_remove("CI").env_remove("GITHUB_ACTIONS");
+        crate::plain::as_in_a_shell(&mut command);
         Self { command, patience: PATIENCE }
     }
 
