@@ -7,7 +7,7 @@ use splitci_coordinator::model::event::{EventKind, ImageSource, RunEvent};
 use splitci_tests::Sandbox;
 
 use crate::measure::{Bar, median, run};
-use crate::rivals::ours;
+use crate::rivals::Contest;
 
 const SHARDS: usize = 8;
 const ROUNDS: usize = 7;
@@ -26,7 +26,7 @@ fn hellos(events: &[RunEvent]) -> (f64, f64) {
 }
 
 /// Prints the table; returns its bars.
-pub(crate) fn measure(rounds: Option<usize>) -> Vec<Bar> {
+pub(crate) fn measure(contest: &Contest, rounds: Option<usize>) -> Vec<Bar> {
     splitci_tests::engine::require();
     let rounds = rounds.unwrap_or(ROUNDS);
     // Files enough that every shard is still wanted when the last one is ready.
@@ -37,7 +37,7 @@ pub(crate) fn measure(rounds: Option<usize>) -> Vec<Bar> {
     let line = format!("run --engine docker --shards {SHARDS} --json");
     let mut rows: [Vec<f64>; 4] = Default::default();
     for round in 0..=rounds {
-        let took = run(&mut [ours(&line, &sandbox.project(), &sandbox.state())]);
+        let took = run(&mut [contest.ours(&line, &sandbox.project(), &sandbox.state())]);
         let events: Vec<RunEvent> = took.stdout.lines().map(|line| serde_json::from_str(line).expect("an event")).collect();
         let image = events.iter().find_map(|event| match &event.kind {
             EventKind::ImageReady { reference, how, .. } => Some((reference.clone(), *how)),

@@ -1,16 +1,15 @@
-//! What a trivial test costs beyond plain pytest, in wall and processor time: a slope between two sizes, so that start-ups fall out, and what is left
-//! at size zero. The line through the two sizes is not straight for plain pytest, which gets slower with every item that it holds; so a single test is
+//! What a trivial test costs beyond the plain framework, in wall and processor time: a slope between two sizes, so that start-ups fall out, and what is left
+//! at size zero. The line through the two sizes is not straight for pytest, which gets slower with every item that it holds; so a single test is
 //! measured as well, where nothing but the fixed cost is left.
 
 use crate::measure::{Bar, Took, median};
-use crate::rivals::Runner;
+use crate::rivals::{Contest, Runner};
 use crate::workload::trivial;
 
 const SIZES: [usize; 2] = [2_000, 20_000];
 const PAIRS: usize = 15;
-const RUNNERS: [Runner; 3] = [Runner::Plain, Runner::Ours(1), Runner::Xdist(1, "load")];
 
-/// What one round added to plain pytest: a test's share and the rest.
+/// What one round added to the plain framework: a test's share and the rest.
 struct Added {
     per_test_ms: f64,
     fixed: f64,
@@ -27,17 +26,18 @@ fn added(plain: &[Took; 2], other: &[Took; 2]) -> Added {
 }
 
 /// Prints the table; returns its bars.
-pub(crate) fn measure(rounds: Option<usize>) -> Vec<Bar> {
+pub(crate) fn measure(contest: &Contest, rounds: Option<usize>) -> Vec<Bar> {
     let rounds = rounds.unwrap_or(PAIRS);
-    let projects = SIZES.map(trivial);
-    let single = trivial(1);
+    let projects = SIZES.map(|tests| trivial(contest.framework, tests));
+    let single = trivial(contest.framework, 1);
     let state = tempfile::tempdir().expect("a state directory");
-    let mut rows: Vec<Vec<[Took; 2]>> = RUNNERS.iter().map(|_| Vec::new()).collect();
-    let mut singles: Vec<Vec<f64>> = RUNNERS.iter().map(|_| Vec::new()).collect();
+    let runners = contest.runners(1);
+    let mut rows: Vec<Vec<[Took; 2]>> = runners.iter().map(|_| Vec::new()).collect();
+    let mut singles: Vec<Vec<f64>> = runners.iter().map(|_| Vec::new()).collect();
     for round in 0..=rounds {
-        for ((runner, rows), singles) in RUNNERS.iter().zip(&mut rows).zip(&mut singles) {
-            let one = runner.run(&single, state.path(), 1).wall;
-            let took = [0, 1].map(|size| runner.run(&projects[size], state.path(), SIZES[size]));
+        for ((runner, rows), singles) in runners.iter().zip(&mut rows).zip(&mut singles) {
+            let one = contest.run(*runner, &single, state.path(), 1).wall;
+            let took = [0, 1].map(|size| contest.run(*runner, &projects[size], state.path(), SIZES[size]));
             // The first round warms byte code and caches.
             if round > 0 {
                 rows.push(took);
@@ -45,13 +45,14 @@ pub(crate) fn measure(rounds: Option<usize>) -> Vec<Bar> {
             }
         }
     }
-    println!("\n## Cost of a trivial test, one shard, {rounds} rounds\n");
+    let name = contest.framework.name();
+    println!("\n## Cost of a trivial test of {name}, one shard, {rounds} rounds\n");
     println!(
         "| runner | one test, s | 2,000 tests, s | 20,000 tests, s | added a test, ms | added besides, s | added CPU a test, ms | others, cores |"
     );
     println!("|---|---|---|---|---|---|---|---|");
     let mut bars = Vec::new();
-    for ((runner, took), single) in RUNNERS.iter().zip(&rows).zip(&singles) {
+    for ((runner, took), single) in runners.iter().zip(&rows).zip(&singles) {
         let one = median(single.iter().copied());
         let wall = |size: usize| median(took.iter().map(|pair| pair[size].wall));
         let foreign = median(took.iter().flatten().map(|one| one.foreign));
@@ -59,12 +60,12 @@ pub(crate) fn measure(rounds: Option<usize>) -> Vec<Bar> {
         let per_test = median(all.iter().map(|one| one.per_test_ms));
         let fixed = median(all.iter().map(|one| one.fixed));
         let cpu = median(all.iter().map(|one| one.cpu_per_test_ms));
-        println!("| {} | {one} | {} | {} | {per_test} | {fixed} | {cpu} | {foreign} |", runner.name(), wall(0), wall(1));
+        println!("| {} | {one} | {} | {} | {per_test} | {fixed} | {cpu} | {foreign} |", contest.name(*runner), wall(0), wall(1));
         if matches!(runner, Runner::Ours(_)) {
-            bars.push(Bar::at_most("added to plain pytest, a test", 0.05, per_test.value, "ms"));
-            bars.push(Bar::at_most("added to plain pytest, besides", 0.15, fixed.value, "s"));
+            bars.push(Bar::at_most(&format!("added to plain {name}, a test"), 0.05, per_test.value, "ms"));
+            bars.push(Bar::at_most(&format!("added to plain {name}, besides"), 0.15, fixed.value, "s"));
             let added = median(singles[0].iter().zip(single).map(|(plain, ours)| ours - plain));
-            bars.push(Bar::at_most("added to plain pytest, one test", 0.15, added.value, "s"));
+            bars.push(Bar::at_most(&format!("added to plain {name}, one test"), 0.15, added.value, "s"));
             bars.push(Bar::at_most("CPU added, a test", 0.1, cpu.value, "ms"));
         }
     }

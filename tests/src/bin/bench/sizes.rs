@@ -6,7 +6,7 @@ use std::time::Duration;
 use splitci_coordinator::model::event::{EventKind, RunEvent};
 
 use crate::measure::Bar;
-use crate::rivals::ours;
+use crate::rivals::Contest;
 use crate::workload::trivial;
 
 const TESTS: usize = 10_000;
@@ -26,10 +26,10 @@ fn program(pid: u32) -> f64 {
 }
 
 /// Prints the table; returns its bars.
-pub(crate) fn measure(_rounds: Option<usize>) -> Vec<Bar> {
-    let project = trivial(TESTS);
+pub(crate) fn measure(contest: &Contest, _rounds: Option<usize>) -> Vec<Bar> {
+    let project = trivial(contest.framework, TESTS);
     let state = tempfile::tempdir().expect("a state directory");
-    let mut command = ours("run --engine process --shards 2 --json -- -q -p no:xdist -p no:pytest-split", &project, state.path());
+    let mut command = contest.ours("run --engine process --shards 2 --json", &project, state.path());
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("start splitci");
     let stdout = std::io::BufReader::new(child.stdout.take().expect("stdout is piped"));
     let (tell, workers) = std::sync::mpsc::channel();

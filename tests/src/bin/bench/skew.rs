@@ -8,18 +8,11 @@ use std::collections::BTreeMap;
 use splitci_coordinator::model::event::{EventKind, RunEvent};
 
 use crate::measure::{Bar, Took, median, run};
-use crate::rivals::{Runner, ours};
+use crate::rivals::{Contest, Runner};
 use crate::workload::skewed;
 
 const SHARDS: usize = 8;
 const ROUNDS: usize = 3;
-const RIVALS: [Runner; 4] = [
-    Runner::Xdist(SHARDS, "load"),
-    Runner::Xdist(SHARDS, "worksteal"),
-    Runner::Split(SHARDS, "least_duration"),
-    Runner::Split(SHARDS, "duration_based_chunks"),
-];
-
 /// What a run's events say of its schedule, in seconds.
 struct Schedule {
     /// From the first test's start to the last one's end.
@@ -76,16 +69,17 @@ fn list_schedule(ready: &[f64], durations: &[f64]) -> f64 {
 }
 
 /// Prints the table; returns its bars.
-pub(crate) fn measure(rounds: Option<usize>) -> Vec<Bar> {
+pub(crate) fn measure(contest: &Contest, rounds: Option<usize>) -> Vec<Bar> {
     let rounds = rounds.unwrap_or(ROUNDS);
-    let (project, durations) = skewed();
+    let (project, durations) = skewed(contest.framework);
     let (mut cold, mut warm) = (Vec::new(), Vec::new());
-    let mut walls: Vec<Vec<f64>> = RIVALS.iter().map(|_| Vec::new()).collect();
+    let rivals = contest.schedulers(SHARDS);
+    let mut walls: Vec<Vec<f64>> = rivals.iter().map(|_| Vec::new()).collect();
     for _ in 0..rounds {
         let state = tempfile::tempdir().expect("a state directory");
         let once = || {
-            let line = format!("run --engine process --shards {SHARDS} --json -- -q -p no:xdist -p no:pytest-split");
-            let took = run(&mut [ours(&line, &project, state.path())]);
+            let line = format!("run --engine process --shards {SHARDS} --json");
+            let took = run(&mut [contest.ours(&line, &project, state.path())]);
             let events: Vec<RunEvent> = took.stdout.lines().map(|line| serde_json::from_str(line).expect("an event")).collect();
             let passed = splitci_tests::Facts::of(&events).count("passed");
             assert_eq!(passed, durations.len(), "tests that passed");
@@ -93,17 +87,17 @@ pub(crate) fn measure(rounds: Option<usize>) -> Vec<Bar> {
         };
         cold.push(once());
         warm.push(once());
-        for (rival, walls) in RIVALS.iter().zip(&mut walls) {
-            walls.push(rival.run(&project, state.path(), durations.len()).wall);
+        for (rival, walls) in rivals.iter().zip(&mut walls) {
+            walls.push(contest.run(*rival, &project, state.path(), durations.len()).wall);
         }
     }
-    report(rounds, &cold, &warm, &walls)
+    let walls: Vec<_> = rivals.iter().map(|rival| (*rival, contest.name(*rival))).zip(walls).collect();
+    println!("\n## Skewed sleeps in {}, eight shards, {rounds} rounds\n", contest.framework.name());
+    report(&cold, &warm, &walls)
 }
 
-fn report(rounds: usize, cold: &[(Took, Schedule)], warm: &[(Took, Schedule)], walls: &[Vec<f64>]) -> Vec<Bar> {
-    println!(
-        "\n## Skewed sleeps, eight shards, {rounds} rounds\n\n| runner | durations | wall, s | first start to last end, s | over the bound | over one by one |"
-    );
+fn report(cold: &[(Took, Schedule)], warm: &[(Took, Schedule)], walls: &[((Runner, String), Vec<f64>)]) -> Vec<Bar> {
+    println!("| runner | durations | wall, s | first start to last end, s | over the bound | over one by one |");
     println!("|---|---|---|---|---|---|");
     let wall = |rows: &[(Took, Schedule)]| median(rows.iter().map(|row| row.0.wall));
     let bound = |rows: &[(Took, Schedule)]| median(rows.iter().map(|row| row.1.span / row.1.bound));
@@ -113,11 +107,11 @@ fn report(rounds: usize, cold: &[(Took, Schedule)], warm: &[(Took, Schedule)], w
         println!("| splitci | {durations} | {} | {span} | {} | {} |", wall(rows), bound(rows), listed(rows));
     }
     let mut named = Vec::new();
-    for (rival, walls) in RIVALS.iter().zip(walls) {
-        let known = if matches!(rival, Runner::Split(..)) { "true ones" } else { "none" };
+    for ((rival, name), walls) in walls {
+        let known = if rival.knows_durations() { "true ones" } else { "none" };
         let middle = median(walls.iter().copied());
-        println!("| {} | {known} | {middle} | | | |", rival.name());
-        named.push((known, rival.name(), middle.value));
+        println!("| {name} | {known} | {middle} | | | |");
+        named.push((known, name.clone(), middle.value));
     }
     let of = |known: &str| named.iter().filter(|row| row.0 == known).map(|row| (row.1.clone(), row.2)).collect::<Vec<_>>();
     vec![

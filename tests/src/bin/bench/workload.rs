@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::framework::Framework;
+
 /// Tests in each file of a trivial suite.
 pub(crate) const PER_FILE: usize = 20;
 /// Files of the skewed suite.
@@ -10,27 +12,24 @@ const SKEW_FILES: usize = 200;
 const SKEW_TOTAL: f64 = 120.0;
 
 /// Writes a suite of trivial tests, unless it is there.
-pub(crate) fn trivial(tests: usize) -> PathBuf {
-    let project = place(&format!("trivial-{tests}"));
-    let one = |test: usize| format!("def test_{test:02}():\n    assert 1 + 1 == 2\n");
+pub(crate) fn trivial(framework: Framework, tests: usize) -> PathBuf {
+    let project = place(framework, &format!("trivial-{tests}"));
     for file in 0..tests.div_ceil(PER_FILE) {
         let here = PER_FILE.min(tests - file * PER_FILE);
-        put(&project.join(format!("tests/test_{file:04}.py")), &(0..here).map(one).collect::<Vec<_>>().join("\n\n"));
+        put(&project.join(framework.path(file)), &framework.trivial(file, here));
     }
     project
 }
 
-/// Writes the skewed suite, unless it is there, with the durations that pytest-split would have recorded.
-pub(crate) fn skewed() -> (PathBuf, Vec<f64>) {
-    let project = place("skewed");
+/// Writes the skewed suite, unless it is there, with the durations that a rival would have recorded.
+pub(crate) fn skewed(framework: Framework) -> (PathBuf, Vec<f64>) {
+    let project = place(framework, "skewed");
     let durations = skewed_durations();
-    let name = |file: usize| format!("tests/test_{file:03}.py");
     for (file, seconds) in durations.iter().enumerate() {
-        put(&project.join(name(file)), &format!("import time\n\n\ndef test_sleep():\n    time.sleep({seconds})\n"));
+        put(&project.join(framework.path(file)), &framework.sleeping(file, *seconds));
     }
-    let recorded: serde_json::Map<_, _> =
-        durations.iter().enumerate().map(|(file, seconds)| (format!("{}::test_sleep", name(file)), (*seconds).into())).collect();
-    put(&project.join(".test_durations"), &serde_json::Value::Object(recorded).to_string());
+    let (path, recorded) = framework.recorded(&durations);
+    put(&project.join(path), &recorded);
     (project, durations)
 }
 
@@ -69,8 +68,8 @@ impl Numbers {
     }
 }
 
-fn place(name: &str) -> PathBuf {
-    splitci_tests::scratch().join("bench").join(name)
+fn place(framework: Framework, name: &str) -> PathBuf {
+    splitci_tests::scratch().join("bench").join(framework.name()).join(name)
 }
 
 fn put(path: &Path, content: &str) {
