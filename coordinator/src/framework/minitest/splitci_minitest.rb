@@ -33,14 +33,15 @@ module SplitciDriver
       end
       given = given.reverse.map { |place| arguments.delete_at(place) }.reverse
       @paths = {}
-      @found = given.empty?
+      @found = given.empty? && @listed.nil?
       files = @found ? ["test"] : given
       files.flat_map { |path| File.directory?(path) ? files_below(path) : [path] }.each { |path| add_file(path) } if @listed.nil?
       @listed.to_a.each { |path| add_file(path) }
     end
 
-    # A runner that knows its files has listed them instead of loading them.
-    def listed(paths)
+    # Rails' runner has listed its files instead of loading them; `lines` are those of their lines that it was given.
+    def listed(paths, lines)
+      @lines = lines.dup if defined?(Rails::LineFiltering)
       (@listed ||= []).concat(paths)
     end
 
@@ -119,12 +120,21 @@ module SplitciDriver
     end
 
     def chosen_by_user(suite, methods)
-      wanted, unwanted = [@options[:filter], @options[:exclude]].map { |filter| pattern(filter) }
+      wanted, unwanted = [filter_of(suite), @options[:exclude]].map { |filter| pattern(filter) }
       return methods if wanted.nil? && unwanted.nil?
       methods.select do |method|
         names = [method, "#{suite}##{method}"]
         (wanted.nil? || names.any? { |name| wanted === name }) && (unwanted.nil? || names.none? { |name| unwanted === name })
       end
+    end
+
+    # `rails test a_test.rb:12` puts a filter over the class's. It is asked here, and would hide our choice when tests run.
+    def filter_of(suite)
+      return @options[:filter] unless @lines && suite.singleton_class.include?(Rails::LineFiltering)
+      Rails::TestUnit::Runner.filters.replace(@lines)
+      Rails::TestUnit::Runner.compose_filter(suite, @options[:filter])
+    ensure
+      Rails::TestUnit::Runner.filters.clear if @lines
     end
 
     def pattern(filter)
@@ -284,7 +294,8 @@ module SplitciDriver
     def told_of(result)
       return nil if result.passed? && !result.skipped?
       failure = result.failures.first
-      file, line = place_of([location_of(failure)])
+      # What a library raised, and Rails' own requests do, is told where the test called for it.
+      file, line = place_of([location_of(failure), *frames_of(failure)])
       outcome = result.skipped? ? SKIPPED : (result.error? ? ERRORED : FAILED)
       Result.new(outcome, SplitciDriver.one_line(said_by(failure)), file, line, result.failures.map { |one| details_of(one) }.join("\n\n"))
     end
@@ -302,7 +313,11 @@ module SplitciDriver
     end
 
     def details_of(failure)
-      ["#{failure.result_label}:".b, said_by(failure), *Minitest.filter_backtrace(failure.backtrace.to_a.map { |line| SplitciDriver.bytes(line) })].join("\n")
+      ["#{failure.result_label}:".b, said_by(failure), *frames_of(failure)].join("\n")
+    end
+
+    def frames_of(failure)
+      Minitest.filter_backtrace(failure.backtrace.to_a.map { |line| SplitciDriver.bytes(line) })
     end
 
     def over(error, version)
@@ -387,13 +402,21 @@ module SplitciDriver
     end
   end
 
-  # `rails test` loads its files by itself.
+  # `rails test` loads its files by itself: each is noted where it would be.
   module OnRails
-    def load_tests(arguments)
-      by_arguments = method(:list_tests).parameters.first.to_a.last == :argv
-      SplitciDriver.driver.listed(__send__(:list_tests, by_arguments ? arguments : __send__(:extract_filters, arguments)).to_a)
+    def load_tests(*)
+      # Before the helper, which may start Rails again to prepare a database.
+      SplitciDriver.driver.begin!
+      @noted = []
+      super
+      noted, @noted = @noted, nil
       helper = File.expand_path("test/test_helper.rb")
       require helper if File.exist?(helper)
+      SplitciDriver.driver.listed(noted, filters)
+    end
+
+    def require(path)
+      @noted ? @noted << path : super
     end
   end
 

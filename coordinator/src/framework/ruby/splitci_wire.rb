@@ -113,6 +113,12 @@ module SplitciDriver
     lines.join("\n")
   end
 
+  # Of a long text people see the end first: what it is about is said again there.
+  def self.describe_to_the_end(error)
+    text = describe(error)
+    text.count("\n") < 10 ? text : "#{text}\n#{error.class}: ".b << one_line(message_of(error))
+  end
+
   # How a test that did not plainly pass ended.
   Result = Struct.new(:outcome, :message, :file, :line, :details)
 
@@ -446,12 +452,12 @@ module SplitciDriver
       status = error.nil? ? 0 : (error.is_a?(SystemExit) ? error.status : 1)
       unless @stopped || !@errors.empty?
         word = error.is_a?(SystemExit) && error.message != "exit" ? ": ".b << SplitciDriver.message_of(error) : ""
-        @errors << (error.is_a?(SystemExit) || error.nil? ? "the run was ended before its time, with status #{status}#{word}" : SplitciDriver.describe(error))
+        @errors << (error.is_a?(SystemExit) || error.nil? ? "the run was ended before its time, with status #{status}#{word}" : SplitciDriver.describe_to_the_end(error))
       end
       # An exit that another error led to says nothing by itself.
       hidden = error.is_a?(SystemExit) && (status != 0 || !@stopped) ? error.cause : nil
-      @errors << SplitciDriver.describe(hidden) if hidden && !hidden.is_a?(SystemExit)
-      @errors << SplitciDriver.describe(error) if @stopped && error && !error.is_a?(SystemExit)
+      @errors << SplitciDriver.describe_to_the_end(hidden) if hidden && !hidden.is_a?(SystemExit)
+      @errors << SplitciDriver.describe_to_the_end(error) if @stopped && error && !error.is_a?(SystemExit)
       speak(version)
       bye(status)
     rescue Lost => lost
