@@ -76,6 +76,70 @@ fn cargo() {
     expect_init(&sandbox, "cargo");
 }
 
+const MIX: &str =
+    "defmodule Shop.MixProject do\n  use Mix.Project\n  def project, do: [app: :shop, version: \"0.1.0\", elixirc_paths: [\"lib\"]]\nend\n";
+
+/// A module of `ExUnit` tests.
+fn cases(name: &str, body: &str) -> String {
+    format!("defmodule Shop.{name}Test do\n  use ExUnit.Case\n  {body}\nend\n")
+}
+
+#[test]
+fn exunit() {
+    let cart = "test \"adds\", do: assert Shop.add(1, 1) == 2\n  test \"pays\", do: assert Shop.add(3, 4) == 8\n  @tag :skip\n  test \"ships\", do: :ok";
+    let sandbox = sandbox(&[
+        ("mix.exs", MIX),
+        ("lib/shop.ex", "defmodule Shop do\n  def add(a, b), do: a + b\nend\n"),
+        ("test/test_helper.exs", "ExUnit.start()\n"),
+        ("test/cart_test.exs", &cases("Cart", cart)),
+        ("test/tax_test.exs", &cases("Tax", "for n <- 1..3, do: (test \"band #{n}\", do: :ok)")),
+        ("test/setup_test.exs", &cases("Setup", "setup_all do\n    raise \"no <stock>\"\n  end\n  test \"never\", do: :ok")),
+        ("test/none_test.exs", "defmodule Shop.None do\nend\n"),
+        ("test/exits_test.exs", &cases("Exits", "test \"before\", do: :ok\n  test \"leaves\", do: System.halt(0)")),
+        ("test/broken_test.exs", "defmodule Shop.BrokenTest do\n"),
+    ]);
+    // Four shards compile side by side, in one directory.
+    let red = facts(&sandbox, "run --shards 4", 1);
+    let bad = red.exceptions();
+    let want = [
+        "test/broken_test.exs: errored",
+        "test/cart_test.exs::Shop.CartTest::test pays: failed",
+        "test/cart_test.exs::Shop.CartTest::test ships: skipped",
+        "test/exits_test.exs: errored",
+        "test/setup_test.exs::Shop.SetupTest::test never: errored",
+    ];
+    assert_eq!((bad.clone(), red.count("passed")), (want.map(str::to_owned).to_vec(), 4), "{:?}", red.told);
+    assert!(told(&red, "test/cart_test.exs::Shop.CartTest::test pays").contains("left:  7"), "{:?}", red.told);
+    assert!(told(&red, "test/setup_test.exs::Shop.SetupTest::test never").contains("no <stock>"), "{:?}", red.told);
+    // Together, what is bad in one file leaves nothing of the others unproven.
+    let again = facts(&sandbox, "run --shards 1", 1);
+    assert_eq!((again.exceptions(), again.count("passed")), (bad, 4));
+    assert_eq!(facts(&sandbox, "run test/tax_test.exs test/none_test.exs", 0).total(), 3);
+    expect_init(&sandbox, "exunit");
+    // What does not compile has no tests to list, and says so once.
+    sandbox.write("lib/shop.ex", "defmodule Shop do\n  def add(a, b), do: a + c\nend\n");
+    sandbox.splitci("run --shards 2").run().expect_exit(1).expect_says("makes the project ready").expect_says("undefined");
+}
+
+#[test]
+fn exunit_in_an_umbrella() {
+    let root = "defmodule All.MixProject do\n  use Mix.Project\n  def project, do: [apps_path: \"apps\", version: \"0.1.0\"]\nend\n";
+    let sandbox = sandbox(&[
+        ("mix.exs", root),
+        ("apps/shop/mix.exs", MIX),
+        ("apps/shop/test/test_helper.exs", "ExUnit.start()\n"),
+        ("apps/shop/test/cart_test.exs", &cases("Cart", "test \"adds\", do: :ok")),
+        ("apps/tax/mix.exs", &MIX.replace("Shop", "Tax").replace(":shop", ":tax")),
+        ("apps/tax/test/test_helper.exs", "ExUnit.start()\n"),
+        ("apps/tax/test/band_test.exs", &cases("Band", "test \"one\", do: :ok\n  test \"two\", do: flunk(\"too high\")")),
+    ]);
+    for _ in 0..2 {
+        let red = facts(&sandbox, "run --shards 1", 1);
+        let bad = "apps/tax/test/band_test.exs::Shop.BandTest::test two: failed";
+        assert_eq!((red.exceptions(), red.count("passed")), (vec![bad.to_owned()], 2), "{:?}", red.told);
+    }
+}
+
 #[test]
 fn go() {
     let sandbox = sandbox(&[

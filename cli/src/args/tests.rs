@@ -103,7 +103,7 @@ fn a_switch_of_the_file_can_be_switched_off() {
 
 #[test]
 fn every_key_has_an_option_but_those_that_belong_into_a_file() {
-    let tool = ["suite.files", "suite.list", "suite.results", "suite.report", "suite.batch"];
+    let tool = ["suite.prepare", "suite.files", "suite.list", "suite.results", "suite.report", "suite.batch"];
     let in_files = [
         &["project.name", "suite.name", "suite.directory", "suite.command"],
         &tool[..],

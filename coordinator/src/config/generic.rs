@@ -11,6 +11,7 @@ const UNITS: &[&str] = &["{units}", "{regex}", "{classes}", "{target}"];
 /// The keys of `[suite]` that are for such tools alone.
 #[derive(Debug, Default)]
 pub(super) struct RecipeKeys {
+    pub(super) prepare: Option<Given<Words>>,
     pub(super) files: Option<Given<Items>>,
     pub(super) list: Option<Given<Words>>,
     pub(super) results: Option<Given<ResultsKind>>,
@@ -21,6 +22,7 @@ pub(super) struct RecipeKeys {
 /// A framework that has a driver finds and reads everything itself.
 pub(super) fn refuse(framework: &str, keys: &RecipeKeys, faults: &mut Faults) {
     let places = [
+        keys.prepare.as_ref().map(|given| &given.place),
         keys.files.as_ref().map(|given| &given.place),
         keys.list.as_ref().map(|given| &given.place),
         keys.results.as_ref().map(|given| &given.place),
@@ -68,5 +70,6 @@ pub(super) fn resolve(base: Recipe, command: &[String], keys: RecipeKeys, only: 
         }
         None => base.batch,
     };
-    Recipe { units, only, results, report: keys.report.map(|given| given.value).or(base.report), batch, naming, ..base }
+    let prepare = keys.prepare.map(|given| given.value.0).unwrap_or(base.prepare);
+    Recipe { prepare, units, only, results, report: keys.report.map(|given| given.value).or(base.report), batch, naming, ..base }
 }

@@ -139,6 +139,8 @@ schema! {
         paths: Paths = "paths",
         /// More arguments of the framework.
         args: Items = "args",
+        /// What is run once before, for a tool without a driver of ours.
+        prepare: Words = "prepare",
         /// Patterns of test files, for a tool without a driver of ours.
         files: Items = "files",
         /// The command that lists its units instead.

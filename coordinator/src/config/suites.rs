@@ -82,13 +82,14 @@ impl Resolver {
 
     /// What was said for this run, where several suites take part.
     fn deal_out(&mut self, said: SuiteSection, tables: Vec<SuiteTable>) -> Vec<SuiteSection> {
-        let SuiteSection { name, directory, framework, command, paths, args, files, list, results, report, batch } = said;
+        let SuiteSection { name, directory, framework, command, paths, args, prepare, files, list, results, report, batch } = said;
         let places = [
             name.map(|given| given.place),
             directory.map(|given| given.place),
             framework.map(|given| given.place),
             command.map(|given| given.place),
             args.map(|given| given.place),
+            prepare.map(|given| given.place),
             files.map(|given| given.place),
             list.map(|given| given.place),
             results.map(|given| given.place),
@@ -155,11 +156,20 @@ impl Resolver {
         let framework = self.framework(suite.framework, command.as_deref(), &directory);
         let paths = suite.paths.map(|paths| self.paths(paths, &directory)).unwrap_or_default();
         let Some(framework) = framework else { return SuiteSettings::default() };
-        let keys = RecipeKeys { files: suite.files, list: suite.list, results: suite.results, report: suite.report, batch: suite.batch };
+        let keys = RecipeKeys {
+            prepare: suite.prepare,
+            files: suite.files,
+            list: suite.list,
+            results: suite.results,
+            report: suite.report,
+            batch: suite.batch,
+        };
         let usual = match kind {
             EngineKind::Docker => framework.in_image,
             EngineKind::Process => framework.here,
         };
+        // What another command needs beforehand is not known.
+        let own = command.is_some();
         let mut command = command.unwrap_or(usual);
         command.extend(value(suite.args).map(|args| args.texts()).unwrap_or_default());
         let recipe = match framework.recipe {
@@ -168,7 +178,12 @@ impl Resolver {
                 command.extend(paths);
                 None
             }
-            Some(base) => Some(generic::resolve(base, &command, keys, paths, &mut self.faults)),
+            Some(mut base) => {
+                if own {
+                    base.prepare.clear();
+                }
+                Some(generic::resolve(base, &command, keys, paths, &mut self.faults))
+            }
         };
         SuiteSettings { name, framework: framework.name, command, directory, whole: false, recipe }
     }

@@ -26,6 +26,7 @@ pub const ALL: &[&dyn Framework] = &[
     &generic::BATS,
     &generic::CARGO,
     &generic::CTEST,
+    &generic::EXUNIT,
     &generic::GO,
     &generic::MOCHA,
     &generic::PHPUNIT,

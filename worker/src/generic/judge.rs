@@ -94,7 +94,8 @@ fn by_report(recipe: &Recipe, units: &[&str], listed: &[String], ran: &Ran, repo
     let share = share(ran, cases.iter().flatten());
     let good = ran.end == End::Status(0) && stray.is_empty() && general.is_empty();
     let judged = units.iter().zip(cases.into_iter().zip(troubles)).map(|(unit, (cases, troubles))| {
-        let said_empty = || report.empty.iter().any(|group| group == unit || (group.is_empty() && units.len() == 1));
+        let said_empty =
+            || report.empty.iter().any(|name| name == unit || is_file(unit, &plain(name)) || (name.is_empty() && units.len() == 1));
         if good && cases.is_empty() && troubles.is_empty() && said_empty() {
             return Judged { cases, doubt: false };
         }

@@ -50,7 +50,7 @@ pub enum GenericError {
 pub fn run(command: Vec<String>) -> Result<ExitCode, GenericError> {
     let recipe = read_recipe()?;
     let mut link = Link::open(&recipe.tool, recipe.batch)?;
-    let listed = match units::list(&recipe) {
+    let listed = match units::prepare(&recipe).and_then(|()| units::list(&recipe)) {
         Ok(listed) => listed,
         Err(error) => {
             let text = units::account(&error);

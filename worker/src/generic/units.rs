@@ -1,9 +1,13 @@
 //! The list of units: files that match a pattern, or what a command says. The same in every shard, so files are sorted.
+//!
+//! Before it comes what a recipe wants made ready. Local shards share a directory, and build tools spoil each other's work there: one shard at a
+//! time does it, the next finds it done.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use rustix::fs::{FlockOperation, flock};
 use serde::Deserialize;
 
 use super::link::OWN;
@@ -12,6 +16,8 @@ use crate::protocol::recipe::{Listing, Recipe};
 /// Directories that hold other people's files, unless a pattern begins with one.
 const FOREIGN: &[&str] =
     &["node_modules", "bower_components", "vendor", "target", "_build", "deps", "venv", "site-packages", "__pycache__", "dist"];
+/// What a command is for that prints units.
+const LISTS: &str = "lists units";
 /// Longest list that is read, in bytes.
 const MAX_LIST: usize = 64 << 20;
 /// Kept of what a command says when it fails.
@@ -22,14 +28,17 @@ const SAID: usize = 4 << 10;
 pub(super) enum ListError {
     #[error("cannot look for test files in the working directory")]
     Walk(#[from] std::io::Error),
-    #[error("the command that lists units, `{command}`, does not start")]
+    #[error("cannot wait for the other shards in the working directory")]
+    Lock(#[source] std::io::Error),
+    #[error("the command that {what}, `{command}`, does not start")]
     Start {
+        what: &'static str,
         command: String,
         #[source]
         cause: std::io::Error,
     },
-    #[error("the command that lists units, `{command}`, ended with {status}\n{said}")]
-    Failed { command: String, status: String, said: String },
+    #[error("the command that {what}, `{command}`, ended with {status}\n{said}")]
+    Failed { what: &'static str, command: String, status: String, said: String },
     #[error("`{command}` does not print what it should")]
     Format {
         command: String,
@@ -46,13 +55,24 @@ pub(super) fn account(error: &ListError) -> String {
     format!("{error}{cause}")
 }
 
+/// Does what is to be done before units can be listed and run.
+pub(super) fn prepare(recipe: &Recipe) -> Result<(), ListError> {
+    if recipe.prepare.is_empty() {
+        return Ok(());
+    }
+    // The lock ends with this process at the latest, leaves no file, and is nothing that the command inherits.
+    let here = fs_err::File::open(".").map_err(ListError::Lock)?;
+    flock(here.file(), FlockOperation::LockExclusive).map_err(|error| ListError::Lock(error.into()))?;
+    output("makes the project ready", &recipe.prepare).map(drop)
+}
+
 /// The units of a recipe.
 pub(super) fn list(recipe: &Recipe) -> Result<Vec<String>, ListError> {
     let all = match &recipe.units {
         Listing::Files(patterns) => files(patterns)?,
-        Listing::Lines(command) => lines(&output(command)?),
-        Listing::Ctest(command) => ctest(&command.join(" "), &output(command)?)?,
-        Listing::Cargo(command) => cargo(&command.join(" "), &output(command)?)?,
+        Listing::Lines(command) => lines(&output(LISTS, command)?),
+        Listing::Ctest(command) => ctest(&command.join(" "), &output(LISTS, command)?)?,
+        Listing::Cargo(command) => cargo(&command.join(" "), &output(LISTS, command)?)?,
     };
     let is_file = matches!(recipe.units, Listing::Files(_));
     let wanted = |unit: &String| recipe.only.is_empty() || recipe.only.iter().any(|path| is_below(unit, path, is_file));
@@ -92,7 +112,7 @@ fn files(patterns: &[String]) -> Result<Vec<String>, ListError> {
     Ok(found.into_iter().collect())
 }
 
-fn output(command: &[String]) -> Result<String, ListError> {
+fn output(what: &'static str, command: &[String]) -> Result<String, ListError> {
     let shown = command.join(" ");
     let mut words = command.iter();
     let mut child = Command::new(words.next().map_or("", String::as_str));
@@ -102,11 +122,11 @@ fn output(command: &[String]) -> Result<String, ListError> {
             child.env_remove(name);
         }
     }
-    let done = child.output().map_err(|cause| ListError::Start { command: shown.clone(), cause })?;
+    let done = child.output().map_err(|cause| ListError::Start { what, command: shown.clone(), cause })?;
     if !done.status.success() {
-        let said = String::from_utf8_lossy(if done.stderr.is_empty() { &done.stdout } else { &done.stderr }).into_owned();
+        let said = String::from_utf8_lossy(&[done.stdout, done.stderr].concat()).into_owned();
         let from = said.floor_char_boundary(said.len().saturating_sub(SAID));
-        return Err(ListError::Failed { command: shown, status: done.status.to_string(), said: said[from..].trim().to_owned() });
+        return Err(ListError::Failed { what, command: shown, status: done.status.to_string(), said: said[from..].trim().to_owned() });
     }
     if done.stdout.len() > MAX_LIST {
         return Err(ListError::TooLong { command: shown });

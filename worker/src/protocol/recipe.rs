@@ -15,6 +15,9 @@ pub const VARIABLE: &str = "SPLITCI_DRIVER_RECIPE";
 pub struct Recipe {
     /// What the tool is called in reports.
     pub tool: String,
+    /// A command that makes ready what the shards of one directory share, before units are listed; none if empty. Older records have none.
+    #[serde(default)]
+    pub prepare: Vec<String>,
     /// Where the units come from.
     pub units: Listing,
     /// Only units at or below these; all if empty.

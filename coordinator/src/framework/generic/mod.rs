@@ -8,7 +8,7 @@ mod presets;
 use super::{Framework, LaunchRequest, ProjectFacts, shard_environment};
 use crate::model::{Launch, Listing, Naming, Recipe, Results};
 
-pub use presets::{BATS, CARGO, CTEST, GO, MOCHA, PHPUNIT};
+pub use presets::{BATS, CARGO, CTEST, EXUNIT, GO, MOCHA, PHPUNIT};
 
 /// A tool that splitci knows how to drive.
 pub struct Preset {
@@ -17,6 +17,8 @@ pub struct Preset {
     texts: &'static [&'static str],
     evidence: fn(&ProjectFacts) -> Option<String>,
     command: fn(&ProjectFacts) -> Vec<String>,
+    /// What builds what all shards of one directory share.
+    prepare: &'static [&'static str],
     units: fn() -> Listing,
     results: Results,
     naming: Naming,
@@ -35,6 +37,7 @@ pub const GENERIC: Preset = Preset {
     texts: &[],
     evidence: |_| None,
     command: |_| Vec::new(),
+    prepare: &[],
     units: || Listing::Files(Vec::new()),
     results: Results::Exit,
     naming: Naming::Alone,
@@ -90,6 +93,7 @@ impl Framework for Preset {
     fn recipe(&self) -> Option<Recipe> {
         Some(Recipe {
             tool: self.name.to_owned(),
+            prepare: self.prepare.iter().map(ToString::to_string).collect(),
             units: (self.units)(),
             only: Vec::new(),
             results: self.results,
@@ -106,3 +110,6 @@ impl Framework for Preset {
 
 /// Name of the file that tells the worker how.
 const RECIPE: &str = splitci_worker::protocol::recipe::FILE;
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,8 @@ use super::*;
 use crate::protocol::recipe::Listing;
 
 fn recipe(results: Results, naming: Naming) -> Recipe {
-    Recipe { tool: "tool".into(), units: Listing::Files(Vec::new()), only: Vec::new(), results, report: None, batch: 8, naming }
+    let units = Listing::Files(Vec::new());
+    Recipe { tool: "tool".into(), prepare: Vec::new(), units, only: Vec::new(), results, report: None, batch: 8, naming }
 }
 
 fn ran(end: End, reports: Result<&str, &str>) -> Ran {
@@ -50,6 +51,14 @@ fn a_report_that_is_missing_cut_off_or_silent_is_no_pass() {
     assert_eq!(judged(Naming::File, &["a.js"], &ran(End::Status(0), Ok(EMPTY))), ["Errored?"]);
     assert_eq!(judged(Naming::File, &["a.js", "c.js"], &ran(End::Status(0), Ok(A))), ["Passed", "Errored?"]);
     assert_eq!(judged(Naming::File, &["a.js", "c.js"], &ran(End::Status(0), Ok(NOBODY))), ["Errored?", "Errored?"]);
+}
+
+#[test]
+fn a_file_whose_report_says_that_it_has_no_tests_is_through() {
+    const NONE: &str = r#"<testsuites><testsuite name="x" file="./b.js" tests="0"/></testsuites>"#;
+    assert_eq!(judged(Naming::File, &["b.js"], &ran(End::Status(0), Ok(NONE))), [""]);
+    assert_eq!(judged(Naming::File, &["a.js", "b.js"], &ran(End::Status(0), Ok(NONE))), ["Errored?", ""]);
+    assert_eq!(judged(Naming::File, &["b.js"], &ran(End::Status(2), Ok(NONE))), ["Errored?"]);
 }
 
 #[test]

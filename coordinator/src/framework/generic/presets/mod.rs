@@ -3,6 +3,7 @@
 mod bats;
 mod cargo;
 mod ctest;
+mod exunit;
 mod go;
 mod mocha;
 mod phpunit;
@@ -10,6 +11,7 @@ mod phpunit;
 pub use bats::BATS;
 pub use cargo::CARGO;
 pub use ctest::CTEST;
+pub use exunit::EXUNIT;
 pub use go::GO;
 pub use mocha::MOCHA;
 pub use phpunit::PHPUNIT;
