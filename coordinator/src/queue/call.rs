@@ -80,7 +80,7 @@ impl QueueUnit {
 }
 
 /// What may be set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
     /// A session without a step for so long has lost its leases.
     pub lease_ms: u64,
@@ -88,6 +88,9 @@ pub struct Policy {
     pub max_losses: u32,
     /// Upper bound of a batch's predicted time.
     pub batch_ms: u64,
+    /// For each suite, how many units one command of a tool takes that starts anew for each batch; 1 for a framework that is started once. Starting may cost
+    /// more than the tests, and nobody knows how much: such batches are a share of what is left, unknown units too, and none begins before the last ends.
+    pub together: Vec<u32>,
     /// How many sessions there will be at a time: batches shrink towards the end so that all of them end together.
     pub shards: u32,
 }
@@ -95,7 +98,12 @@ pub struct Policy {
 impl Policy {
     /// The defaults, for so many shards.
     pub fn for_shards(shards: u32) -> Self {
-        Self { lease_ms: 20_000, max_losses: 2, batch_ms: 1_500, shards }
+        Self { lease_ms: 20_000, max_losses: 2, batch_ms: 1_500, together: Vec::new(), shards }
+    }
+
+    /// How many units go into a command of this suite.
+    pub(super) fn together(&self, suite: SuiteId) -> u32 {
+        usize::try_from(suite.0).ok().and_then(|suite| self.together.get(suite)).copied().unwrap_or(1)
     }
 }
 

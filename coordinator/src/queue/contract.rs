@@ -53,6 +53,7 @@ mod embedded {
     contract!(super::Queue:
         units_are_leased_in_their_order_under_growing_fences
         a_batch_is_bounded_by_predicted_time_and_unknown_units_travel_alone
+        a_tool_that_starts_anew_gets_a_share_of_what_is_left
         what_a_session_holds_counts_against_its_next_batch
         the_last_step_repeated_gets_the_same_reply_and_changes_nothing
         a_step_out_of_order_or_of_another_epoch_is_refused
@@ -161,6 +162,23 @@ fn a_batch_is_bounded_by_predicted_time_and_unknown_units_travel_alone<S: Subjec
     assert_eq!(batch(&mut queue, 3), [2, 3, 4], "1,500 ms");
     let sizes: Vec<_> = (4..99).map(|shard| batch(&mut queue, shard).len()).take_while(|&size| size > 0).collect();
     assert_eq!(sizes, [3, 3, 2, 2, 1, 1, 1, 1, 1, 1, 1], "a quarter of what is left, towards the end");
+}
+
+fn a_tool_that_starts_anew_gets_a_share_of_what_is_left<S: Subject>() {
+    let sizes = |predicted: &[Option<u64>], together| {
+        let mut queue = S::filled(plain(predicted), Policy { together: vec![together], ..policy() });
+        let batch = |shard| Session::new(shard, 1).take(&mut queue, 99).len();
+        (1..99).map(batch).take_while(|&size| size > 0).collect::<Vec<_>>()
+    };
+    assert_eq!(sizes(&[None; 20], 32), [5, 3, 3, 2, 1, 1, 1, 1, 1, 1, 1], "a quarter of what is left, known or not");
+    assert_eq!(sizes(&[None; 60], 32)[..3], [8, 8, 8], "nobody knows how long they take");
+    assert_eq!(sizes(&[Some(4_000); 20], 32)[..3], [5, 3, 3], "more than a framework's batch");
+    assert_eq!(sizes(&[Some(10); 80], 6)[..3], [6, 6, 6], "no more than go into a command");
+    let mut queue = S::filled(plain(&[Some(10); 80]), Policy { together: vec![6], ..policy() });
+    let mut one = Session::new(1, 1);
+    let first = one.take(&mut queue, 99);
+    one.tell(&mut queue, first[0], End::Complete(ids(1)));
+    assert!(one.take(&mut queue, 99).is_empty(), "the next command begins when this one is over");
 }
 
 fn what_a_session_holds_counts_against_its_next_batch<S: Subject>() {

@@ -9,7 +9,7 @@ use super::call::{
     Cause, End, Epoch, Fact, Lease, Partial, Policy, QueueError, QueueUnit, Remaining, Reply, State, Step, StepError, Suspect, UnitResult,
 };
 use super::ledger::Ledger;
-use super::pending::{Pending, Turn};
+use super::pending::Turn;
 use super::session::{Held, Session};
 use crate::model::{Fence, SessionId, SuiteId, UnitId};
 
@@ -217,14 +217,15 @@ impl Queue {
         }
         let mut free = session.held.is_empty();
         let mut held_ms = session.held_ms();
-        let pending_ms = self.ledger.pending(suite).map_or(0, Pending::predicted_ms);
-        let fair_ms = pending_ms / (2 * u64::from(self.policy.shards.max(1)));
-        let budget_ms = self.policy.batch_ms.min(fair_ms);
+        let room = self.room(suite);
+        if room.commands && !free {
+            return leases;
+        }
         let another_waits = self.another_waits(id, suite);
         for _ in 0..want {
             let Some((turn, unit)) = self.ledger.first_for(id.shard, suite, another_waits) else { break };
             held_ms = held_ms.and_then(|held| Some(held.saturating_add(self.ledger.predicted_ms(unit)?)));
-            let fits = turn != Turn::Alone && held_ms.is_some_and(|held| held <= budget_ms);
+            let fits = turn != Turn::Alone && room.takes(leases.len(), held_ms);
             if !(free || fits) {
                 break;
             }
@@ -235,6 +236,19 @@ impl Queue {
             free = false;
         }
         leases
+    }
+
+    /// How much one session may take: half of a fair share of what is left of its suite.
+    fn room(&self, suite: SuiteId) -> Room {
+        let Policy { batch_ms, shards, .. } = self.policy;
+        let (units, predicted_ms) = self.waiting(suite);
+        let halves = 2 * shards.max(1);
+        let fair_ms = predicted_ms / u64::from(halves);
+        let together = self.policy.together(suite);
+        let commands = together > 1;
+        let budget_ms = fair_ms.min(if commands { COMMAND_MS } else { batch_ms });
+        let unknown = if commands { (units / halves).min(MOST_UNKNOWN) } else { 0 };
+        Room { commands, budget_ms, most: if commands { together } else { u32::MAX }, unknown }
     }
 
     /// Whether a session of the suite in another shard has nothing before it: what this one had better not take is not left lying then.
@@ -251,6 +265,28 @@ impl Queue {
             session.held.insert(unit, held);
         }
         lease
+    }
+}
+
+/// Upper bound of the predicted time of one command, whose results come at its end.
+const COMMAND_MS: u64 = 60_000;
+/// Upper bound of the units in one command if any is unknown: the deadline of a test is that of the whole command.
+const MOST_UNKNOWN: u32 = 8;
+
+/// How much one session may take at a time.
+struct Room {
+    /// Each batch is a command of its own.
+    commands: bool,
+    budget_ms: u64,
+    most: u32,
+    unknown: u32,
+}
+
+impl Room {
+    /// Whether one more fits to so many units; `held_ms` is the time with it, unless something is unknown.
+    fn takes(&self, units: usize, held_ms: Option<u64>) -> bool {
+        let below = |most: u32| units < usize::try_from(most).unwrap_or(usize::MAX);
+        below(self.most) && held_ms.map_or_else(|| below(self.unknown), |held| held <= self.budget_ms)
     }
 }
 

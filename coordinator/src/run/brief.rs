@@ -93,6 +93,8 @@ impl Brief {
     }
 
     pub(super) fn policy(&self) -> queue::Policy {
-        queue::Policy::for_shards(self.settings.shards)
+        let batch = |suite: &SuiteSettings| suite.recipe.as_ref().map_or(1, |recipe| recipe.batch);
+        let together = self.settings.suites.iter().map(batch).collect();
+        queue::Policy { together, ..queue::Policy::for_shards(self.settings.shards) }
     }
 }

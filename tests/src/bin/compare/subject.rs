@@ -105,5 +105,5 @@ fn started(done: &Done) -> RunStarted {
 
 /// The framework that splitci found.
 pub(crate) fn framework(done: &Done) -> String {
-    started(done).suite.framework
+    started(done).settings.suites.first().map(|suite| suite.framework.clone()).unwrap_or_default()
 }
