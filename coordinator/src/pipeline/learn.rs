@@ -3,19 +3,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::event::{EventKind, RunEvent, Superseded};
-use crate::model::{Fence, SessionId, UnitId};
+use crate::model::settings::SuiteSettings;
+use crate::model::{Fence, SessionId, SuiteId, UnitId};
 use crate::plan::FileRun;
 use crate::proof::{Proof, TestState};
 
 /// Id and microseconds of each test, by its place in the file: slices come in any order.
 type Tests = BTreeMap<u32, (String, u64)>;
 
-/// How long units took to load, from the last thing that their session did before.
+/// How long units took to load, from the last thing that their session did before. A tool that starts anew for each few units has no loading of
+/// its own for each: its start-up and all that its tests took come before the first of them.
 #[derive(Debug, Default)]
 pub(super) struct Loads {
     leases: BTreeMap<Fence, SessionId>,
     busy_until: BTreeMap<SessionId, u64>,
     load_ms: BTreeMap<UnitId, u64>,
+    /// Suites of such tools.
+    anew: BTreeSet<SuiteId>,
+    suites: BTreeMap<UnitId, SuiteId>,
     files: BTreeMap<UnitId, String>,
     unstable: BTreeSet<String>,
 }
@@ -23,11 +28,15 @@ pub(super) struct Loads {
 impl Loads {
     pub(super) fn hear(&mut self, event: &RunEvent) {
         match &event.kind {
+            EventKind::RunStarted(started) => {
+                let anew = |suite: &SuiteSettings| suite.recipe.as_ref().is_some_and(|recipe| recipe.batch > 1);
+                self.anew = started.settings.suites().filter(|(_, suite)| anew(suite)).map(|(id, _)| id).collect();
+            }
             EventKind::UnitLeased { fence, session, .. } => {
                 self.leases.insert(*fence, *session);
                 self.busy_until.entry(*session).or_insert(event.at_ms);
             }
-            EventKind::UnitDeclared { unit, fence, .. } => {
+            EventKind::UnitDeclared { unit, fence, .. } if !self.suites.get(unit).is_some_and(|suite| self.anew.contains(suite)) => {
                 if let Some(since) = self.leases.get(fence).and_then(|session| self.busy_until.get(session)) {
                     self.load_ms.insert(*unit, event.at_ms.saturating_sub(*since));
                 }
@@ -37,7 +46,10 @@ impl Loads {
                     self.busy_until.insert(*session, event.at_ms);
                 }
             }
-            EventKind::PlanMade { manifest, .. } => self.files = manifest.iter().map(|(id, unit)| (id, unit.file.clone())).collect(),
+            EventKind::PlanMade { manifest, .. } => {
+                self.files = manifest.iter().map(|(id, unit)| (id, unit.file.clone())).collect();
+                self.suites = manifest.iter().map(|(id, unit)| (id, unit.suite)).collect();
+            }
             // The slices' results are void and stand in no proof: it is their file that must be remembered.
             EventKind::UnitSuperseded { unit, reason: Superseded::IdsChanged } => self.unstable.extend(self.files.get(unit).cloned()),
             _ => {}

@@ -170,9 +170,10 @@ fn a_tool_that_starts_anew_gets_a_share_of_what_is_left<S: Subject>() {
         let batch = |shard| Session::new(shard, 1).take(&mut queue, 99).len();
         (1..99).map(batch).take_while(|&size| size > 0).collect::<Vec<_>>()
     };
-    assert_eq!(sizes(&[None; 20], 32), [5, 3, 3, 2, 1, 1, 1, 1, 1, 1, 1], "a quarter of what is left, known or not");
-    assert_eq!(sizes(&[None; 60], 32)[..3], [8, 8, 8], "nobody knows how long they take");
+    assert_eq!(sizes(&[None; 20], 32), [5, 3, 3, 2, 2, 2, 2, 1], "a quarter of what is left, known or not");
+    assert_eq!(sizes(&[None; 99], 32)[..3], [16, 16, 16], "nobody knows how long they take");
     assert_eq!(sizes(&[Some(4_000); 20], 32)[..3], [5, 3, 3], "more than a framework's batch");
+    assert_eq!(sizes(&[Some(10); 80], 64), [64, 16], "no less than is worth a start");
     assert_eq!(sizes(&[Some(10); 80], 6)[..3], [6, 6, 6], "no more than go into a command");
     let mut queue = S::filled(plain(&[Some(10); 80]), Policy { together: vec![6], ..policy() });
     let mut one = Session::new(1, 1);

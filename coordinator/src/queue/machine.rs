@@ -246,9 +246,11 @@ impl Queue {
         let fair_ms = predicted_ms / u64::from(halves);
         let together = self.policy.together(suite);
         let commands = together > 1;
-        let budget_ms = fair_ms.min(if commands { COMMAND_MS } else { batch_ms });
-        let unknown = if commands { (units / halves).min(MOST_UNKNOWN) } else { 0 };
-        Room { commands, budget_ms, most: if commands { together } else { u32::MAX }, unknown }
+        if !commands {
+            return Room { commands, budget_ms: fair_ms.min(batch_ms), most: u32::MAX, unknown: 0 };
+        }
+        let unknown = (units / halves).clamp(2, MOST_UNKNOWN);
+        Room { commands, budget_ms: fair_ms.clamp(START_MS, COMMAND_MS), most: together, unknown }
     }
 
     /// Whether a session of the suite in another shard has nothing before it: what this one had better not take is not left lying then.
@@ -270,8 +272,10 @@ impl Queue {
 
 /// Upper bound of the predicted time of one command, whose results come at its end.
 const COMMAND_MS: u64 = 60_000;
+/// Lower bound: less is not worth a start.
+const START_MS: u64 = 1_000;
 /// Upper bound of the units in one command if any is unknown: the deadline of a test is that of the whole command.
-const MOST_UNKNOWN: u32 = 8;
+const MOST_UNKNOWN: u32 = 16;
 
 /// How much one session may take at a time.
 struct Room {
