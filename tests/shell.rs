@@ -1,4 +1,4 @@
-//! `splitci repro --shell` at a real terminal: what is typed arrives where the tests ran, and nothing is left when it is over.
+//! `splitci repro --shell` and `--tty` at a real terminal: what is typed arrives where the tests run, and nothing is left when it is over.
 
 use std::ffi::OsString;
 use std::time::{Duration, Instant};
@@ -152,4 +152,57 @@ fn a_shell_without_a_terminal_is_an_error_that_teaches() {
     let done = sandbox.splitci(&format!("repro {run} --shell")).run();
     done.expect_exit(2).expect_says("needs a terminal").expect_says("ssh -t");
     sandbox.splitci(&format!("repro {run} --shell --json")).run().expect_exit(2).expect_says("cannot be used with");
+}
+
+const ASKS: &str =
+    "import os\n\n\ndef test_asks():\n    answer = 0\n    breakpoint()\n    assert answer == 42\n\n\ndef test_fine():\n    pass\n";
+
+#[test]
+fn a_debugger_is_talked_to_at_the_terminal() {
+    let sandbox = Sandbox::empty().file("tests/test_cart.py", ASKS);
+    let steps = serde_json::json!([
+        ["(Pdb) ", "import shutil; print(shutil.get_terminal_size(), os.ttyname(0) == os.ttyname(1), answer)\r"],
+        ["lines=23) True 0", {"size": [100, 40]}],
+        ["(Pdb) ", "print(shutil.get_terminal_size())\r"],
+        ["columns=100, lines=40", "answer = 42\r"],
+        ["(Pdb) ", "c\r"],
+    ]);
+    let done = typed(&sandbox, "run --engine process --tty --timeout 1", &steps);
+    done.expect_exit(0).expect_says("PASSED  2 tests: 2 passed");
+    sandbox.expect_no_processes();
+    sandbox.expect_no_private_directories();
+    // A wrong answer is a failure like any other.
+    let steps = serde_json::json!([["(Pdb) ", "c\r"]]);
+    typed(&sandbox, "run --engine process --shards 1 --tty", &steps).expect_exit(1).expect_says("FAILED  2 tests: 1 passed, 1 failed");
+    sandbox.expect_no_processes();
+}
+
+#[test]
+fn a_failure_is_looked_into_where_it_happened() {
+    let sandbox = contained("a debugger");
+    let (run, image) = red(&sandbox, "--engine docker");
+    let steps = serde_json::json!([["(Pdb) ", "import os; print(os.getcwd(), os.environ[\"PREPARED\"], 6 * 7)\r"], ["/app yes 42", "q\r"]]);
+    let line = format!("repro {run} --test tests/test_cart.py::test_total --tty --env PYTEST_ADDOPTS=--pdb");
+    let done = typed(&sandbox, &line, &steps);
+    assert!(matches!(done.code, Some(1)), "of {done}");
+    expect_no_container_of(&image);
+}
+
+#[test]
+fn who_leaves_the_terminal_leaves_nothing_behind() {
+    let sandbox = Sandbox::empty().file("tests/test_cart.py", ASKS);
+    for (signal, code) in [(9, 137), (1, 129), (15, 143)] {
+        let steps = serde_json::json!([["(Pdb) ", {"signal": signal}]]);
+        typed(&sandbox, "run --engine process --tty", &steps).expect_exit(code);
+        sandbox.expect_no_processes();
+    }
+    // Ctrl-C is for the framework, which ends.
+    let steps = serde_json::json!([["(Pdb) ", "import time; time.sleep(1000)\r"], ["sleep(1000)", "\u{3}"], ["KeyboardInterrupt", "q\r"]]);
+    let done = typed(&sandbox, "run --engine process --tty", &steps);
+    assert!(done.code.is_some_and(|code| code != 0), "of {done}");
+    sandbox.expect_no_processes();
+    let piped = sandbox.splitci("run --engine process --tty").run();
+    piped.expect_exit(2).expect_says("`--tty` needs a terminal");
+    sandbox.splitci("run --engine process --tty --json").run().expect_exit(2).expect_says("cannot be used with");
+    sandbox.splitci("run --engine process --tty --shards 4").run().expect_exit(2).expect_says("there is one terminal");
 }

@@ -6,7 +6,8 @@ const EXAMPLES: &str = "\
 Examples:
   splitci repro last --shard 3
   splitci repro 01JD2 --test tests/test_cart.py::test_total
-  splitci repro last --shard 3 --shell";
+  splitci repro last --shard 3 --shell
+  splitci repro last --test ID --tty --env PYTEST_ADDOPTS=--pdb";
 
 /// Run again exactly what a run or one of its shards ran
 ///
@@ -27,6 +28,9 @@ pub(crate) struct ReproArgs {
     /// Open a shell where the tests ran, and run none
     #[arg(long, conflicts_with_all = ["keep", "junit", "json"])]
     pub shell: bool,
+    /// Give the framework your terminal, for a debugger: no limits of time
+    #[arg(long, conflicts_with_all = ["json", "shell"])]
+    pub tty: bool,
     /// Set a variable for the tests: NAME=VALUE, or NAME to hand yours on; repeatable
     #[arg(short, long, value_name = "NAME[=VALUE]")]
     pub env: Vec<String>,

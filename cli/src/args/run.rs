@@ -68,6 +68,9 @@ pub(crate) struct RunArgs {
     /// Longest time for the framework's start [default: 5m]
     #[arg(long, value_name = "TIME", help_heading = "Run")]
     pub boot_timeout: Option<String>,
+    /// Give the framework your terminal, for a debugger: one shard, and no limits of time
+    #[arg(long, help_heading = "Run", conflicts_with = "json")]
+    pub tty: bool,
     /// Leave the shards for a look when the run is over
     #[arg(long, help_heading = "Run")]
     pub keep: bool,

@@ -29,7 +29,9 @@ use crate::ui::failure;
 use crate::ui::json::JsonLines;
 use crate::ui::printer;
 use crate::ui::progress::Progress;
+use crate::ui::screen::{Keyboard, Screen};
 use crate::ui::summary::colour;
+use crate::ui::terminal::Terminal;
 use crate::variables::{Env, TMPDIR};
 use crate::worker;
 
@@ -47,6 +49,17 @@ pub(crate) struct Start {
     pub listener: Arc<dyn Listener>,
     /// Orders to it.
     pub controls: Controls,
+}
+
+/// What is shown while a job goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Show {
+    /// How far it is.
+    Progress,
+    /// Its events on stdout, and how far it is.
+    Events,
+    /// What the framework shows, which has the terminal.
+    Framework,
 }
 
 /// How awaiting ended.
@@ -80,16 +93,29 @@ impl Kit {
     }
 
     /// Awaits a job with progress and signals.
-    pub(super) fn await_job<T, J>(&self, context: &Context, json: bool, job: impl FnOnce(Start) -> J) -> Result<(T, Option<Exit>), Failure>
+    pub(super) fn await_job<T, J>(&self, context: &Context, show: Show, job: impl FnOnce(Start) -> J) -> Result<(T, Option<Exit>), Failure>
     where
         J: Future<Output = Result<T, PipelineError>>,
     {
-        let progress = Arc::new(Progress::start(context.terminal, context.quiet, Ci::detect(&context.env)).map_err(infrastructure)?);
+        // Nobody draws or counts where the framework has the terminal.
+        let terminal = Terminal { live: context.terminal.live && show != Show::Framework, ..context.terminal };
+        let quiet = context.quiet || show == Show::Framework;
+        let progress = Arc::new(Progress::start(terminal, quiet, Ci::detect(&context.env)).map_err(infrastructure)?);
         let (orders, controls) = unbounded_channel();
         let lines = Arc::new(JsonLines::default());
-        let listener: Arc<dyn Listener> =
-            if json { Arc::new(Both(Arc::clone(&progress), Arc::clone(&lines))) } else { Arc::clone(&progress) as _ };
-        let ended = self.runtime.block_on(attend(job(Start { world: self.world.clone(), listener, controls }), &orders, &progress));
+        let listener: Arc<dyn Listener> = match show {
+            Show::Progress => Arc::clone(&progress) as _,
+            Show::Events => Arc::new(Both(Arc::clone(&progress), Arc::clone(&lines))),
+            Show::Framework => Arc::new(Screen(Arc::clone(&progress) as _)),
+        };
+        let job = job(Start { world: self.world.clone(), listener, controls });
+        let ended = self.runtime.block_on(async {
+            let mut keyboard = if show == Show::Framework { Some(Keyboard::take()?) } else { None };
+            tokio::select! {
+                ended = attend(job, &orders, &progress) => ended,
+                () = hand_on(&mut keyboard, &orders) => Err(std::io::ErrorKind::BrokenPipe.into()),
+            }
+        });
         progress.finish();
         let ended = ended.map_err(infrastructure)?;
         if let Some(error) = lines.lost() {
@@ -115,13 +141,21 @@ fn infrastructure(error: std::io::Error) -> Failure {
     Failure::new(Exit::NO_VERDICT, &error, None)
 }
 
+/// Keys to the framework, if it has the terminal. Never done.
+async fn hand_on(keyboard: &mut Option<Keyboard>, orders: &UnboundedSender<Control>) {
+    match keyboard {
+        Some(keyboard) => keyboard.hand_on(orders).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Awaits `job` with progress and signals.
-pub(crate) fn drive<T, J>(context: &Context, json: bool, job: impl FnOnce(Start) -> J) -> Result<(T, Option<Exit>), Failure>
+pub(crate) fn drive<T, J>(context: &Context, show: Show, job: impl FnOnce(Start) -> J) -> Result<(T, Option<Exit>), Failure>
 where
     J: Future<Output = Result<T, PipelineError>>,
 {
     let kit = Kit::new(context)?;
-    let ended = kit.await_job(context, json, job);
+    let ended = kit.await_job(context, show, job);
     // Whatever still blocks a thread must not keep the user from their prompt.
     kit.runtime.shutdown_background();
     ended
@@ -156,12 +190,22 @@ async fn attend<T>(job: impl Future<Output = T>, orders: &UnboundedSender<Contro
 }
 
 /// Awaits runs that leave records, then prints and writes what was asked for.
-pub(crate) fn drive_runs<J>(context: &Context, output: &OutputArgs, state: &Path, job: impl FnOnce(Start) -> J) -> Result<Exit, Failure>
+pub(crate) fn drive_runs<J>(
+    context: &Context,
+    (output, tty): (&OutputArgs, bool),
+    state: &Path,
+    job: impl FnOnce(Start) -> J,
+) -> Result<Exit, Failure>
 where
     J: Future<Output = Result<Vec<Finished>, PipelineError>>,
 {
     let junit = output.junit.as_deref().map(|file| writable(&context.directory.join(file))).transpose()?;
-    let (runs, asked) = drive(context, output.json, job)?;
+    let show = match (output.json, tty) {
+        (_, true) => Show::Framework,
+        (true, _) => Show::Events,
+        _ => Show::Progress,
+    };
+    let (runs, asked) = drive(context, show, job)?;
     let history = History::open(state).map_err(|error| unread(&error))?;
     if let Some(file) = junit {
         write_junit(file, &history, &runs)?;

@@ -6,7 +6,7 @@ use splitci_coordinator::config::Flags;
 use splitci_coordinator::model::{Select, Unit, UnitKind};
 use splitci_coordinator::pipeline::{self, Planned, RunRequest};
 
-use super::drive::{Start, drive};
+use super::drive::{Show, Start, drive};
 use crate::Context;
 use crate::args::PlanArgs;
 use crate::project;
@@ -21,9 +21,10 @@ pub(crate) fn plan(args: PlanArgs, context: &Context) -> Result<Exit, Failure> {
     let json = args.json;
     let mut flags = Flags::default();
     args.project.into_flags(&mut flags);
-    let request = RunRequest { project: project::resolve(context, flags)?, only_failed: false, keep: false, paths_given: false };
+    let request =
+        RunRequest { project: project::resolve(context, flags)?, only_failed: false, keep: false, paths_given: false, terminal: None };
     let job = async |Start { world, listener, controls }: Start| pipeline::plan(&request, &world, listener, controls).await;
-    let (planned, asked) = drive(context, false, job)?;
+    let (planned, asked) = drive(context, Show::Progress, job)?;
     if json {
         let text = serde_json::to_string(&planned.manifest).map_err(|error| Failure::new(Exit::BUG, &error, None))?;
         printer::answer(&(text + "\n"))?;

@@ -10,6 +10,7 @@ use crate::args::ReproArgs;
 use crate::project;
 use crate::ui::error::Failure;
 use crate::ui::exit::Exit;
+use crate::ui::screen;
 
 /// Does it.
 pub(crate) fn repro(args: ReproArgs, context: &Context) -> Result<Exit, Failure> {
@@ -27,10 +28,11 @@ pub(crate) fn repro(args: ReproArgs, context: &Context) -> Result<Exit, Failure>
     let env = args.env.iter().filter_map(value).collect();
     let project = project::resolve(context, flags)?;
     let state = project.records.state.clone();
-    let request = ReproRequest { project, run: args.run, shard: args.shard, test: args.test, env, keep: args.keep };
+    let terminal = args.tty.then(screen::size).transpose()?;
+    let request = ReproRequest { project, run: args.run, shard: args.shard, test: args.test, env, keep: args.keep, terminal };
     if args.shell {
         return shell(&request, context);
     }
     let job = async |Start { world, listener, controls }: Start| pipeline::repro(&request, &world, listener, controls).await;
-    drive_runs(context, &args.output, &state, job)
+    drive_runs(context, (&args.output, args.tty), &state, job)
 }

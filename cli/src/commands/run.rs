@@ -9,14 +9,24 @@ use crate::args::RunArgs;
 use crate::project;
 use crate::ui::error::Failure;
 use crate::ui::exit::Exit;
+use crate::ui::screen;
 
 /// Does it.
 pub(crate) fn run(args: RunArgs, context: &Context) -> Result<Exit, Failure> {
-    let (only_failed, keep, output) = (args.failed, args.keep, args.output.clone());
+    let (only_failed, keep, tty, output) = (args.failed, args.keep, args.tty, args.output.clone());
+    let several = args.project.shards.as_deref().is_some_and(|shards| shards != "1");
+    if tty && several {
+        return Err(Failure::plain(Exit::USAGE, "`--tty` is for one shard: there is one terminal", "use `--shards 1`, or leave it out"));
+    }
+    let terminal = tty.then(screen::size).transpose()?;
     let paths_given = !args.project.paths.is_empty();
     let mut flags = Flags::default();
     args.into_flags(&mut flags);
-    let request = RunRequest { project: project::resolve(context, flags)?, only_failed, keep, paths_given };
+    let mut project = project::resolve(context, flags)?;
+    if tty {
+        project.settings.shards = 1;
+    }
+    let request = RunRequest { project, only_failed, keep, paths_given, terminal };
     let job = async |Start { world, listener, controls }: Start| Ok(vec![pipeline::run(&request, &world, listener, controls).await?]);
-    drive_runs(context, &output, &request.project.records.state, job)
+    drive_runs(context, (&output, tty), &request.project.records.state, job)
 }

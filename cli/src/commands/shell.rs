@@ -10,7 +10,7 @@ use splitci_coordinator::pipeline::{self, Here, OpenShell, ReproRequest, Shell, 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::drive::{Kit, Start};
+use super::drive::{Kit, Show, Start};
 use crate::Context;
 use crate::signals::{Asked, Signals};
 use crate::ui::error::Failure;
@@ -31,7 +31,7 @@ pub(crate) fn shell(request: &ReproRequest, context: &Context) -> Result<Exit, F
     }
     let kit = Kit::new(context)?;
     let open = async |Start { world, listener, controls }: Start| pipeline::shell(request, &world, listener, controls).await;
-    let (OpenShell { said, shell }, _) = kit.await_job(context, false, open)?;
+    let (OpenShell { said, shell }, _) = kit.await_job(context, Show::Progress, open)?;
     for line in said {
         printer::tell(&format!("{} {}\n", context.terminal.err.strong("splitci:"), terminal::tame(&line)));
     }

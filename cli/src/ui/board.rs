@@ -147,6 +147,7 @@ impl Board {
                 }
             }
             Progress::ContextSent(bytes) => self.context = *bytes,
+            Progress::Screen(_) => {}
             Progress::Running { session, at, for_ms } => self.running(*session, *at, now.saturating_sub(*for_ms)),
         }
     }

@@ -15,6 +15,7 @@ pub(crate) mod printer;
 pub(crate) mod progress;
 pub(crate) mod raw;
 pub(crate) mod rows;
+pub(crate) mod screen;
 pub(crate) mod summary;
 pub(crate) mod teller;
 pub(crate) mod terminal;

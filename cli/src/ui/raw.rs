@@ -23,9 +23,22 @@ pub(crate) struct Raw {
 impl Raw {
     /// Takes it.
     pub(crate) fn take() -> std::io::Result<Self> {
+        Self::taken(Termios::make_raw)
+    }
+
+    /// Takes its keys alone: lines that are printed here still end as they should.
+    pub(crate) fn take_keys() -> std::io::Result<Self> {
+        Self::taken(|raw| {
+            let output = raw.output_modes;
+            raw.make_raw();
+            raw.output_modes = output;
+        })
+    }
+
+    fn taken(change: impl FnOnce(&mut Termios)) -> std::io::Result<Self> {
         let before = tcgetattr(std::io::stdin())?;
         let mut raw = before.clone();
-        raw.make_raw();
+        change(&mut raw);
         tcsetattr(std::io::stdin(), OptionalActions::Now, &raw)?;
         Ok(Self { before })
     }

@@ -120,7 +120,7 @@ impl Teller {
                 let end = if failed { self.end_group(now) } else { String::new() };
                 Lines::always(begin + &self.build_step(step) + &end)
             }
-            Progress::BuildLog { .. } | Progress::ContextSent(_) | Progress::Running { .. } => Lines::default(),
+            Progress::BuildLog { .. } | Progress::ContextSent(_) | Progress::Running { .. } | Progress::Screen(_) => Lines::default(),
         }
     }
 

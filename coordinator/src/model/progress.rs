@@ -28,6 +28,8 @@ pub enum Progress {
     },
     /// Bytes of the build context sent so far.
     ContextSent(u64),
+    /// What the framework shows on the invoker's terminal, which it has.
+    Screen(Vec<u8>),
     /// A session is at this for so long.
     Running {
         /// Which.

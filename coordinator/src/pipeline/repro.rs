@@ -9,14 +9,16 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::run::{Job, carry_out, given};
+use super::run::{Job, at_ease, carry_out, given};
 use super::{Controls, Finished, PipelineError, World};
 use crate::config::Project;
 use crate::history::History;
 use crate::model::event::{EventKind, RunEvent, RunStarted};
 use crate::model::settings::{Order, RunSettings, SuiteSettings};
 use crate::model::verdict::Verdict;
-use crate::model::{Fence, ImageIdentity, Listener, Manifest, RunId, Select, SessionId, ShardId, SuiteId, TestKey, Unit, UnitId, UnitKind};
+use crate::model::{
+    Fence, ImageIdentity, Listener, Manifest, RunId, Select, SessionId, ShardId, SuiteId, TerminalSize, TestKey, Unit, UnitId, UnitKind,
+};
 use crate::proof::Proof;
 
 /// What to run again.
@@ -34,6 +36,8 @@ pub struct ReproRequest {
     pub env: Vec<(String, String)>,
     /// Leave the shards for a look.
     pub keep: bool,
+    /// The framework gets the invoker's terminal, of this size.
+    pub terminal: Option<TerminalSize>,
 }
 
 /// Runs it, session after session; one result each. Stops early when the user does.
@@ -236,8 +240,11 @@ impl Past {
         }
         let suite = executed.iter().find_map(|one| Some(self.manifest.get(one.unit)?.suite)).unwrap_or_default();
         let suites = self.started.settings.suite(suite).cloned().into_iter().collect();
-        let settings =
+        let mut settings =
             RunSettings { shards: 1, order: Order::Defined, fail_fast: false, retries: 0, suites, ..self.started.settings.clone() };
+        if request.terminal.is_some() {
+            settings.timeouts = at_ease(settings.timeouts);
+        }
         Job {
             project: &request.project,
             shards: self.started.settings.shards,
@@ -251,6 +258,7 @@ impl Past {
             keep: request.keep,
             notices: self.variables(request, world),
             overrides: request.env.clone(),
+            terminal: request.terminal,
         }
     }
 }

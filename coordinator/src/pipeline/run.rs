@@ -13,9 +13,9 @@ use crate::engine::Engine;
 use crate::framework::{self, Framework, LaunchRequest};
 use crate::history::{History, Keep};
 use crate::model::event::{EventKind, RunStarted};
-use crate::model::settings::{EngineKind, RunSettings, SuiteSettings};
+use crate::model::settings::{EngineKind, RunSettings, SuiteSettings, Timeouts};
 use crate::model::verdict::Verdict;
-use crate::model::{ImageIdentity, Listener, Manifest, Progress, RunId, SessionId, SuiteId, Telling};
+use crate::model::{ImageIdentity, Listener, Manifest, Progress, RunId, SessionId, SuiteId, Telling, TerminalSize};
 use crate::plan::{self, PlanRequest, Timings};
 use crate::proof::Proof;
 use crate::queue::Epoch;
@@ -36,6 +36,8 @@ pub struct RunRequest {
     pub keep: bool,
     /// Paths were given for this run: it is about nothing else.
     pub paths_given: bool,
+    /// The framework gets the invoker's terminal, of this size; one shard, and no limits of time.
+    pub terminal: Option<TerminalSize>,
 }
 
 /// Runs a project's suite.
@@ -44,6 +46,9 @@ pub async fn run(request: &RunRequest, world: &World, listener: Arc<dyn Listener
     let history = History::open(&project.records.state)?;
     let timings = history.timings().load::<Timings>();
     let mut settings = project.settings.clone();
+    if request.terminal.is_some() {
+        settings.timeouts = at_ease(settings.timeouts);
+    }
     let expected_ms = expected(&settings, &timings.timings);
     let mut failed_tests = Vec::new();
     let (of, planner) = if request.only_failed {
@@ -67,6 +72,7 @@ pub async fn run(request: &RunRequest, world: &World, listener: Arc<dyn Listener
         keep: request.keep,
         notices: timings.notice.into_iter().collect(),
         overrides: Vec::new(),
+        terminal: request.terminal,
     };
     let (mut finished, told, proof) = carry_out(job, world, &history, listener, controls).await?;
     finished.notes.extend(vanished(&failed_tests, &proof));
@@ -101,6 +107,7 @@ pub async fn plan(request: &RunRequest, world: &World, listener: Arc<dyn Listene
         keep: request.keep,
         notices: timings.notice.into_iter().collect(),
         overrides: Vec::new(),
+        terminal: None,
     };
     let told = Arc::new(Tellers::new(None, listener));
     let run = new_run();
@@ -132,6 +139,8 @@ pub(super) struct Job<'a> {
     pub(super) notices: Vec<String>,
     /// Variables that a reproduction is given on top of what the record says.
     pub(super) overrides: Vec<(String, String)>,
+    /// The framework gets the invoker's terminal, of this size.
+    pub(super) terminal: Option<TerminalSize>,
 }
 
 /// A run from its ground to its record.
@@ -216,6 +225,7 @@ async fn go(job: Job<'_>, ground: Ground, world: &World, told: Arc<Tellers>, con
         plan: job.planner,
         suites,
         list_only: job.list_only,
+        terminal: job.terminal,
         preamble,
     };
     let engine = Arc::clone(&ground.engine);
@@ -231,6 +241,12 @@ async fn go(job: Job<'_>, ground: Ground, world: &World, told: Arc<Tellers>, con
         () = &mut tidying => running.await,
     };
     Ok(outcome)
+}
+
+/// No limits for somebody who thinks: a week.
+pub(super) fn at_ease(timeouts: Timeouts) -> Timeouts {
+    const WEEK_MS: u64 = 7 * 24 * 3_600_000;
+    Timeouts { test_ms: WEEK_MS, run_ms: WEEK_MS, ..timeouts }
 }
 
 /// Removes what earlier runs left, and what the engine keeps of this one's upload. What is done or cannot be done is told; neither is a matter of the

@@ -1,6 +1,6 @@
 //! Everything that a run needs to know before it begins, as one value.
 
-use splitci_worker::protocol::message::{InjectedFile, Limits, Start};
+use splitci_worker::protocol::message::{InjectedFile, Limits, Start, TerminalSize};
 
 use crate::model::event::EventKind;
 use crate::model::settings::{RunSettings, SuiteSettings};
@@ -28,6 +28,8 @@ pub struct Brief {
     pub suites: Vec<SuiteBrief>,
     /// Stop when the manifest is made.
     pub list_only: bool,
+    /// The invoker's terminal, where the framework is to have it.
+    pub terminal: Option<TerminalSize>,
     /// What happened before: the run's start, the image.
     pub preamble: Vec<EventKind>,
 }
@@ -68,7 +70,8 @@ impl Brief {
             finish_ms: timeouts.test_ms,
             grace_ms: timeouts.grace_ms,
             test_output: TEST_OUTPUT,
-            session_output: SESSION_OUTPUT,
+            // What a person reads as it comes is not cut.
+            session_output: if self.terminal.is_some() { u64::MAX } else { SESSION_OUTPUT },
         };
         let files = launch.files.iter().map(|(path, bytes)| InjectedFile { path: path.clone(), len: bytes.len() as u64 }).collect();
         let blob = launch.files.iter().flat_map(|(_, bytes)| bytes.iter().copied()).collect();
@@ -82,6 +85,7 @@ impl Brief {
             files,
             dump_signal: launch.dump_signal,
             limits,
+            terminal: self.terminal,
         };
         let settings = self.settings.suite(suite).cloned().unwrap_or_default();
         Opening { suite, settings, start, blob, usage_status: self.suite(suite).usage_status }

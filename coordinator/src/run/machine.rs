@@ -10,7 +10,7 @@ mod suites;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use splitci_worker::protocol::message::FromWorker;
+use splitci_worker::protocol::message::{FromWorker, ToWorker};
 
 use super::brief::Brief;
 use super::facts::events_of;
@@ -120,6 +120,8 @@ impl Run {
             }
             Input::Frame { shard, message, blob } => self.frame(shard, message, &blob),
             Input::ShardGone { shard, end, garbled } => self.shard_gone(shard, &end, garbled),
+            Input::Typed(keys) => self.pass_to_terminal(|session| ToWorker::Keys { session }, &keys),
+            Input::Resized(size) => self.pass_to_terminal(|session| ToWorker::Resize { session, size }, &[]),
             Input::Cancel(reason) => self.cancel(reason),
             Input::CancelNow => self.cancel_now(),
             Input::Tick => self.tick(),
@@ -180,6 +182,13 @@ impl Run {
         self.perform(id, wants);
         if hello {
             self.go_to_work(id);
+        }
+    }
+
+    /// What is meant for a framework that has the invoker's terminal: there is one shard then.
+    fn pass_to_terminal(&mut self, message: impl Fn(u32) -> ToWorker, blob: &[u8]) {
+        for (id, seat) in self.seats.iter().filter(|(_, seat)| seat.live && seat.shard.has_session()) {
+            self.effects.push(Effect::Send { shard: *id, message: message(seat.shard.session().number), blob: blob.to_vec() });
         }
     }
 

@@ -63,6 +63,8 @@ pub(super) struct Shard {
     /// What its session can run.
     suite: SuiteId,
     settings: SuiteSettings,
+    /// Its session has the invoker's terminal.
+    has_terminal: bool,
     stage: Stage,
     held: VecDeque<Held>,
     results: Vec<queue::UnitResult>,
@@ -130,6 +132,7 @@ impl Shard {
             number: 0,
             suite: SuiteId::default(),
             settings: SuiteSettings::default(),
+            has_terminal: false,
             stage: Stage::Starting,
             held: VecDeque::new(),
             results: Vec::new(),
@@ -213,6 +216,7 @@ impl Shard {
     pub(super) fn start_session(&mut self, opening: Opening) -> Vec<Want> {
         let Opening { suite, settings, start, blob, usage_status } = opening;
         (self.suite, self.settings) = (suite, settings);
+        self.has_terminal = start.terminal.is_some();
         self.number += 1;
         self.stage = Stage::Booting;
         self.at = Slot::Idle;
@@ -412,7 +416,8 @@ impl Shard {
         if self.stage == Stage::Booting {
             self.boot.hear(&text);
         }
-        vec![Want::Tell(EventKind::Output { session: self.session(), at, text })]
+        let told = Want::Tell(EventKind::Output { session: self.session(), at, text });
+        if self.has_terminal { vec![Want::Say(Progress::Screen(blob.to_vec())), told] } else { vec![told] }
     }
 
     fn fault(&mut self, text: String) -> Vec<Want> {

@@ -285,6 +285,7 @@ fn brief(shards: u32, suites: usize, manifest: Manifest) -> Brief {
         plan: Box::new(move |_| manifest.clone()),
         suites: Vec::new(),
         list_only: false,
+        terminal: None,
         preamble: story::record().events().into_iter().map(|event| event.kind).take(1).collect(),
     }
 }

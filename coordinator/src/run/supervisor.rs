@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use splitci_worker::protocol::frame::{Decoder, encode};
+use splitci_worker::protocol::message::TerminalSize;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
@@ -22,12 +23,16 @@ use crate::model::{Listener, ShardId, SuiteId};
 use crate::proof::Proof;
 
 /// A word from outside to a run that goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Control {
     /// Stop, and let everything clean up.
     Cancel(Cancelled),
     /// Stop at once.
     CancelNow,
+    /// For the framework that has the terminal.
+    Typed(Vec<u8>),
+    /// The terminal has another size.
+    Resized(TerminalSize),
 }
 
 /// How a run came out, for the caller's exit.
@@ -65,6 +70,8 @@ pub async fn supervise(
             Some(word) = control.recv() => shell.handle(match word {
                 Control::Cancel(reason) => Input::Cancel(reason),
                 Control::CancelNow => Input::CancelNow,
+                Control::Typed(keys) => Input::Typed(keys),
+                Control::Resized(size) => Input::Resized(size),
             }),
             Some(news) = incoming.recv() => shell.heard(news),
             () = tokio::time::sleep_until(deadline) => shell.handle(Input::Tick),

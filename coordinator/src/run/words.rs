@@ -1,6 +1,6 @@
 //! The words between a run's brain and its shell: what happens to a run, and what a run wants done.
 
-use splitci_worker::protocol::message::{FromWorker, ToWorker};
+use splitci_worker::protocol::message::{FromWorker, TerminalSize, ToWorker};
 
 use crate::engine::{ShardEnd, ShardSpec};
 use crate::model::event::Cancelled;
@@ -57,6 +57,10 @@ pub enum Input {
         /// What was wrong with the stream, if it was not the protocol.
         garbled: Option<String>,
     },
+    /// The invoker typed, for the framework that has the terminal.
+    Typed(Vec<u8>),
+    /// The invoker's terminal has another size.
+    Resized(TerminalSize),
     /// Stop early.
     Cancel(Cancelled),
     /// Stop at once: do not wait for anything to clean up.

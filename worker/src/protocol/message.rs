@@ -36,6 +36,18 @@ pub enum ToWorker {
         /// Which session.
         session: SessionNumber,
     },
+    /// Somebody typed: the frame's blob is for the framework's terminal.
+    Keys {
+        /// Whose terminal; ignored if that session is over, or has none.
+        session: SessionNumber,
+    },
+    /// The terminal has another size.
+    Resize {
+        /// Whose.
+        session: SessionNumber,
+        /// How large it is now.
+        size: TerminalSize,
+    },
     /// The agent is alive. Sent every 5 s and answered; the worker exits after 60 s without any frame.
     Beat,
     /// End everything and exit.
@@ -64,6 +76,18 @@ pub struct Start {
     pub dump_signal: Option<i32>,
     /// Deadlines and caps.
     pub limits: Limits,
+    /// A terminal of this size instead of no input and two pipes: what is shown there comes as output.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terminal: Option<TerminalSize>,
+}
+
+/// The size of a terminal in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TerminalSize {
+    /// Columns.
+    pub columns: u16,
+    /// Rows.
+    pub rows: u16,
 }
 
 /// A file for the session's private directory; its bytes are in the blob.

@@ -14,7 +14,7 @@ pub mod message;
 pub mod recipe;
 
 /// Version of both protocols: another major cannot be read, another minor can.
-pub const VERSION: Version = Version { major: 1, minor: 1 };
+pub const VERSION: Version = Version { major: 1, minor: 2 };
 
 /// A protocol version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

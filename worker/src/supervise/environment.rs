@@ -74,8 +74,18 @@ mod tests {
     fn composed(base: &[(&str, &str)], change: impl FnOnce(&mut Start)) -> BTreeMap<String, String> {
         let limits = Limits { boot_ms: 0, test_ms: 0, finish_ms: 0, grace_ms: 0, test_output: 0, session_output: 0 };
         let (argv, env, env_remove) = (Vec::new(), Vec::new(), Vec::new());
-        let mut start =
-            Start { session: 1, argv, cwd: None, env, env_prepend: Vec::new(), env_remove, files: Vec::new(), dump_signal: None, limits };
+        let mut start = Start {
+            session: 1,
+            argv,
+            cwd: None,
+            env,
+            env_prepend: Vec::new(),
+            env_remove,
+            files: Vec::new(),
+            dump_signal: None,
+            limits,
+            terminal: None,
+        };
         change(&mut start);
         let base = base.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))).collect();
         let text = |text: OsString| text.into_string().expect("text");

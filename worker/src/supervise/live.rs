@@ -14,6 +14,8 @@ use super::poll::{Source, Watched};
 use super::process::{self, Process, Reap, Reaped};
 use super::procfs;
 use super::stream::{Outbox, Read, read};
+use super::terminal;
+use crate::protocol::message::TerminalSize;
 
 const KILL: i32 = 9;
 /// How long killed processes may take to vanish. One that hangs in the kernel must not hang the worker.
@@ -34,6 +36,8 @@ pub(super) struct Live {
     pub(super) stdout: Option<OwnedFd>,
     pub(super) stderr: Option<OwnedFd>,
     pub(super) driver: Option<DriverLink>,
+    /// The framework's terminal, if it has one, and what was typed there and not yet taken.
+    terminal: Option<(OwnedFd, Outbox)>,
     /// Dialled, and not yet accepted or refused.
     dialled: Option<(UnixStream, i32)>,
     /// The started process, until it is reaped.
@@ -45,8 +49,9 @@ pub(super) struct Live {
 
 impl Live {
     pub(super) fn new(place: Place, process: Process, oom_before: u64) -> Self {
-        let Process { pid, stdout, stderr } = process;
-        Self { place, stdout, stderr, driver: None, dialled: None, leader: Some(pid), killed: HashSet::new(), oom_before }
+        let Process { pid, stdout, stderr, terminal } = process;
+        let terminal = terminal.map(|terminal| (terminal, Outbox::default()));
+        Self { place, stdout, stderr, driver: None, terminal, dialled: None, leader: Some(pid), killed: HashSet::new(), oom_before }
     }
 
     /// Takes one connection off the listener; gives its process and whether it descends from here.
@@ -77,6 +82,34 @@ impl Live {
         fds.extend(self.place.listener().map(|listener| (Source::Caller, listener.as_fd(), PollFlags::IN)));
         if let Some(driver) = self.driver.as_ref().filter(|driver| !driver.outbox.is_empty()) {
             fds.push((Source::DriverReads, driver.stream.as_fd(), PollFlags::OUT));
+        }
+        if let Some((terminal, _)) = self.terminal.as_ref().filter(|(_, typed)| !typed.is_empty()) {
+            fds.push((Source::Typed, terminal.as_fd(), PollFlags::OUT));
+        }
+    }
+
+    /// Somebody typed.
+    pub(super) fn type_in(&mut self, keys: &[u8]) {
+        if let Some((_, typed)) = &mut self.terminal {
+            typed.tail().extend_from_slice(keys);
+        }
+        self.flush_typed();
+    }
+
+    /// Writes what was typed, as far as it is taken. A terminal that nobody has any more takes nothing.
+    pub(super) fn flush_typed(&mut self) {
+        if let Some((terminal, typed)) = &mut self.terminal
+            && typed.flush(&*terminal).is_err()
+        {
+            *typed = Outbox::default();
+        }
+    }
+
+    /// The terminal has another size.
+    pub(super) fn resize(&self, size: TerminalSize) {
+        if let Some((terminal, _)) = &self.terminal {
+            // One that nobody has any more has no size either.
+            terminal::resize(terminal, size).ok();
         }
     }
 

@@ -11,7 +11,7 @@ mod tests;
 use super::session::Session;
 use crate::protocol::VERSION;
 use crate::protocol::frame::Frame;
-use crate::protocol::message::{Ended, Exit, FromWorker, SessionNumber, Slot, Start, Stopped, ToWorker};
+use crate::protocol::message::{Ended, Exit, FromWorker, SessionNumber, Slot, Start, Stopped, TerminalSize, ToWorker};
 
 /// Something happened.
 #[derive(Debug)]
@@ -81,6 +81,10 @@ pub(super) enum Effect {
     Refuse,
     /// Write to the driver.
     Write(Vec<u8>),
+    /// Type this on the framework's terminal.
+    Type(Vec<u8>),
+    /// The framework's terminal has another size.
+    Resize(TerminalSize),
     /// Close the driver's connection.
     HangUp,
     /// Signal a part of the session.
@@ -196,6 +200,16 @@ impl Machine {
             ToWorker::Abort { session } => {
                 if let Some(session) = self.named(session) {
                     session.stop(now, Stopped::Aborted, out);
+                }
+            }
+            ToWorker::Keys { session } => {
+                if self.named(session).is_some() {
+                    out.push(Effect::Type(frame.blob));
+                }
+            }
+            ToWorker::Resize { session, size } => {
+                if self.named(session).is_some() {
+                    out.push(Effect::Resize(size));
                 }
             }
             ToWorker::Beat => {

@@ -29,6 +29,7 @@ mod procfs;
 mod session;
 mod shell;
 mod stream;
+mod terminal;
 mod watch;
 
 pub use attend::attend;

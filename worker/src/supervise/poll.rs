@@ -24,6 +24,8 @@ pub(super) enum Source {
     Stdout,
     /// Its standard error.
     Stderr,
+    /// Room for what was typed.
+    Typed,
 }
 
 /// A source, its descriptor, and what to wait for.

@@ -11,9 +11,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use rustix::fs::Access;
-use rustix::process::{Pid, Signal, getpid, getppid, kill_process, kill_process_group, set_parent_process_death_signal};
+use rustix::process::{
+    Pid, Signal, getpid, getppid, ioctl_tiocsctty, kill_process, kill_process_group, set_parent_process_death_signal, setsid,
+};
 
 use super::environment::Environment;
+use super::terminal;
 use crate::protocol::message::{Exit, Start};
 
 /// What `execvp` searches without a `PATH`, extended to what container engines set.
@@ -66,6 +69,8 @@ pub(super) struct Process {
     pub(super) pid: Pid,
     pub(super) stdout: Option<OwnedFd>,
     pub(super) stderr: Option<OwnedFd>,
+    /// Our side of its terminal, if it has one; what it shows is read as its standard output.
+    pub(super) terminal: Option<OwnedFd>,
 }
 
 /// Starts the command.
@@ -78,20 +83,30 @@ pub(super) fn spawn(start: &Start, env: &Environment) -> Result<Process, SpawnEr
     let found = if program == OWN_PROGRAM { PathBuf::from(&argv[0]) } else { find(&program, env.get(OsStr::new("PATH")))? };
     let mut command = Command::new(found);
     command.arg0(&argv[0]).args(&argv[1..]).env_clear().envs(env);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    let failed = |cause: std::io::Error| SpawnError::Exec { program: program.clone(), cause };
+    let terminal = start.terminal.map(|size| terminal::attach(&mut command, size)).transpose().map_err(|error| failed(error.into()))?;
+    if terminal.is_none() {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    }
     if let Some(cwd) = &start.cwd {
         command.current_dir(cwd);
     }
-    die_with_this_thread(&mut command);
-    let mut child = command.spawn().map_err(|cause| SpawnError::Exec { program: program.clone(), cause })?;
+    before_it_executes(&mut command, terminal.is_some());
+    let mut child = command.spawn().map_err(failed)?;
+    // Our copies of the terminal's other side go, so that its end is seen.
+    drop(command);
     let gone = || SpawnError::Exec { program: program.clone(), cause: std::io::ErrorKind::InvalidData.into() };
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or_else(gone)?;
     // From outside, once it has executed: before that the child is as little dumpable as the worker, and its own file belongs to root. A refusal does no harm.
     fs_err::write(format!("/proc/{pid}/oom_score_adj"), "500").ok();
     Ok(Process {
         pid,
-        stdout: child.stdout.take().map(|pipe| reading(pipe.into())),
+        stdout: match &terminal {
+            Some(terminal) => Some(reading(terminal.try_clone().map_err(failed)?)),
+            None => child.stdout.take().map(|pipe| reading(pipe.into())),
+        },
         stderr: child.stderr.take().map(|pipe| reading(pipe.into())),
+        terminal,
     })
 }
 
@@ -108,15 +123,20 @@ fn reading(pipe: OwnedFd) -> OwnedFd {
     pipe
 }
 
-#[expect(unsafe_code, reason = "a death signal can only be set by the child itself, between fork and exec")]
-fn die_with_this_thread(command: &mut Command) {
+/// The child dies with this thread, and takes its terminal as its own.
+#[expect(unsafe_code, reason = "a death signal and a controlling terminal can only be set by the child itself, between fork and exec")]
+fn before_it_executes(command: &mut Command, terminal: bool) {
     let worker = getpid();
     let hook = move || {
+        if terminal {
+            setsid()?;
+            ioctl_tiocsctty(rustix::stdio::stdin())?;
+        }
         set_parent_process_death_signal(Some(Signal::KILL))?;
         // Had the worker died before that line, no signal would come any more.
         if getppid() == Some(worker) { Ok(()) } else { Err(rustix::io::Errno::SRCH.into()) }
     };
-    // SAFETY: between fork and exec only async-signal-safe calls are allowed. The hook makes two system calls, straight to the kernel; it
+    // SAFETY: between fork and exec only async-signal-safe calls are allowed. The hook makes four system calls at most, straight to the kernel; it
     // takes no lock, touches no memory but its own copy of a pid, and converts an error number without allocating. The worker has one thread, so
     // no lock of another can be held in the child either. Test: `killing_the_worker_kills_the_framework`.
     unsafe {

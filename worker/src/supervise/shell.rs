@@ -206,6 +206,9 @@ impl Shell {
         if ready.contains(&Source::DriverReads) {
             self.flush_driver();
         }
+        if ready.contains(&Source::Typed) {
+            self.with_live(Live::flush_typed);
+        }
         if ready.contains(&Source::Driver) {
             self.read_driver();
         }
@@ -338,6 +341,8 @@ impl Shell {
                 }
                 self.flush_driver();
             }
+            Effect::Type(keys) => self.with_live(|live| live.type_in(&keys)),
+            Effect::Resize(size) => self.with_live(|live| live.resize(size)),
             Effect::HangUp => self.hang_up(),
             Effect::Signal(target, number) => self.with_live(|live| live.signal(target, number)),
             Effect::KillAll => self.with_live(Live::kill_all),

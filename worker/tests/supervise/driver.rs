@@ -67,7 +67,7 @@ fn what_is_no_message_ends_the_session() {
 
 #[test]
 fn another_major_version_is_refused_naming_both() {
-    assert_lost("hello(major=2); hang()", "speaks protocol 2.0, this worker speaks 1.1");
+    assert_lost("hello(major=2); hang()", "speaks protocol 2.0, this worker speaks 1.2");
 }
 
 #[test]

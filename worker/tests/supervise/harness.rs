@@ -252,6 +252,7 @@ pub(crate) fn start(script: &str) -> Start {
         files: Vec::new(),
         dump_signal: None,
         limits: limits(),
+        terminal: None,
     }
 }
 

@@ -193,6 +193,6 @@ fn the_program_tells_its_version_and_refuses_other_arguments() {
         child.stdout.take().expect("piped").read_to_string(&mut text).expect("text");
         (child.wait().expect("ended").code(), text)
     };
-    assert_eq!(run("--version"), (Some(0), format!("splitci-worker {} (protocol 1.1)\n", env!("CARGO_PKG_VERSION"))));
+    assert_eq!(run("--version"), (Some(0), format!("splitci-worker {} (protocol 1.2)\n", env!("CARGO_PKG_VERSION"))));
     assert_eq!(run("--help").0, Some(2));
 }

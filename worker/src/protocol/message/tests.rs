@@ -20,6 +20,7 @@ fn to_worker() -> Vec<ToWorker> {
         files: vec![InjectedFile { path: "driver.py".into(), len: 4 }],
         dump_signal: Some(10),
         limits: Limits { boot_ms: 1, test_ms: 2, finish_ms: 3, grace_ms: 4, test_output: 5, session_output: 6 },
+        terminal: Some(TerminalSize { columns: 80, rows: 24 }),
     };
     let unit = |select| RunUnit { unit: 2, fence: 9, name: "a.py".into(), select, from: 0, until: Some(5), careful: true };
     vec![
@@ -29,6 +30,8 @@ fn to_worker() -> Vec<ToWorker> {
             units: vec![unit(Select::All), unit(Select::Only(vec!["x".into()])), unit(Select::Except(vec!["x".into()]))],
         },
         ToWorker::Finish { session: 1 },
+        ToWorker::Keys { session: 1 },
+        ToWorker::Resize { session: 1, size: TerminalSize { columns: 100, rows: 40 } },
         ToWorker::Abort { session: 1 },
         ToWorker::Beat,
         ToWorker::Exit,

@@ -87,6 +87,7 @@ fn start(session: SessionNumber) -> Start {
         files: Vec::new(),
         dump_signal: Some(10),
         limits: LIMITS,
+        terminal: None,
     }
 }
 
@@ -146,6 +147,8 @@ fn word(effect: &Effect) -> String {
         Effect::Accept => "accept".into(),
         Effect::Refuse => "refuse".into(),
         Effect::Write(bytes) => told(bytes),
+        Effect::Type(keys) => format!("type {}", String::from_utf8_lossy(keys)),
+        Effect::Resize(size) => format!("resize {}x{}", size.columns, size.rows),
         Effect::HangUp => "hang up".into(),
         Effect::Signal(Target::Framework, number) => format!("framework {number}"),
         Effect::Signal(Target::Group, number) => format!("group {number}"),
