@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
+use splitci_coordinator::model::event::EventKind;
 use splitci_tests::{Done, Facts, Running, Sandbox, Splitci};
 
 const RED: &str = "def test_fine():\n    pass\n\n\ndef test_total():\n    assert 3 == 4\n";
@@ -159,4 +160,21 @@ fn nohup_keeps_a_run_going() {
     running.signal(Signal::HUP);
     running.wait().expect_exit(1).expect_says("longer than 2.0 s");
     sandbox.expect_no_processes();
+}
+
+#[test]
+fn a_run_in_a_container_is_swept_by_nobody_outside() {
+    let sandbox = Sandbox::empty().file("tests/test_slow.py", "import time\n\n\ndef test_slow():\n    time.sleep(4)\n");
+    let container = ["--user", "--map-root-user", "--pid", "--fork", "--kill-child", "--mount-proc"];
+    let inside = Splitci::through("unshare", container).arg(splitci_tests::program::binary());
+    let inside = inside.args(["run", "--engine", "process", "--shards", "1", "--json"]);
+    let mut inside = sandbox.dress(inside, splitci_tests::python::Python::with_friends()).start();
+    inside.wait_for("the test", |kind| matches!(kind, EventKind::UnitDeclared { .. }).then_some(()));
+    // Outside its processes are seen under other numbers.
+    run(&sandbox, "run --engine process --shards 1").expect_exit(0);
+    let done = inside.wait();
+    done.expect_exit(0);
+    let facts = done.facts();
+    assert_eq!((facts.count("passed"), facts.shards_lost, facts.sessions.len()), (1, 0, 1), "{done}");
+    sandbox.expect_no_private_directories();
 }

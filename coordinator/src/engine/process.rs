@@ -22,7 +22,7 @@ use tokio::sync::Mutex;
 
 use super::{Engine, EngineError, Here, Inside, Shard, ShardEnd, ShardHandle, ShardSpec, Shell, Swept};
 
-/// Environment variable that marks every process of a shard: `<owner's pid>.<owner's start time>:<run>:<shard>`.
+/// Environment variable that marks every process of a shard: `<owner's pid>.<owner's start time>:ns<its pid namespace>:<run>:<shard>`.
 pub const MARK: &str = "SPLITCI_MARK";
 /// File in a private directory that names its owner as the mark does.
 const OWNER_FILE: &str = "owner";
@@ -57,7 +57,7 @@ impl ProcessEngine {
     /// made: its path must be short, since a socket's path within has at most 107 bytes.
     pub fn new(worker: PathBuf, directory: PathBuf, environment: BTreeMap<String, String>, scratch: PathBuf) -> io::Result<Self> {
         let me = std::process::id();
-        let owner = format!("{me}.{}", start_time(me)?);
+        let owner = format!("{me}.{}:{}", start_time(me)?, namespace());
         let live = Mutex::new(BTreeMap::new());
         Ok(Self { worker, directory, environment, scratch, owner, live })
     }
@@ -255,10 +255,21 @@ fn is_alive(pid: u32) -> bool {
     stat_fields(pid).is_ok_and(|fields| !matches!(fields.first().map(String::as_str), Some("Z" | "X")))
 }
 
+/// Whether an owner is known to have ended. One in a container is numbered otherwise than here, where its processes are seen all the same.
 fn owner_is_gone(mark: &str) -> bool {
-    let Some((pid, start)) = mark.split(':').next().and_then(|owner| owner.split_once('.')) else { return false };
+    let mut parts = mark.split(':');
+    let Some((pid, start)) = parts.next().and_then(|owner| owner.split_once('.')) else { return false };
     let Ok(pid) = pid.parse::<u32>() else { return false };
-    start_time(pid).map_or(true, |now| now.to_string() != start)
+    // Older versions did not say where they were.
+    let here = parts.next().filter(|part| part.starts_with("ns")).is_none_or(|place| place == namespace());
+    here && start_time(pid).map_or(true, |now| now.to_string() != start)
+}
+
+/// The namespace in which pids are what they are here.
+fn namespace() -> String {
+    let name = fs_err::read_link("/proc/self/ns/pid").unwrap_or_default();
+    let number: String = name.to_string_lossy().chars().filter(char::is_ascii_digit).collect();
+    format!("ns{number}")
 }
 
 /// When a process started, in ticks since boot: with the pid it names a process for good.
@@ -337,8 +348,12 @@ mod tests {
         // No process has this pid.
         let gone = "4294967294.1";
         let left = made("splitci-left-1-0", Some(gone));
-        let me = std::process::id();
+        let (me, here) = (std::process::id(), namespace());
+        assert_ne!(here, "ns", "a namespace has a number");
+        let gone_here = made("splitci-left-2-0", Some(&format!("{gone}:{here}")));
         made("splitci-mine-1-0", Some(&format!("{me}.{}", start_time(me).expect("a start"))));
+        made("splitci-mine-2-0", Some(&format!("{me}.{}:{here}", start_time(me).expect("a start"))));
+        made("splitci-elsewhere", Some(&format!("{gone}:{here}1")));
         made("splitci-unsigned", None);
         made("splitci-empty", Some(""));
         let elsewhere = made("others", Some(gone));
@@ -346,6 +361,8 @@ mod tests {
         let pipe = made("splitci-pipe", None).join(OWNER_FILE);
         let private = rustix::fs::Mode::from_raw_mode(0o600);
         rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, private, 0).expect("a pipe");
-        assert_eq!(abandoned(scratch.path()), [left]);
+        let mut found = abandoned(scratch.path());
+        found.sort();
+        assert_eq!(found, [left, gone_here]);
     }
 }
