@@ -16,8 +16,12 @@ const PLACE: &str = "require \"test_helper\"\n\nclass PlaceNTest < ActiveSupport
                      children = File.read(\"/proc/#{$$}/task/#{$$}/children\").split.size\n    \
                      puts \"PLACE \" + [ENV[\"SPLITCI_SHARD\"], Rails.env, ActiveRecord::Base.connection_db_config.database, \
                      $$ == $booted ? \"booted\" : \"forked\", children].join(\" \")\n    \
-                     Book.create!(title: \"Found in place\")\n    sleep 1\n    assert_equal 3, Book.count\n  end\nend\n";
+                     Book.create!(title: \"Found in place\")\n    sleep 3\n    assert_equal 3, Book.count\n  end\nend\n";
 const PLACES: usize = 6;
+
+/// What an application does in each of Rails' workers.
+const WORKER: &str = "\nclass ActiveSupport::TestCase\n  parallelize_setup { |worker| puts \"WORKER #{worker} begins\" }\n  \
+                      parallelize_teardown { |worker| puts \"WORKER #{worker} ends\" }\nend\n";
 
 const RED: &str = "require \"test_helper\"\n\nclass RedTest < ActiveSupport::TestCase\n  test \"fails\" do\n    assert_equal 3, Book.count\n  end\n\n  \
                    test \"errors\" do\n    Book.create!(copies: 1)\n  end\n\n  test \"passes\" do\n    assert_equal 2, Book.count\n  end\nend\n\n\
@@ -183,23 +187,59 @@ fn lines_and_names_choose_what_they_choose_by_themselves() {
 }
 
 #[test]
-fn a_pending_migration_is_red_and_said() {
+fn what_goes_wrong_before_the_first_test_is_red_and_said() {
     let migration = "class AddPages < ActiveRecord::Migration[6.1]\n  def change\n    add_column :books, :pages, :integer\n  end\nend\n";
-    let sandbox = library().file("db/migrate/20240103000000_add_pages.rb", migration);
-    let done = run(&sandbox, "run --shards 2", 1);
-    done.expect_says("ActiveRecord::PendingMigrationError: Migrations are pending.").expect_says("FAILED  0 tests");
+    let pending = library().file("db/migrate/20240103000000_add_pages.rb", migration);
+    let said = "ActiveRecord::PendingMigrationError: Migrations are pending.";
+    run(&pending, "run --shards 2", 1).expect_says(said).expect_says("FAILED  0 tests");
+
+    let unprepared = library();
+    let helper = fs_err::read_to_string(unprepared.project().join("test/test_helper.rb")).expect("a helper");
+    let hook = "\nclass ActiveSupport::TestCase\n  parallelize_setup { |worker| raise \"no index for #{worker}\" }\nend\n";
+    unprepared.write("test/test_helper.rb", &(helper + hook));
+    let done = run(&unprepared, "run --shards 2", 1);
+    done.expect_says("RuntimeError: no index for 0").expect_says("RuntimeError: no index for 1").expect_says("FAILED  0 tests");
+    assert!(!done.stdout.contains("at_exit"), "told as what it is: {done}");
+}
+
+/// A run in three local processes, inside of the application's image.
+fn in_processes(image: &str) -> Facts {
+    let mount = format!("{}:/usr/local/bin/splitci:ro", program::binary().display());
+    let (status, said) =
+        within(image, &["--init", "--volume", &mount], &["splitci", "run", "--engine", "process", "--shards", "3", "--json"]);
+    let events: Vec<_> = said.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect();
+    let green = Facts::of(&events);
+    assert_eq!((status, green.count("passed"), green.total()), (0, 12 + PLACES, 13 + PLACES), "{said}");
+    green
 }
 
 #[test]
-fn processes_have_databases_of_their_own() {
+fn processes_have_the_databases_that_the_application_gives_them() {
     let sandbox = places();
     let image = image(&run(&sandbox, "run --shards 1 --json test/integration", 0));
-    let mount = format!("{}:/usr/local/bin/splitci:ro", program::binary().display());
-    let (status, said) =
-        within(&image, &["--init", "--volume", &mount], &["splitci", "run", "--engine", "process", "--shards", "3", "--json"]);
-    let events: Vec<_> = said.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect();
-    let green = Facts::of(&events);
-    assert_eq!((status, green.count("passed"), green.total()), (0, 12 + PLACES, 13 + PLACES), "{:?}", green.exceptions());
-    let places = said_places(&green.output);
+    let places = said_places(&in_processes(&image).output);
     assert_eq!(places, ["1 test db/test.sqlite3 booted 0", "2 test db/test2.sqlite3 booted 0", "3 test db/test3.sqlite3 booted 0"]);
+}
+
+#[test]
+fn an_application_that_knows_nothing_of_shards_has_databases_as_the_workers_of_rails_have() {
+    let sandbox = places();
+    let edit = |file: &str, change: &dyn Fn(String) -> String| {
+        let text = fs_err::read_to_string(sandbox.project().join(file)).expect("a file of the application");
+        sandbox.write(file, &change(text));
+    };
+    edit("config/database.yml", &|text| text.replace("<%= ENV[\"TEST_ENV_NUMBER\"] %>", ""));
+    edit("test/test_helper.rb", &|text| text + WORKER);
+    let image = image(&run(&sandbox, "run --shards 1 --json test/integration", 0));
+    let workers = |said: &str| {
+        let mut lines: Vec<_> = said.lines().filter_map(|line| line.find("WORKER ").map(|at| line[at..].to_owned())).collect();
+        lines.sort();
+        lines
+    };
+    let (status, said) = within(&image, &["--env", "PARALLEL_WORKERS=3"], &["bin/rails", "test", "--verbose"]);
+    let green = in_processes(&image);
+    assert_eq!((status, plain(&said)), (0, named(&green)), "{said}");
+    assert_eq!((workers(&green.output).len(), workers(&green.output)), (6, workers(&said)));
+    let places = said_places(&green.output);
+    assert_eq!(places, ["1 test db/test.sqlite3-0 booted 0", "2 test db/test.sqlite3-1 booted 0", "3 test db/test.sqlite3-2 booted 0"]);
 }

@@ -1,5 +1,7 @@
 //! Minitest 5, and Rails' runner for it: recognised by its test files, driven by `splitci_minitest.rb` inside the user's own command.
 //!
+//! A project with `bin/rails` is run by that: it puts itself into the test environment, whatever the image says, and a test's helper asks for it.
+//!
 //! A unit is a test file; a slice never cuts a class. Minitest has no program of its own that finds files, so without a configured command the
 //! driver does: `test/**/*_test.rb` and `test/**/test_*.rb`, system tests left out as `rails test` leaves them. What it does with a suite stands in its
 //! own head.

@@ -2,6 +2,7 @@
 #
 # - Test files are not loaded where Minitest would begin; a unit loads its own and runs what is new: classes, and methods that it adds to a class of
 #   another file. Tests that are there before any file (of a helper, or the main script) are a unit of their own, named after their file.
+# - Of Rails' `parallelize` a shard is one worker: it forks nothing, and has a worker's database and hooks.
 # - Reporters and plugins start and report once; `Minitest.after_run` once, at the end. What runs in parallel elsewhere runs in turn here.
 # - Nothing is green by omission: an `exit` in a test, a test that is never reported, an end before its time become errors.
 require_relative "splitci_wire"
@@ -19,6 +20,9 @@ module SplitciDriver
     end
 
     # Listing
+
+    # Where a Rails application says what its databases are called.
+    DATABASES = "config/database.yml"
 
     # Options whose value is the next word.
     VALUED = %w[-n --name -i --include -e --exclude -x -s --seed -S --skip].freeze
@@ -64,13 +68,19 @@ module SplitciDriver
       speak(Minitest::VERSION)
       reporter.reporters << Ears.new(self)
       claim(nil, 0)
+      become_worker
       # A script that loads test files has loaded those that it wants.
       @paths.clear if @found && @paths.keys.any? { |name| @owned.key?(name) }
       @paths.each { |name, _| open(name) } if address.whole
       list((@owned.keys + @paths.keys).uniq)
       serve { |order| run_unit(order) }
+      tell_worker(:run_cleanup_hooks)
       miss_nothing
       settle_coverage
+    rescue Exception => error # rubocop:disable Lint/RescueException
+      # Minitest ends in order all the same, with this for the reason.
+      @untimely = error
+      raise
     end
 
     def run_unit(order)
@@ -321,9 +331,39 @@ module SplitciDriver
     end
 
     def over(error, version)
-      undone = @undone unless @undone.is_a?(SystemExit) && @undone.success?
+      undone = @undone unless @undone.equal?(@untimely) || (@undone.is_a?(SystemExit) && @undone.success?)
       @errors << "an `at_exit` block failed, and Minitest ended the process as if it had not\n#{SplitciDriver.describe(undone)}" if undone && ours?
       super
+    end
+
+    # The application has Rails share its tests out to processes.
+    def one_of_many
+      @worker = address.shards > 1
+    end
+
+    # What such a process does before its tests, a shard does: it takes a database that is called after it, and what else the application has for that.
+    def become_worker
+      tell_worker(:after_fork_hooks) { |hook| own_database? && hook.source_location.to_a.first.to_s.end_with?("active_record/test_databases.rb") }
+    end
+
+    def tell_worker(hooks)
+      return unless @worker
+      hooks = ActiveSupport::Testing::Parallelization.__send__(hooks)
+      hooks.each { |hook| hook.call(address.shard - 1) unless block_given? && yield(hook) }
+    end
+
+    # Whether the application's databases are called after the shard already.
+    def own_database?
+      File.exist?(DATABASES) && File.binread(DATABASES).include?("TEST_ENV_NUMBER")
+    end
+
+    # Where shards have a database in common, one of them prepares it.
+    def prepare_in_turn
+      return yield if address.shards < 2 || !File.exist?(DATABASES) || own_database?
+      File.open(DATABASES) do |file|
+        file.flock(File::LOCK_EX)
+        yield
+      end
     end
 
     # Whether a test failed in a way that Minitest's own reporters did not see.
@@ -420,6 +460,19 @@ module SplitciDriver
     end
   end
 
+  # `parallelize` forks, or starts threads, whatever `PARALLEL_WORKERS` has become by then.
+  module OnTestCase
+    def parallelize(workers: :number_of_processors, with: :processes, **)
+      SplitciDriver.driver.one_of_many if with == :processes && (workers == :number_of_processors || workers > 1)
+    end
+  end
+
+  module OnMigration
+    def maintain_test_schema!(*)
+      SplitciDriver.driver.prepare_in_turn { super }
+    end
+  end
+
   class << self
     attr_reader :driver
 
@@ -438,7 +491,11 @@ module SplitciDriver
         Minitest::Parallel::Test::ClassMethods.prepend(InTurn)
         dump_stacks_on_signal
       end
-      when_defined("Rails::TestUnit::Runner") { Rails::TestUnit::Runner.singleton_class.prepend(OnRails) }
+      when_defined("Rails::TestUnit::Runner") do
+        Rails::TestUnit::Runner.singleton_class.prepend(OnRails)
+        when_defined("ActiveSupport::TestCase") { ActiveSupport::TestCase.singleton_class.prepend(OnTestCase) }
+        when_defined("ActiveRecord::Migration") { ActiveRecord::Migration.singleton_class.prepend(OnMigration) }
+      end
     end
   end
 end
