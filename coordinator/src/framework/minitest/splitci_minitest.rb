@@ -171,7 +171,7 @@ module SplitciDriver
       rescue Exception => error # rubocop:disable Lint/RescueException
         stay_alone(1)
         claim(:nobody, known)
-        return stub(name, "`exit` was called while the file was loaded, with status #{error.status}", SplitciDriver.describe(error)) if error.is_a?(SystemExit)
+        return stub(name, SplitciDriver.exit_of(error, " while the file was loaded"), SplitciDriver.describe(error)) if error.is_a?(SystemExit)
         return stub(name, SplitciDriver.one_line(SplitciDriver.message_of(error)), SplitciDriver.describe(error), *place_of_loading(error, path))
       end
       nil
@@ -283,7 +283,7 @@ module SplitciDriver
       @failed = true
       file, line = place_of(error.backtrace)
       message = SplitciDriver.one_line("#{error.class}: ".b << SplitciDriver.message_of(error))
-      message = "`exit` was called, with status #{error.status}" if error.is_a?(SystemExit)
+      message = SplitciDriver.exit_of(error) if error.is_a?(SystemExit)
       ends(ordinal, Result.new(ERRORED, message, file, line, SplitciDriver.describe(error)))
     end
 
@@ -332,7 +332,7 @@ module SplitciDriver
 
     def over(error, version)
       undone = @undone unless @undone.equal?(@untimely) || (@undone.is_a?(SystemExit) && @undone.success?)
-      @errors << "an `at_exit` block failed, and Minitest ended the process as if it had not\n#{SplitciDriver.describe(undone)}" if undone && ours?
+      @errors << (SplitciDriver.tell(undone) << "\nan `at_exit` block failed, and Minitest ended the process as if it had not") if undone && ours?
       super
     end
 

@@ -138,6 +138,7 @@ module SplitciDriver
     def load_file(name)
       path = @paths[name]
       return defined_before(name) || stub(name, "#{name} was not found by RSpec", "") unless path
+      return not_run(name) if @hook_failed
       forget(name, path)
       known = @world.example_groups.size
       # A test may have reset RSpec: what is loaded is to be found.
@@ -157,6 +158,7 @@ module SplitciDriver
       end
       go_on
       run_new_suite_hooks
+      return not_run(name, known) if @hook_failed
       groups = defined_before(name).to_a + @world.example_groups[known..-1]
       narrow(name, groups)
       groups
@@ -199,7 +201,7 @@ module SplitciDriver
     def failed_to_load(name, error)
       @reporter ||= @config.reporter
       if error.is_a?(SystemExit)
-        return stub(name, "`exit` was called while the file was loaded, with status #{error.status}", SplitciDriver.describe(error))
+        return stub(name, SplitciDriver.exit_of(error, " while the file was loaded"), SplitciDriver.describe(error))
       end
       @loading = true
       @reporter.notify_non_example_exception(error, "An error occurred while loading #{name}.")
@@ -222,11 +224,22 @@ module SplitciDriver
     def run_new_suite_hooks
       return if @run_hooks.nil?
       fresh = hooks.reject { |hook| @run_hooks.any? { |known| known.equal?(hook) } }
+      @hooking = true
       fresh.each do |hook|
         @run_hooks << hook
         break if @world.wants_to_quit
         @config.__send__(:run_suite_hooks, "a `before(:suite)` hook", [hook])
       end
+    ensure
+      @hooking = false
+    end
+
+    # A hook of the suite that fails is the end of a plain run. Here it came with a file: that one, and those after it, are told as not run, each once.
+    def not_run(name, known = nil)
+      error, context = @hook_failed
+      @world.example_groups.slice!(known..-1) if known
+      @world.wants_to_quit = false
+      stub(name, SplitciDriver.one_line("#{context}\n".b << SplitciDriver.message_of(error)), SplitciDriver.describe(error), *place_of(error.backtrace))
     end
 
     # Examples as they would run: a group's own, then those of its children.
@@ -290,7 +303,7 @@ module SplitciDriver
     def escaped(ordinal, error)
       @all_passed = false
       file, line = place_of(error.backtrace)
-      ends(ordinal, Result.new(ERRORED, "`exit` was called, with status #{error.status}", file, line, SplitciDriver.describe(error)))
+      ends(ordinal, Result.new(ERRORED, SplitciDriver.exit_of(error), file, line, SplitciDriver.describe(error)))
     end
 
     # What RSpec tells its listeners
@@ -341,7 +354,8 @@ module SplitciDriver
 
     # An error outside of any example. Those of loading are told as tests.
     def non_example_exception(error, context)
-      @errors << "#{context}\n#{SplitciDriver.describe(error)}" unless @loading
+      @hook_failed ||= [error, context] if @hooking
+      @errors << (SplitciDriver.tell(error) << "\n" << SplitciDriver.bytes(context)) unless @loading
     end
   end
 

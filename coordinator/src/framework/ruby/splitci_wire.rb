@@ -108,15 +108,22 @@ module SplitciDriver
   # An exception as text.
   def self.describe(error)
     lines = ["#{error.class}: ".b << message_of(error)]
-    lines.concat((error.backtrace || []).reject { |line| line.start_with?(__dir__) }.map { |line| "    #{line}" })
+    lines.concat((error.backtrace || []).reject { |line| line.start_with?(__dir__) }.map { |line| "    ".b << bytes(line) })
     lines << "caused by #{describe(error.cause)}" if error.cause && !error.cause.equal?(error)
     lines.join("\n")
   end
 
-  # Of a long text people see the end first: what it is about is said again there.
-  def self.describe_to_the_end(error)
-    text = describe(error)
-    text.count("\n") < 10 ? text : "#{text}\n#{error.class}: ".b << one_line(message_of(error))
+  # An exception outside of any test. What is wrong comes last: a summary has room for a few lines, and takes those.
+  def self.tell(error)
+    lines = (error.backtrace || []).reject { |line| line.start_with?(__dir__) }.reverse.map { |line| "    ".b << bytes(line) }
+    lines.unshift(tell(error.cause), "led to") if error.cause && !error.cause.equal?(error)
+    (lines << ("#{error.class}: ".b << message_of(error))).join("\n")
+  end
+
+  # An `exit`, and what `abort` said.
+  def self.exit_of(error, when_it_was = "")
+    word = error.message == "exit" ? "" : one_line(": ".b << message_of(error))
+    "`exit` was called#{when_it_was}, with status #{error.status}".b << word
   end
 
   # How a test that did not plainly pass ended.
@@ -452,12 +459,12 @@ module SplitciDriver
       status = error.nil? ? 0 : (error.is_a?(SystemExit) ? error.status : 1)
       unless @stopped || !@errors.empty?
         word = error.is_a?(SystemExit) && error.message != "exit" ? ": ".b << SplitciDriver.message_of(error) : ""
-        @errors << (error.is_a?(SystemExit) || error.nil? ? "the run was ended before its time, with status #{status}#{word}" : SplitciDriver.describe_to_the_end(error))
+        @errors << (error.is_a?(SystemExit) || error.nil? ? "the run was ended before its time, with status #{status}#{word}" : SplitciDriver.tell(error))
       end
       # An exit that another error led to says nothing by itself.
       hidden = error.is_a?(SystemExit) && (status != 0 || !@stopped) ? error.cause : nil
-      @errors << SplitciDriver.describe_to_the_end(hidden) if hidden && !hidden.is_a?(SystemExit)
-      @errors << SplitciDriver.describe_to_the_end(error) if @stopped && error && !error.is_a?(SystemExit)
+      @errors << SplitciDriver.tell(hidden) if hidden && !hidden.is_a?(SystemExit)
+      @errors << SplitciDriver.tell(error) if @stopped && error && !error.is_a?(SystemExit)
       speak(version)
       bye(status)
     rescue Lost => lost
