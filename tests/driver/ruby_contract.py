@@ -11,7 +11,8 @@ Documented differences:
   first, as a plain run does).
 - `filter_run_when_matching :focus`, and `filter_run :focus` with `run_all_when_everything_filtered`, hold within a file: files that have no focus run
   as a whole. `--fail-fast` is off.
-- A file that cannot be loaded is one errored test; the others run.
+- A file that cannot be loaded is one errored test; the others run. A `before(:suite)` hook that comes with a spec file and fails makes that file one
+  errored test, and each that the shard is given after it; what ran before it stays.
 - Minitest shuffles the classes of a file, not those of all files; tests of a class that runs in parallel elsewhere run in turn.
 - A class of Minitest none of whose tests are to run is not called at all. Of a class that several files make, each file's tests are shuffled by
   themselves. Before Minitest 5.16 the order of tests depended on all classes that ran before: here it is one of the seed alone.

@@ -2,8 +2,8 @@
 //!
 //!     cargo run --release -p splitci-tests --bin bench [cost] [eight] [skew] [containers] [sizes] [--rounds N] [--framework NAME]
 //!
-//! Without names all of it, about forty minutes. `--framework rspec` or `minitest` measures cost, eight and skew in Ruby, beside `parallel_tests` and, where
-//! `CI_QUEUE` names it, ci-queue. Runs are interleaved, round by round; a run counts only if the number of tests that passed is
+//! Without names all of it, about forty minutes. `--framework rspec` or `minitest` measures cost, eight and skew in Ruby, beside `parallel_tests`
+//! (Debian's ruby-parallel-tests) and, where `CI_QUEUE` names it, ci-queue (which needs redis-server). Runs are interleaved, round by round; a run counts only if the number of tests that passed is
 //! right; medians are printed with their spread. A round waits for an idle machine, but not for long: the load by others is printed, judge by it.
 //! What the rows are held against is in the table of bars at the end; a bar that is missed is said to be, and changes nothing else.
 #![expect(clippy::print_stdout, clippy::expect_used, reason = "a program for people, which stops at what it cannot measure")]
