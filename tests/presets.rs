@@ -176,6 +176,47 @@ fn go() {
     expect_init(&sandbox, "go");
 }
 
+/// Debian's Maven finds what Debian has, and asks nobody else.
+const DEBIAN: &str = "-o\n-Dmaven.repo.local=/usr/share/maven-repo\n";
+const POM: &str = "<project xmlns=\"http://maven.apache.org/POM/4.0.0\"><modelVersion>4.0.0</modelVersion><groupId>example</groupId>\
+    <artifactId>shop</artifactId><version>1</version><properties><maven.compiler.source>17</maven.compiler.source>\
+    <maven.compiler.target>17</maven.compiler.target><project.build.sourceEncoding>UTF-8</project.build.sourceEncoding></properties>\
+    <dependencies><dependency><groupId>org.junit.jupiter</groupId><artifactId>junit-jupiter</artifactId><version>5.9.2</version>\
+    <scope>test</scope></dependency></dependencies></project>\n";
+
+#[test]
+fn junit() {
+    let class = |head: &str, body: &str| format!("package shop;\nimport org.junit.jupiter.api.*;\n{head} {{ {body} }}\n");
+    let cart = "@Test void adds() { Assertions.assertEquals(2, Cart.add(1, 1)); }\n@Test void pays() { Assertions.assertEquals(8, 7, \"no money\"); }\n\
+                @Test @Disabled(\"later\") void ships() {}\n@Nested class Inner { @Test void deep() {} }";
+    let sandbox = sandbox(&[
+        (".mvn/maven.config", DEBIAN),
+        ("pom.xml", POM),
+        ("src/main/java/shop/Cart.java", "package shop;\npublic class Cart { public static int add(int a, int b) { return a + b; } }\n"),
+        ("src/test/java/shop/CartTest.java", &class("class CartTest", cart)),
+        ("src/test/java/shop/CartTests.java", &class("class CartTests", "@Test void other() {}")),
+        ("src/test/java/shop/AbstractTest.java", &class("abstract class AbstractTest", "@Test void never() {}")),
+        ("src/test/java/shop/ExitsTest.java", &class("class ExitsTest", "@Test void before() {} @Test void leaves() { System.exit(0); }")),
+    ]);
+    // Four shards in one directory that is not compiled yet.
+    let red = facts(&sandbox, "run --shards 4", 1);
+    let bad = red.exceptions();
+    let want = [
+        "src/test/java/shop/CartTest.java::shop.CartTest::pays: failed",
+        "src/test/java/shop/CartTest.java::shop.CartTest::ships: skipped",
+        "src/test/java/shop/ExitsTest.java: errored",
+    ];
+    assert_eq!((bad.clone(), red.count("passed")), (want.map(str::to_owned).to_vec(), 3), "{:?}", red.told);
+    assert!(told(&red, "src/test/java/shop/CartTest.java::shop.CartTest::pays").contains("no money"), "{:?}", red.told);
+    assert!(told(&red, "src/test/java/shop/ExitsTest.java").contains("terminated without properly saying goodbye"), "{:?}", red.told);
+    // Together, what is bad in one class leaves nothing of the others unproven.
+    let again = facts(&sandbox, "run --shards 1", 1);
+    assert_eq!((again.exceptions(), again.count("passed")), (bad, 3));
+    expect_init(&sandbox, "junit");
+    sandbox.write("src/test/java/shop/ExitsTest.java", "package shop;\nclass ExitsTest {\n");
+    sandbox.splitci("run --shards 2").run().expect_exit(1).expect_says("makes the project ready").expect_says("ExitsTest.java");
+}
+
 #[test]
 fn mocha() {
     let sandbox = sandbox(&[

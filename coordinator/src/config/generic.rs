@@ -6,7 +6,7 @@ use super::setting::{Count, Items, ResultsKind, Words};
 use crate::model::{Listing, Naming, Recipe, Results};
 
 /// Placeholders that stand for the units of a command.
-const UNITS: &[&str] = &["{units}", "{regex}", "{classes}", "{target}"];
+const UNITS: &[&str] = &["{units}", "{regex}", "{classes}", "{nested}", "{target}"];
 
 /// The keys of `[suite]` that are for such tools alone.
 #[derive(Debug, Default)]

@@ -28,6 +28,7 @@ pub const ALL: &[&dyn Framework] = &[
     &generic::CTEST,
     &generic::EXUNIT,
     &generic::GO,
+    &generic::JUNIT,
     &generic::MOCHA,
     &generic::PHPUNIT,
     &generic::GENERIC,

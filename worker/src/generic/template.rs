@@ -5,6 +5,7 @@
 //! | `{units}` | the units: a word each where it stands alone, joined by commas inside a word |
 //! | `{regex}` | a pattern that matches the units' names and nothing else |
 //! | `{classes}` | the units as names of Java classes: `src/test/java/shop/CartTest.java` is `shop.CartTest`; words and commas as for units |
+//! | `{nested}` | the same with the classes within them, which patterns of names do not always reach: `shop.CartTest,shop.CartTest$*` |
 //! | `{target}` | the unit's words: a unit of Cargo such as `shop --test cart` becomes `--package shop --test cart` |
 //! | `{report}`, `{reports}` | a file that does not exist yet, and an empty directory, of this command alone |
 //! | `{run}` | the directory of the session's own files |
@@ -51,10 +52,13 @@ fn expand_word(word: &str, parts: &Parts<'_>) -> Vec<String> {
 type Replacement = (&'static str, fn(&Parts<'_>) -> String);
 
 fn expand_inside(word: &str, parts: &Parts<'_>) -> String {
-    let replacements: [Replacement; 7] = [
+    let replacements: [Replacement; 8] = [
         ("{units}", |parts| parts.units.join(",")),
         ("{regex}", |parts| format!("^({})$", parts.units.iter().map(|unit| escape(unit)).collect::<Vec<_>>().join("|"))),
         ("{classes}", |parts| parts.units.iter().map(|unit| class(unit)).collect::<Vec<_>>().join(",")),
+        ("{nested}", |parts| {
+            parts.units.iter().map(|unit| class(unit)).map(|class| format!("{class},{class}$*")).collect::<Vec<_>>().join(",")
+        }),
         ("{report}", |parts| report_file(parts.private).display().to_string()),
         ("{reports}", |parts| report_directory(parts.private).display().to_string()),
         ("{run}", |parts| parts.run.display().to_string()),
@@ -109,6 +113,10 @@ mod tests {
     fn units_are_words_where_they_stand_alone_and_a_list_inside_a_word() {
         assert_eq!(expanded("{units}", &["a b.js", "c.js"]), ["a b.js", "c.js"]);
         assert_eq!(expanded("-Dtest={classes}", &["src/test/java/shop/CartTest.java", "ATest.java"]), ["-Dtest=shop.CartTest,ATest"]);
+        assert_eq!(
+            expanded("-Dtest={nested}", &["src/test/java/shop/CartTest.java", "ATest.java"]),
+            ["-Dtest=shop.CartTest,shop.CartTest$*,ATest,ATest$*"]
+        );
         assert_eq!(expanded("--only={units}", &["a", "b"]), ["--only=a,b"]);
         assert_eq!(expanded("{target}", &["shop --test cart"]), ["--package", "shop", "--test", "cart"]);
     }

@@ -26,6 +26,9 @@ pub struct Recipe {
     pub results: Results,
     /// Where the tool writes its report, if the command does not say: a path or a pattern. Without either it is what the command prints.
     pub report: Option<String>,
+    /// What the tool prints when it found no tests in what it was asked for, and then writes no report.
+    #[serde(default)]
+    pub none: Option<String>,
     /// How many units go into one command at most; at least 1.
     pub batch: u32,
     /// How a result says which unit it is of.

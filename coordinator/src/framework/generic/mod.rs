@@ -8,7 +8,7 @@ mod presets;
 use super::{Framework, LaunchRequest, ProjectFacts, shard_environment};
 use crate::model::{Launch, Listing, Naming, Recipe, Results};
 
-pub use presets::{BATS, CARGO, CTEST, EXUNIT, GO, MOCHA, PHPUNIT};
+pub use presets::{BATS, CARGO, CTEST, EXUNIT, GO, JUNIT, MOCHA, PHPUNIT};
 
 /// A tool that splitci knows how to drive.
 pub struct Preset {
@@ -23,6 +23,7 @@ pub struct Preset {
     results: Results,
     naming: Naming,
     report: Option<&'static str>,
+    none: Option<&'static str>,
     batch: u32,
     /// Reporters of ours that it loads: name and text.
     files: &'static [(&'static str, &'static str)],
@@ -42,6 +43,7 @@ pub const GENERIC: Preset = Preset {
     results: Results::Exit,
     naming: Naming::Alone,
     report: None,
+    none: None,
     batch: 1,
     files: &[],
     picking: &[],
@@ -98,6 +100,7 @@ impl Framework for Preset {
             only: Vec::new(),
             results: self.results,
             report: self.report.map(str::to_owned),
+            none: self.none.map(str::to_owned),
             batch: self.batch,
             naming: self.naming,
         })

@@ -27,15 +27,26 @@ fn each_is_found_by_its_own_files() {
     assert_eq!(found(&[("mix.exs", "")]), ["exunit"]);
     assert_eq!(found(&[("apps/shop/mix.exs", "")]), [""; 0]);
     assert_eq!(found(&[("go.mod", "")]), ["go"]);
+    assert_eq!(found(&[("pom.xml", "")]), ["junit"]);
     assert_eq!(found(&[("package.json", "{\"devDependencies\":{\"mocha\":\"10\"}}")]), ["mocha"]);
     assert_eq!(found(&[("phpunit.xml.dist", "")]), ["phpunit"]);
+}
+
+#[test]
+fn a_tool_that_the_project_brings_comes_first() {
+    let command = |name: &str, files: &[(&str, &str)], programs: &[&str]| {
+        let framework = ALL.iter().find(|framework| framework.name() == name).expect("a framework");
+        framework.command(&project(files, programs)).first().cloned().unwrap_or_default()
+    };
+    assert_eq!(command("junit", &[("pom.xml", "")], &[]), "mvn");
+    assert_eq!(command("junit", &[("pom.xml", ""), ("mvnw", "")], &[]), "./mvnw");
 }
 
 #[test]
 fn every_command_says_where_its_units_go() {
     for framework in ALL.iter().filter(|framework| framework.name() != "generic" && framework.recipe().is_some()) {
         let command = framework.command(&project(&[], &[])).join(" ");
-        let placeholders = ["{units}", "{regex}", "{classes}", "{target}"];
+        let placeholders = ["{units}", "{regex}", "{classes}", "{nested}", "{target}"];
         assert!(placeholders.iter().any(|placeholder| command.contains(placeholder)), "{command}");
     }
 }

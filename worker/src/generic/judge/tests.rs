@@ -7,7 +7,17 @@ use crate::protocol::recipe::Listing;
 
 fn recipe(results: Results, naming: Naming) -> Recipe {
     let units = Listing::Files(Vec::new());
-    Recipe { tool: "tool".into(), prepare: Vec::new(), units, only: Vec::new(), results, report: None, batch: 8, naming }
+    Recipe {
+        tool: "tool".into(),
+        prepare: Vec::new(),
+        units,
+        only: Vec::new(),
+        results,
+        report: None,
+        none: Some("found 0".into()),
+        batch: 8,
+        naming,
+    }
 }
 
 fn ran(end: End, reports: Result<&str, &str>) -> Ran {
@@ -59,6 +69,16 @@ fn a_file_whose_report_says_that_it_has_no_tests_is_through() {
     assert_eq!(judged(Naming::File, &["b.js"], &ran(End::Status(0), Ok(NONE))), [""]);
     assert_eq!(judged(Naming::File, &["a.js", "b.js"], &ran(End::Status(0), Ok(NONE))), ["Errored?", ""]);
     assert_eq!(judged(Naming::File, &["b.js"], &ran(End::Status(2), Ok(NONE))), ["Errored?"]);
+}
+
+#[test]
+fn a_tool_that_says_that_it_found_no_tests_needs_no_report() {
+    let said = |said: &str, ran: Ran| Ran { said: said.into(), ..ran };
+    let silent = |status| ran(End::Status(status), Err("it wrote no report"));
+    assert_eq!(judged(Naming::File, &["a.js"], &said("it found 0 tests\n", silent(0))), [""]);
+    assert_eq!(judged(Naming::File, &["a.js"], &said("it found 0 tests\n", silent(1))), ["Errored?"]);
+    assert_eq!(judged(Naming::File, &["a.js"], &silent(0)), ["Errored?"]);
+    assert_eq!(judged(Naming::File, &["a.js", "b.js"], &said("it found 0 tests\n", silent(0))), ["Errored?", "Errored?"]);
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod cargo;
 mod ctest;
 mod exunit;
 mod go;
+mod junit;
 mod mocha;
 mod phpunit;
 
@@ -13,6 +14,7 @@ pub use cargo::CARGO;
 pub use ctest::CTEST;
 pub use exunit::EXUNIT;
 pub use go::GO;
+pub use junit::JUNIT;
 pub use mocha::MOCHA;
 pub use phpunit::PHPUNIT;
 
