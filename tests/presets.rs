@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use splitci_tests::engine::{expect_no_containers, require};
 use splitci_tests::{Facts, Sandbox};
 
 fn facts(sandbox: &Sandbox, line: &str, exit: i32) -> Facts {
@@ -174,6 +175,49 @@ fn go() {
     // In the other package no test has this name, and Go says so.
     assert_eq!(facts(&sandbox, "run -- -run TestAdds", 0).total(), 1);
     expect_init(&sandbox, "go");
+}
+
+#[test]
+fn jest() {
+    require();
+    // Debian's Jest needs Debian's Node, which this machine may not have.
+    let dockerfile = "FROM debian:bookworm-slim\nRUN apt-get update \\\n && apt-get install -y --no-install-recommends jest \\\n \
+                      && rm -rf /var/lib/apt/lists/*\nWORKDIR /app\nCOPY . .\n";
+    let cart = "describe('cart', () => {\n  it('adds', () => {});\n  it('pays', () => { expect(7).toBe(8); });\n  it.skip('ships', () => {});\n  \
+                it.todo('later');\n});\n";
+    let sandbox = sandbox(&[
+        ("Dockerfile", dockerfile),
+        ("package.json", "{\"jest\": {\"coverageThreshold\": {\"global\": {\"lines\": 100}}, \"collectCoverage\": true}}"),
+        ("src/cart.js", "module.exports = (a) => { if (a > 1) { return 2; }\n return 1; };\n"),
+        ("src/cart.test.js", cart),
+        ("src/__tests__/tax.js", "const cart = require('../cart');\nfor (let n = 0; n < 3; n++) it('band ' + n, () => { cart(1); });\n"),
+        ("src/hook.test.js", "beforeAll(() => { throw new Error('no stock'); });\nit('never', () => {});\n"),
+        ("src/exits.test.js", "it('before', () => {});\nit('leaves', () => process.exit(0));\n"),
+        ("src/broken.test.js", "describe('x', () => {\n"),
+    ]);
+    let docker = |line: &str, exit| {
+        let done = sandbox.splitci(line).patience(Duration::from_mins(10)).run();
+        done.expect_exit(exit);
+        expect_no_containers(&done.facts().run);
+        done.facts()
+    };
+    let red = docker("run --json --shards 2", 1);
+    let want = [
+        "src/broken.test.js: errored",
+        "src/cart.test.js::cart later: skipped",
+        "src/cart.test.js::cart pays: failed",
+        "src/cart.test.js::cart ships: skipped",
+        "src/exits.test.js: errored",
+        "src/hook.test.js::never: failed",
+    ];
+    assert_eq!((red.exceptions(), red.count("passed")), (want.map(str::to_owned).to_vec(), 4), "{:?}", red.told);
+    assert!(told(&red, "src/cart.test.js::cart pays").contains("Expected: 8"), "{:?}", red.told);
+    // Together, what is bad in one file leaves nothing of the others unproven.
+    let again = docker("run --json --shards 1", 1);
+    assert_eq!((again.exceptions(), again.count("passed")), (want.map(str::to_owned).to_vec(), 4));
+    // A part of the suite covers a part of the code.
+    assert_eq!(docker("run --json src/__tests__/tax.js", 0).total(), 3);
+    expect_init(&sandbox, "jest");
 }
 
 /// Debian's Maven finds what Debian has, and asks nobody else.

@@ -28,6 +28,7 @@ pub const ALL: &[&dyn Framework] = &[
     &generic::CTEST,
     &generic::EXUNIT,
     &generic::GO,
+    &generic::JEST,
     &generic::JUNIT,
     &generic::MOCHA,
     &generic::PHPUNIT,
@@ -38,7 +39,7 @@ pub const ALL: &[&dyn Framework] = &[
 const FOREIGN: &[&str] = &["node_modules", "site-packages", "venv", ".venv", "vendor", ".tox", ".nox", "__pycache__", ".bundle"];
 
 /// Programs that frameworks ask about: whether they are in `PATH`, or in a virtual environment of the project.
-pub const PROGRAMS: &[&str] = &["pytest", "python3", "python", "bundle", "rspec", "ruby", "mocha", "phpunit"];
+pub const PROGRAMS: &[&str] = &["pytest", "python3", "python", "bundle", "rspec", "ruby", "jest", "mocha", "phpunit"];
 
 /// The framework with this name.
 pub fn by_name(name: &str) -> Option<&'static dyn Framework> {

@@ -8,7 +8,7 @@ mod presets;
 use super::{Framework, LaunchRequest, ProjectFacts, shard_environment};
 use crate::model::{Launch, Listing, Naming, Recipe, Results};
 
-pub use presets::{BATS, CARGO, CTEST, EXUNIT, GO, JUNIT, MOCHA, PHPUNIT};
+pub use presets::{BATS, CARGO, CTEST, EXUNIT, GO, JEST, JUNIT, MOCHA, PHPUNIT};
 
 /// A tool that splitci knows how to drive.
 pub struct Preset {

@@ -27,6 +27,9 @@ fn each_is_found_by_its_own_files() {
     assert_eq!(found(&[("mix.exs", "")]), ["exunit"]);
     assert_eq!(found(&[("apps/shop/mix.exs", "")]), [""; 0]);
     assert_eq!(found(&[("go.mod", "")]), ["go"]);
+    assert_eq!(found(&[("jest.config.mjs", "")]), ["jest"]);
+    assert_eq!(found(&[("package.json", "{\"jest\":{}}")]), ["jest"]);
+    assert_eq!(found(&[("package.json", "{\"scripts\":{\"test\":\"jester\"}}")]), [""; 0]);
     assert_eq!(found(&[("pom.xml", "")]), ["junit"]);
     assert_eq!(found(&[("package.json", "{\"devDependencies\":{\"mocha\":\"10\"}}")]), ["mocha"]);
     assert_eq!(found(&[("phpunit.xml.dist", "")]), ["phpunit"]);
@@ -38,6 +41,8 @@ fn a_tool_that_the_project_brings_comes_first() {
         let framework = ALL.iter().find(|framework| framework.name() == name).expect("a framework");
         framework.command(&project(files, programs)).first().cloned().unwrap_or_default()
     };
+    assert_eq!(command("jest", &[], &["jest"]), "jest");
+    assert_eq!(command("jest", &[], &[]), "node_modules/.bin/jest");
     assert_eq!(command("junit", &[("pom.xml", "")], &[]), "mvn");
     assert_eq!(command("junit", &[("pom.xml", ""), ("mvnw", "")], &[]), "./mvnw");
 }
