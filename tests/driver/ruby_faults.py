@@ -850,6 +850,7 @@ def results_say_where_and_why(run):
         said = (result["outcome"], result["file"], result["line"])
         expect(said == (outcome, file, line) and message in result["message"], session, "%s: %r %r" % (test, said, result["message"]))
         expect(outcome in ("passed", "skipped") or file in result["details"] and result["micros"] > 0, session, result["details"])
+        expect("splitci_" not in result["details"], session, result["details"])
     for name, line, message in (("b", 3, "syntax error"), ("c", 2, "nothing_of_the_kind"), ("d", 2, "deep")):
         result = session.result(run.file(name))
         said = (result["outcome"], result["file"], result["line"])

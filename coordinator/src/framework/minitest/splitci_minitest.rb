@@ -326,8 +326,10 @@ module SplitciDriver
       ["#{failure.result_label}:".b, said_by(failure), *frames_of(failure)].join("\n")
     end
 
+    # Without our own, which stand between Minitest's in every trace.
     def frames_of(failure)
-      Minitest.filter_backtrace(failure.backtrace.to_a.map { |line| SplitciDriver.bytes(line) })
+      trace = failure.backtrace.to_a.map { |line| SplitciDriver.bytes(line) }
+      Minitest.filter_backtrace(trace.reject { |line| line.start_with?(SplitciDriver.bytes(__dir__)) })
     end
 
     def over(error, version)
