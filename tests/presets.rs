@@ -292,8 +292,14 @@ fn mocha() {
 fn phpunit() {
     let class = |name: &str, body: &str| format!("<?php\nclass {name} extends PHPUnit\\Framework\\TestCase {{ {body} }}\n");
     let cart = class("CartTest", "function testAdds() { $this->assertSame(2, 1 + 1); } function testPays() { $this->assertSame(8, 7); }");
+    let base = class("BaseTest", "function testNever() {}").replace("class", "abstract class");
     let exits = class("ExitTest", "function testBefore() { $this->assertTrue(true); } function testLeaves() { exit(0); }");
-    let sandbox = sandbox(&[("phpunit.xml", "<phpunit/>"), ("tests/CartTest.php", &cart), ("tests/ExitTest.php", &exits)]);
+    let sandbox = sandbox(&[
+        ("phpunit.xml", "<phpunit/>"),
+        ("tests/CartTest.php", &cart),
+        ("tests/ExitTest.php", &exits),
+        ("tests/BaseTest.php", &base),
+    ]);
     let red = facts(&sandbox, "run --shards 2", 1);
     let bad = red.exceptions();
     assert_eq!((bad.len(), red.count("passed")), (2, 1), "{bad:?}");

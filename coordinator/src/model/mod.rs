@@ -28,5 +28,5 @@ pub use launch::{EntryPoint, ImageIdentity, Launch, Volume};
 pub use progress::{Listener, Progress, Telling};
 pub use splitci_worker::protocol::driver::Outcome;
 pub use splitci_worker::protocol::message::{Exit, Select, Slot, Stopped, TerminalSize};
-pub use splitci_worker::protocol::recipe::{Listing, Naming, Recipe, Results};
+pub use splitci_worker::protocol::recipe::{Listing, Naming, Nothing, Recipe, Results};
 pub use unit::{Manifest, Unit, UnitKind};

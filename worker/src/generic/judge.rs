@@ -43,7 +43,7 @@ pub(super) fn judge(recipe: &Recipe, units: &[&str], listed: &[String], ran: &Ra
     }
     let texts = match &ran.reports {
         Ok(texts) => texts,
-        Err(_) if units.len() == 1 && says_none(recipe, ran) => return vec![Judged { cases: Vec::new(), doubt: false }],
+        Err(_) if says_none(recipe, units, ran) => return vec![Judged { cases: Vec::new(), doubt: false }],
         Err(reason) => return all(reason),
     };
     let mut report = Report::default();
@@ -57,12 +57,16 @@ pub(super) fn judge(recipe: &Recipe, units: &[&str], listed: &[String], ran: &Ra
             Err(reason) => return all(&reason),
         }
     }
+    if report.cases.is_empty() && report.troubles.is_empty() && says_none(recipe, units, ran) {
+        return vec![Judged { cases: Vec::new(), doubt: false }];
+    }
     by_report(recipe, units, listed, ran, report)
 }
 
-/// Whether the tool itself says that it found no tests. Silence is something else.
-fn says_none(recipe: &Recipe, ran: &Ran) -> bool {
-    ran.end == End::Status(0) && recipe.none.as_ref().is_some_and(|words| ran.said.contains(words))
+/// Whether the tool itself says of this one unit that it has no tests. Silence is something else.
+fn says_none(recipe: &Recipe, units: &[&str], ran: &Ran) -> bool {
+    let (Some(nothing), [unit]) = (&recipe.nothing, units) else { return false };
+    ran.end == End::Status(nothing.status) && ran.said.contains(&nothing.words.replace("{units}", unit))
 }
 
 /// Several units with one status: a good one is everybody's, a bad one is nobody's yet.
@@ -100,8 +104,7 @@ fn by_report(recipe: &Recipe, units: &[&str], listed: &[String], ran: &Ran, repo
     let share = share(ran, cases.iter().flatten());
     let good = ran.end == End::Status(0) && stray.is_empty() && general.is_empty();
     let judged = units.iter().zip(cases.into_iter().zip(troubles)).map(|(unit, (cases, troubles))| {
-        let said_empty =
-            || report.empty.iter().any(|name| name == unit || is_file(unit, &plain(name)) || (name.is_empty() && units.len() == 1));
+        let said_empty = || report.empty.iter().any(|group| group == unit || (group.is_empty() && units.len() == 1));
         if good && cases.is_empty() && troubles.is_empty() && said_empty() {
             return Judged { cases, doubt: false };
         }

@@ -26,13 +26,22 @@ pub struct Recipe {
     pub results: Results,
     /// Where the tool writes its report, if the command does not say: a path or a pattern. Without either it is what the command prints.
     pub report: Option<String>,
-    /// What the tool prints when it found no tests in what it was asked for, and then writes no report.
+    /// How the tool says that a unit has no tests, if it does.
     #[serde(default)]
-    pub none: Option<String>,
+    pub nothing: Option<Nothing>,
     /// How many units go into one command at most; at least 1.
     pub batch: u32,
     /// How a result says which unit it is of.
     pub naming: Naming,
+}
+
+/// How a tool ends, and what it prints, when the one unit that it was given has no tests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Nothing {
+    /// Its exit status.
+    pub status: i32,
+    /// Words that it prints then and else never; `{units}` stands for the unit.
+    pub words: String,
 }
 
 /// Where units come from.

@@ -6,7 +6,7 @@
 mod presets;
 
 use super::{Framework, LaunchRequest, ProjectFacts, shard_environment};
-use crate::model::{Launch, Listing, Naming, Recipe, Results};
+use crate::model::{Launch, Listing, Naming, Nothing, Recipe, Results};
 
 pub use presets::{BATS, CARGO, CTEST, EXUNIT, GO, JEST, JUNIT, MOCHA, PHPUNIT};
 
@@ -23,7 +23,8 @@ pub struct Preset {
     results: Results,
     naming: Naming,
     report: Option<&'static str>,
-    none: Option<&'static str>,
+    /// Its exit status and its words when a unit has no tests.
+    nothing: Option<(i32, &'static str)>,
     batch: u32,
     /// Reporters of ours that it loads: name and text.
     files: &'static [(&'static str, &'static str)],
@@ -43,7 +44,7 @@ pub const GENERIC: Preset = Preset {
     results: Results::Exit,
     naming: Naming::Alone,
     report: None,
-    none: None,
+    nothing: None,
     batch: 1,
     files: &[],
     picking: &[],
@@ -100,7 +101,7 @@ impl Framework for Preset {
             only: Vec::new(),
             results: self.results,
             report: self.report.map(str::to_owned),
-            none: self.none.map(str::to_owned),
+            nothing: self.nothing.map(|(status, words)| Nothing { status, words: words.to_owned() }),
             batch: self.batch,
             naming: self.naming,
         })

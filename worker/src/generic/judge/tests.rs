@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::*;
-use crate::protocol::recipe::Listing;
+use crate::protocol::recipe::{Listing, Nothing};
 
 fn recipe(results: Results, naming: Naming) -> Recipe {
-    let units = Listing::Files(Vec::new());
+    let (units, nothing) = (Listing::Files(Vec::new()), Nothing { status: 0, words: "nothing in {units}".into() });
     Recipe {
         tool: "tool".into(),
         prepare: Vec::new(),
@@ -14,7 +14,7 @@ fn recipe(results: Results, naming: Naming) -> Recipe {
         only: Vec::new(),
         results,
         report: None,
-        none: Some("found 0".into()),
+        nothing: Some(nothing),
         batch: 8,
         naming,
     }
@@ -64,21 +64,18 @@ fn a_report_that_is_missing_cut_off_or_silent_is_no_pass() {
 }
 
 #[test]
-fn a_file_whose_report_says_that_it_has_no_tests_is_through() {
-    const NONE: &str = r#"<testsuites><testsuite name="x" file="./b.js" tests="0"/></testsuites>"#;
-    assert_eq!(judged(Naming::File, &["b.js"], &ran(End::Status(0), Ok(NONE))), [""]);
-    assert_eq!(judged(Naming::File, &["a.js", "b.js"], &ran(End::Status(0), Ok(NONE))), ["Errored?", ""]);
-    assert_eq!(judged(Naming::File, &["b.js"], &ran(End::Status(2), Ok(NONE))), ["Errored?"]);
-}
-
-#[test]
-fn a_tool_that_says_that_it_found_no_tests_needs_no_report() {
-    let said = |said: &str, ran: Ran| Ran { said: said.into(), ..ran };
+fn a_tool_that_says_that_there_are_no_tests_is_believed() {
+    let said = |said: &str, ran: Ran| judged(Naming::File, &["a.js"], &Ran { said: said.into(), ..ran });
     let silent = |status| ran(End::Status(status), Err("it wrote no report"));
-    assert_eq!(judged(Naming::File, &["a.js"], &said("it found 0 tests\n", silent(0))), [""]);
-    assert_eq!(judged(Naming::File, &["a.js"], &said("it found 0 tests\n", silent(1))), ["Errored?"]);
-    assert_eq!(judged(Naming::File, &["a.js"], &silent(0)), ["Errored?"]);
-    assert_eq!(judged(Naming::File, &["a.js", "b.js"], &said("it found 0 tests\n", silent(0))), ["Errored?", "Errored?"]);
+    assert_eq!(said("there is nothing in a.js\n", silent(0)), [""]);
+    assert_eq!(said("there is nothing in a.js\n", ran(End::Status(0), Ok(EMPTY))), [""]);
+    assert_eq!(said("there is nothing in b.js\n", silent(0)), ["Errored?"]);
+    assert_eq!(said("there is nothing in a.js\n", silent(1)), ["Errored?"]);
+    assert_eq!(said("there is nothing in a.js\n", ran(End::Status(0), Ok(&A[..30]))), ["Errored?"]);
+    assert_eq!(said("there is nothing in a.js\n", ran(End::Status(0), Ok(A))), ["Passed"]);
+    assert_eq!(said("", silent(0)), ["Errored?"]);
+    let both = Ran { said: "nothing in a.js, nothing in b.js".into(), ..silent(0) };
+    assert_eq!(judged(Naming::File, &["a.js", "b.js"], &both), ["Errored?", "Errored?"]);
 }
 
 #[test]

@@ -62,7 +62,6 @@ struct Suite {
     file: Option<String>,
     name: String,
     says: usize,
-    says_none: bool,
     failing: usize,
     shown: usize,
     shown_failing: usize,
@@ -101,14 +100,12 @@ impl Document {
     }
 
     fn suite(&self, element: &BytesStart<'_>) -> Result<Suite, String> {
-        let number = |name| Ok::<_, String>(attribute(element, name)?.and_then(|text| text.trim().parse::<usize>().ok()));
-        let count = |name| number(name).map(Option::unwrap_or_default);
+        let count = |name| Ok::<_, String>(attribute(element, name)?.and_then(|text| text.trim().parse::<usize>().ok()).unwrap_or(0));
         let outer = self.suites.last().and_then(|suite| suite.file.clone());
         Ok(Suite {
             file: file_of(element)?.or(outer),
             name: attribute(element, "name")?.unwrap_or_default(),
             says: count("tests")?,
-            says_none: number("tests")? == Some(0),
             failing: count("failures")? + count("errors")?,
             shown: 0,
             shown_failing: 0,
@@ -191,9 +188,6 @@ impl Document {
             let (file, class) = (suite.file.clone(), suite.name.clone());
             self.report.troubles.push(Case { file, class, ..Case::of_unit(Outcome::Errored, message) });
         }
-        if let (true, 0, 0, Some(file)) = (suite.says_none, suite.shown, suite.failing, &suite.file) {
-            self.report.empty.push(file.clone());
-        }
         if let Some(outer) = self.suites.last_mut() {
             outer.shown += suite.shown;
             // What was told of the inner suite is not told of the outer one again.
@@ -274,15 +268,6 @@ mod tests {
         assert_eq!(hidden.expect("a report").troubles.len(), 1);
         let load = read(r#"<testsuite name="s" errors="1"><error message="cannot load"/></testsuite>"#).expect("a report");
         assert_eq!(load.troubles[0].message, "cannot load");
-    }
-
-    #[test]
-    fn a_file_without_tests_is_told_by_name() {
-        let empty = |text: &str| read(text).expect("a report").empty;
-        assert_eq!(empty(r#"<testsuites><testsuite name="s" file="a.exs" tests="0"/></testsuites>"#), ["a.exs"]);
-        for silent in [r#"file="a.exs""#, r#"tests="0""#, r#"file="a.exs" tests="0" errors="1""#, r#"file="a.exs" tests="none""#] {
-            assert_eq!(empty(&format!("<testsuite name=\"s\" {silent}></testsuite>")), [""; 0], "{silent}");
-        }
     }
 
     #[test]

@@ -72,7 +72,7 @@ pub(super) struct Report {
     pub(super) cases: Vec<Case>,
     /// Failures that belong to no case: a file that cannot be loaded, a hook. With the unit's file or class, if the tool names it.
     pub(super) troubles: Vec<Case>,
-    /// Groups or files of which the tool itself says that they have no tests to run; an empty name is the whole command. Silence is something else.
+    /// Groups of which the tool itself says that they have no tests to run; an empty name is the whole command. Silence is something else.
     pub(super) empty: Vec<String>,
 }
 

@@ -18,6 +18,7 @@ pub const EXUNIT: Preset = Preset {
     units: || files(&["test/**/*_test.exs", "apps/*/test/**/*_test.exs"]),
     results: Results::Junit,
     naming: Naming::File,
+    nothing: Some((0, "splitci: no tests in {units}")),
     batch: 32,
     files: &[("splitci_exunit.exs", include_str!("splitci_exunit.exs"))],
     picking: &["--only", "--exclude", "--include", "--stale", "--failed"],

@@ -20,7 +20,7 @@ pub const JUNIT: Preset = Preset {
     results: Results::Junit,
     naming: Naming::Class,
     report: Some("**/target/surefire-reports/TEST-{class}{,$*}.xml"),
-    none: Some("Tests run: 0, Failures: 0, Errors: 0, Skipped: 0"),
+    nothing: Some((0, "Tests run: 0, Failures: 0, Errors: 0, Skipped: 0")),
     batch: 64,
     picking: &["-Dgroups", "-DexcludedGroups"],
     ..GENERIC
