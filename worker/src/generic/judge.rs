@@ -101,7 +101,7 @@ fn by_report(recipe: &Recipe, units: &[&str], listed: &[String], ran: &Ran, repo
     }
     let failed = cases.iter().flatten().chain(troubles.iter().flatten()).any(|case| case.outcome.is_bad());
     let unexplained = ran.end != End::Status(0) && !failed;
-    let share = share(ran, cases.iter().flatten());
+    let share = share(recipe, ran, cases.iter().flatten());
     let good = ran.end == End::Status(0) && stray.is_empty() && general.is_empty();
     let judged = units.iter().zip(cases.into_iter().zip(troubles)).map(|(unit, (cases, troubles))| {
         let said_empty = || report.empty.iter().any(|group| group == unit || (group.is_empty() && units.len() == 1));
@@ -134,11 +134,15 @@ fn by_report(recipe: &Recipe, units: &[&str], listed: &[String], ran: &Ran, repo
     judged.collect()
 }
 
+/// Most of the time of a command for several units is its start, which is no test's: more than this is not charged to one that has no time of its own.
+const MOST_SHARE: u64 = 1_000;
+
 /// A test's share of the command's time, where the tool gives no times: without any, nothing could be planned.
-fn share<'a>(ran: &Ran, cases: impl Iterator<Item = &'a Case> + Clone) -> u64 {
+fn share<'a>(recipe: &Recipe, ran: &Ran, cases: impl Iterator<Item = &'a Case> + Clone) -> u64 {
     let told = cases.clone().any(|case| case.micros > 0);
     let tests = cases.count() as u64;
-    if told || tests == 0 { 0 } else { u64::try_from(ran.took.as_micros()).unwrap_or(u64::MAX) / tests }
+    let most = if recipe.batch > 1 { MOST_SHARE } else { u64::MAX };
+    if told || tests == 0 { 0 } else { (u64::try_from(ran.took.as_micros()).unwrap_or(u64::MAX) / tests).min(most) }
 }
 
 /// Which of the units a case is of; none if it is of none of them.

@@ -100,6 +100,15 @@ fn a_trouble_is_its_units_or_everybodys() {
 }
 
 #[test]
+fn the_start_of_a_command_is_not_what_its_tests_take() {
+    let took = |batch| {
+        let recipe = Recipe { batch, ..recipe(Results::Junit, Naming::File) };
+        judge(&recipe, &["a.js"], &[], &ran(End::Status(0), Ok(A)))[0].cases[0].micros
+    };
+    assert_eq!((took(1), took(8)), (10_000, 1_000));
+}
+
+#[test]
 fn a_status_is_a_test_where_there_is_no_report() {
     let by_exit = |end, units: &[&str]| judge(&recipe(Results::Exit, Naming::Alone), units, &[], &ran(end, Ok("")));
     assert_eq!(by_exit(End::Status(0), &["a"])[0].cases[0].outcome, Outcome::Passed);
