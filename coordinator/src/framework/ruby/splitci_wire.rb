@@ -117,7 +117,7 @@ module SplitciDriver
   def self.tell(error)
     lines = (error.backtrace || []).reject { |line| line.start_with?(__dir__) }.reverse.map { |line| "    ".b << bytes(line) }
     lines.unshift(tell(error.cause), "led to") if error.cause && !error.cause.equal?(error)
-    (lines << ("#{error.class}: ".b << message_of(error))).join("\n")
+    (lines << ("#{error.class}: ".b << message_of(error).lstrip)).join("\n")
   end
 
   # An `exit`, and what `abort` said.
