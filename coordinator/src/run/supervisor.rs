@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::machine::Run;
 use super::words::{Effect, Input, Obstacle};
-use crate::engine::{Engine, Shard, ShardSpec};
+use crate::engine::{Engine, Shard, ShardEnd, ShardSpec};
 use crate::model::event::Cancelled;
 use crate::model::verdict::Verdict;
 use crate::model::{Listener, ShardId, SuiteId};
@@ -49,6 +49,8 @@ pub struct Outcome {
 /// Inputs that may wait for the brain; readers wait when it is full, which in the end makes a chatty worker wait.
 const INPUTS: usize = 1024;
 const READ: usize = 64 << 10;
+/// How long a stream may stay open whose shard is gone.
+const LAST_WORDS: Duration = Duration::from_secs(10);
 /// Shards that are being started at a time: an engine does not get faster with more, and one that is flooded stops answering.
 const STARTS: usize = 16;
 
@@ -169,9 +171,24 @@ async fn converse(
     let (end, garbled) = tokio::select! {
         garbled = &mut reading => (engine.end(&handle).await, garbled),
         // Told to go, or not to be reached: it is seen to its end even if it does not read any more. What it still says is read meanwhile.
-        () = write_all(input, frames) => tokio::join!(engine.end(&handle), reading),
+        () = write_all(input, frames) => see_to_its_end(engine.end(&handle), reading).await,
     };
     inputs.send(News::Input(Input::ShardGone { shard: id, end, garbled })).await.ok();
+}
+
+/// A shard's end, and what it said until then. An engine may keep the stream open of a shard that is gone: that is not waited for.
+async fn see_to_its_end(
+    ending: impl Future<Output = ShardEnd>,
+    reading: impl Future<Output = Option<String>>,
+) -> (ShardEnd, Option<String>) {
+    tokio::pin!(ending, reading);
+    tokio::select! {
+        garbled = &mut reading => (ending.await, garbled),
+        end = &mut ending => {
+            let garbled = tokio::time::timeout(LAST_WORDS, reading).await;
+            (end, garbled.ok().flatten())
+        }
+    }
 }
 
 async fn write_all(mut input: Box<dyn AsyncWrite + Send + Unpin>, mut frames: mpsc::UnboundedReceiver<Vec<u8>>) {
@@ -224,4 +241,22 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_outlives_its_shard_is_not_waited_for() {
+        let end = ShardEnd { status: Some(0), ..ShardEnd::default() };
+        let seen = see_to_its_end(std::future::ready(end.clone()), std::future::pending()).await;
+        assert_eq!(seen, (end.clone(), None));
+        // What is still on its way is read.
+        let late = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Some("garbage".to_owned())
+        };
+        assert_eq!(see_to_its_end(std::future::ready(end.clone()), late).await, (end, Some("garbage".to_owned())));
+    }
 }
