@@ -27,6 +27,11 @@ use crate::queue::{self, Queue};
 const BEAT_MS: u64 = 5_000;
 /// Shards that are started before it is known how many units there are.
 const FIRST_SHARDS: u32 = 16;
+/// A container and a framework take about so long to start, so that a shard is not started for less work, where it is known how much there is. What is
+/// known of very short tests is mostly how they stood in each other's way, which is no reason for more of them at a time.
+const WORTH_A_SHARD_MS: u64 = 1_000;
+/// Shards that were held back are started if work still waits so long after the manifest was frozen: it takes longer than it did.
+const HELD_BACK_MS: u64 = 1_000;
 /// A shard whose sessions end this often in a row without a single test done is given up.
 const BARREN_SESSIONS: u32 = 3;
 
@@ -60,6 +65,8 @@ pub struct Run {
     cancelled: Option<Cancelled>,
     lists: suites::Lists,
     obstacle: Option<(SuiteId, Obstacle)>,
+    /// When shards that were held back are started after all, and up to how many there are then.
+    held_back: Option<(u64, u32)>,
     retries: retry::Retries,
     effects: Vec<Effect>,
 }
@@ -78,6 +85,7 @@ impl Run {
             next_beat: BEAT_MS,
             cancelled: None,
             obstacle: None,
+            held_back: None,
             retries: retry::Retries::default(),
             effects: Vec::new(),
         }
@@ -86,7 +94,8 @@ impl Run {
     /// When to come back with a `Tick` at the latest, in milliseconds of the run's clock.
     pub fn next_deadline(&self) -> u64 {
         let end = if self.cancelled.is_none() { self.brief.settings.timeouts.run_ms } else { u64::MAX };
-        self.next_beat.min(end)
+        let held_back = self.held_back.map_or(u64::MAX, |(due, _)| due);
+        self.next_beat.min(end).min(held_back)
     }
 
     /// Why no session of a suite came up, if that is the invoker's to mend.
@@ -134,7 +143,12 @@ impl Run {
         for event in std::mem::take(&mut self.brief.preamble) {
             self.tell(event);
         }
-        self.seat_up_to(self.brief.settings.shards.min(FIRST_SHARDS));
+        let suites = &self.brief.suites;
+        // One that was never run may hold anything.
+        let known = !suites.is_empty() && suites.iter().all(|suite| suite.expected_ms > 0);
+        let worth = if known { worth(suites.iter().map(|suite| suite.expected_ms).sum()) } else { u32::MAX };
+        let first = worth.max(u32::try_from(suites.len()).unwrap_or(u32::MAX)).max(1);
+        self.seat_up_to(self.brief.settings.shards.min(FIRST_SHARDS).min(first));
     }
 
     /// Starts the shards up to this number that were never started.
@@ -147,10 +161,13 @@ impl Run {
         }
     }
 
-    /// How many units there are is known: never more shards than that. Those that are furthest stay.
-    fn seat_for(&mut self, units: u32) {
+    /// How many units there are is known: never more shards than that, and for the time being no new ones for less work than is worth one. Those that
+    /// are furthest stay.
+    fn seat_for(&mut self, units: u32, predicted_ms: Option<u64>) {
         let shards = self.brief.settings.shards.min(units.max(1));
-        self.seat_up_to(shards);
+        let now = predicted_ms.map_or(shards, |ms| shards.min(worth(ms)));
+        self.held_back = (now < shards).then_some((self.now + HELD_BACK_MS, shards));
+        self.seat_up_to(now);
         let mut by_progress: Vec<_> = self.seats.iter().map(|(id, seat)| (!seat.shard.is_open(), !seat.shard.has_session(), *id)).collect();
         by_progress.sort_unstable();
         for (.., id) in by_progress.into_iter().skip(usize::try_from(shards).unwrap_or(usize::MAX)) {
@@ -346,6 +363,11 @@ impl Run {
     fn epoch(&self) -> Option<queue::Epoch> {
         matches!(self.stage, Stage::Running(_)).then_some(self.brief.epoch)
     }
+}
+
+/// How many shards so much work is worth.
+fn worth(predicted_ms: u64) -> u32 {
+    u32::try_from(predicted_ms.div_ceil(WORTH_A_SHARD_MS)).unwrap_or(u32::MAX).max(1)
 }
 
 /// Who holds a lease; the shard that steps, if nobody knows any more.

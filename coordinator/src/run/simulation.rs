@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use splitci_worker::protocol::VERSION;
 use splitci_worker::protocol::message::FromWorker;
 
-use super::brief::Brief;
+use super::brief::{Brief, SuiteBrief};
 use super::machine::Run;
 use super::words::{Effect, Input};
 use crate::engine::ShardEnd;
@@ -328,4 +328,32 @@ fn there_are_never_more_shards_than_units() {
         let gone = gone.filter(|id| ended(&run.handle(4, Input::ShardStarted { shard: *id, name: "x".to_owned() })) == 1).count();
         assert_eq!(gone, surplus, "{shards} shards, {units} units");
     }
+}
+
+/// A run whose suite took so long before, and how many shards it has started by then and then.
+fn started(expected_ms: u64, predicted_ms: Option<u64>) -> [usize; 3] {
+    let units = (0..20).map(|n| Unit { predicted_ms, ..Unit::new(SuiteId::default(), format!("f{n}"), UnitKind::File) }).collect();
+    let mut brief = brief(8, 1, Manifest { units });
+    brief.suites = vec![SuiteBrief { usage_status: None, expected_ms }];
+    let mut run = Run::new(brief);
+    let count = |effects: &[Effect]| effects.iter().filter(|effect| matches!(effect, Effect::StartShard(_))).count();
+    let before = count(&run.handle(0, Input::Begin));
+    let frame = |message| Input::Frame { shard: ShardId(1), message, blob: Vec::new() };
+    run.handle(1, Input::ShardStarted { shard: ShardId(1), name: "x".to_owned() });
+    run.handle(2, frame(FromWorker::Hello { version: VERSION, pid: 1, memory_limit: None }));
+    let units = (0..20).map(|n| format!("f{n}")).collect();
+    let (framework, version) = ("fake".to_owned(), "1".to_owned());
+    let planned = run.handle(3, frame(FromWorker::Ready { session: 1, framework, version, seed: 0, pid: 2, boot_ms: 1, units }));
+    let later = (1..=2).flat_map(|second| run.handle(second * 1_000, Input::Tick)).collect::<Vec<_>>();
+    [before, before + count(&planned), before + count(&planned) + count(&later)]
+}
+
+#[test]
+fn no_shard_is_started_for_less_work_than_it_takes_to_start() {
+    assert_eq!(started(0, None), [8, 8, 8], "nothing is known");
+    assert_eq!(started(10_000, Some(500)), [8, 8, 8], "there is much to do");
+    assert_eq!(started(100, Some(5)), [1, 1, 8], "one does it all, unless it does not");
+    assert_eq!(started(2_500, Some(125)), [3, 3, 8]);
+    assert_eq!(started(100, Some(500)), [1, 8, 8], "there is more than there was");
+    assert_eq!(started(100, None), [1, 8, 8], "files that nobody knows may hold anything");
 }

@@ -38,6 +38,7 @@ impl Run {
             self.cancel(Cancelled::FailFast);
         }
         self.feed();
+        self.start_the_held_back();
         if let Stage::Running(open) = &self.stage
             && open.queue.state() == queue::State::Closed
         {
@@ -54,6 +55,18 @@ impl Run {
             }
             Stage::Closing if gone => self.finish(),
             Stage::Listing | Stage::Running(_) | Stage::Closing | Stage::Over => {}
+        }
+    }
+
+    /// What was to be quick takes its time.
+    fn start_the_held_back(&mut self) {
+        let Some((_, shards)) = self.held_back.filter(|(due, _)| *due <= self.now) else { return };
+        self.held_back = None;
+        if let Stage::Running(open) = &self.stage
+            && open.queue.remaining().pending > 0
+            && self.cancelled.is_none()
+        {
+            self.seat_up_to(shards);
         }
     }
 

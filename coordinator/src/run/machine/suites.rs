@@ -72,9 +72,11 @@ impl Run {
         }
         match Queue::new(self.brief.epoch, units, self.brief.policy()) {
             Ok(queue) => {
-                let units = manifest.units.iter().filter(|unit| unit.kind != UnitKind::Fallback).count();
+                let units: Vec<_> = manifest.units.iter().filter(|unit| unit.kind != UnitKind::Fallback).collect();
+                let predicted_ms = units.iter().map(|unit| unit.predicted_ms).sum();
+                let units = units.len();
                 self.stage = Stage::Running(Box::new(Open { manifest, queue }));
-                self.seat_for(u32::try_from(units).unwrap_or(u32::MAX));
+                self.seat_for(u32::try_from(units).unwrap_or(u32::MAX), predicted_ms);
             }
             Err(error) => {
                 let text = format!("the manifest is not one that can be run: {error}; {}", error.hint());
