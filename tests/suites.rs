@@ -139,6 +139,18 @@ fn a_suite_that_cannot_start_leaves_no_green() {
 }
 
 #[test]
+fn what_cannot_start_is_named_by_its_own_command() {
+    let sandbox = shop().file("web/spec/page_spec.rb", &PAGE_SPEC.replace("eq 1", "eq 2"));
+    facts(&sandbox, "run --engine process --shards 2", 1);
+    // Only the second suite of three takes part.
+    sandbox.write(
+        "splitci.toml",
+        &CONFIG.replace("directory = \"web\"", "directory = \"web\"\nframework = \"rspec\"\ncommand = \"no-such-rspec\""),
+    );
+    run(&sandbox, "run --failed --engine process").expect_exit(2).expect_says("another command than `no-such-rspec`");
+}
+
+#[test]
 fn a_test_that_ends_its_process_is_named_and_the_other_suites_run() {
     let crash = "import os\n\n\ndef test_exit():\n    os._exit(0)\n\n\ndef test_fine():\n    pass\n";
     for shards in [1, 3] {

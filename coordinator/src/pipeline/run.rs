@@ -113,7 +113,7 @@ pub async fn plan(request: &RunRequest, world: &World, listener: Arc<dyn Listene
     let run = new_run();
     let ground = prepare(&job, &run, world, told.user.as_ref()).await?;
     let outcome = go(job, ground, world, Arc::clone(&told), controls).await?;
-    obstacle(&outcome, project)?;
+    obstacle(&outcome, &project.settings.suites)?;
     let manifest = told.manifest().ok_or(PipelineError::NotListed)?;
     Ok(Planned { manifest, shards })
 }
@@ -158,13 +158,13 @@ pub(super) async fn carry_out(
         // Dropping the preparation cancels a build.
         Some(_) = controls.recv() => return Err(PipelineError::Interrupted),
     };
-    let project = job.project;
+    let (project, suites) = (job.project, job.settings.suites.clone());
     let record = history.begin(&run)?;
     let path = record.path().to_owned();
     let told = Arc::new(Tellers::new(Some(record), listener));
     let outcome = go(job, ground, world, Arc::clone(&told), controls).await?;
     let kept = told.record.as_ref().map_or(Ok(()), |record| tokio::task::block_in_place(|| record.finish()));
-    obstacle(&outcome, project)?;
+    obstacle(&outcome, &suites)?;
     let exit = exit_of(outcome.verdict, project, kept.is_err());
     let mut notes = Vec::new();
     match kept {
@@ -200,9 +200,10 @@ fn exit_of(verdict: Verdict, project: &Project, unwritten: bool) -> u8 {
 }
 
 /// What kept every session from coming up, as an error, where it is the invoker's.
-fn obstacle(outcome: &Outcome, project: &Project) -> Result<(), PipelineError> {
+fn obstacle(outcome: &Outcome, suites: &[SuiteSettings]) -> Result<(), PipelineError> {
     let Some((suite, obstacle)) = outcome.obstacle.clone().filter(|(suite, _)| !outcome.proof.is_listed(*suite)) else { return Ok(()) };
-    let command = project.settings.suite(suite).map(|suite| suite.command.join(" ")).unwrap_or_default();
+    let suite = usize::try_from(suite.0).ok().and_then(|at| suites.get(at));
+    let command = suite.map(|suite| suite.command.join(" ")).unwrap_or_default();
     match obstacle {
         Obstacle::Absent(tried) => Err(PipelineError::Absent { tried, command }),
         Obstacle::Usage(said) => Err(PipelineError::Usage { said, command }),
