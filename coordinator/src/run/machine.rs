@@ -320,6 +320,10 @@ impl Run {
             self.start_shard(id, restarts);
         } else {
             seat.leaving = true;
+            if matches!(self.stage, Stage::Listing) && self.cancelled.is_none() {
+                // History may have asked for one shard alone; the others have their tries too.
+                self.seat_up_to(self.brief.settings.shards.min(FIRST_SHARDS));
+            }
         }
     }
 

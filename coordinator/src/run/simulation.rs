@@ -357,3 +357,15 @@ fn no_shard_is_started_for_less_work_than_it_takes_to_start() {
     assert_eq!(started(100, Some(500)), [1, 8, 8], "there is more than there was");
     assert_eq!(started(100, None), [1, 8, 8], "files that nobody knows may hold anything");
 }
+
+#[test]
+fn where_the_only_shard_cannot_be_kept_alive_the_others_are_tried() {
+    let mut brief = brief(8, 1, Manifest { units: Vec::new() });
+    brief.suites = vec![SuiteBrief { usage_status: None, expected_ms: 100 }];
+    let mut run = Run::new(brief);
+    let lost = || Input::ShardNotStarted { shard: ShardId(1), detail: String::new(), refused: false };
+    let count = |effects: &[Effect]| effects.iter().filter(|effect| matches!(effect, Effect::StartShard(_))).count();
+    assert_eq!(count(&run.handle(0, Input::Begin)), 1);
+    let starts: Vec<_> = (1..=3).map(|at| count(&run.handle(at, lost()))).collect();
+    assert_eq!(starts, [1, 1, 7]);
+}
