@@ -222,12 +222,13 @@ async fn go(job: Job<'_>, ground: Ground, world: &World, told: Arc<Tellers>, con
         run: ground.run.clone(),
         epoch: Epoch(ulid::Ulid::generate().0),
         launch: launcher(&job, &ground, world)?,
-        settings: job.settings,
         plan: job.planner,
         suites,
+        boots_at_a_time: boots_at_a_time(&job.settings),
         list_only: job.list_only,
         terminal: job.terminal,
         preamble,
+        settings: job.settings,
     };
     let engine = Arc::clone(&ground.engine);
     let tidying = tidy(Arc::clone(&engine), ground.built_on.clone(), Arc::clone(&told.user));
@@ -242,6 +243,12 @@ async fn go(job: Job<'_>, ground: Ground, world: &World, told: Arc<Tellers>, con
         () = &mut tidying => running.await,
     };
     Ok(outcome)
+}
+
+/// Processes share this machine's processors with nobody who plans for them. Containers may be given some of their own, and start one by one anyway.
+fn boots_at_a_time(settings: &RunSettings) -> Option<u32> {
+    let cpus = std::thread::available_parallelism().ok().and_then(|cpus| u32::try_from(cpus.get()).ok());
+    cpus.filter(|_| settings.engine == EngineKind::Process)
 }
 
 /// No limits for somebody who thinks: a week.

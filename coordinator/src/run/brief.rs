@@ -26,6 +26,8 @@ pub struct Brief {
     pub plan: Planner,
     /// What is known of each suite's framework and past.
     pub suites: Vec<SuiteBrief>,
+    /// How many framework processes start at a time, where they share this many processors; unlimited where nobody knows.
+    pub boots_at_a_time: Option<u32>,
     /// Stop when the manifest is made.
     pub list_only: bool,
     /// The invoker's terminal, where the framework is to have it.

@@ -32,6 +32,8 @@ const FIRST_SHARDS: u32 = 16;
 const WORTH_A_SHARD_MS: u64 = 1_000;
 /// Shards that were held back are started if work still waits so long after the manifest was frozen: it takes longer than it did.
 const HELD_BACK_MS: u64 = 1_000;
+/// For so long a framework that starts is taken to be busy; one that takes longer may as well wait for something, and holds up no other.
+const BUSY_BOOT_MS: u64 = 250;
 /// A shard whose sessions end this often in a row without a single test done is given up.
 const BARREN_SESSIONS: u32 = 3;
 
@@ -95,7 +97,8 @@ impl Run {
     pub fn next_deadline(&self) -> u64 {
         let end = if self.cancelled.is_none() { self.brief.settings.timeouts.run_ms } else { u64::MAX };
         let held_back = self.held_back.map_or(u64::MAX, |(due, _)| due);
-        self.next_beat.min(end).min(held_back)
+        let deferred = self.next_boot().unwrap_or(u64::MAX);
+        self.next_beat.min(end).min(held_back).min(deferred)
     }
 
     /// Why no session of a suite came up, if that is the invoker's to mend.

@@ -18,6 +18,8 @@ pub(super) struct Seat {
     /// Its stream was closed from this side: what is still on its way does not count, since nobody would hear how it ends.
     pub(super) dismissed: bool,
     pub(super) heard_at: u64,
+    /// When its session was ordered.
+    pub(super) opened_at: u64,
     /// Its session is closing, so that one of this suite can begin.
     pub(super) bound_for: Option<SuiteId>,
 }
@@ -36,6 +38,7 @@ impl Seat {
             leaving: false,
             dismissed: false,
             heard_at: now,
+            opened_at: now,
             bound_for: None,
         }
     }

@@ -3,6 +3,7 @@
 //! The world knows the truth (which tests exist, which kill their process, which fail); the run must find it out. What must hold is checked at the end
 //! of each schedule, by the run's own events: green only if every test truly ran and passed under a result that counts.
 
+mod starts;
 mod world;
 
 use std::cell::RefCell;
@@ -11,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use splitci_worker::protocol::VERSION;
 use splitci_worker::protocol::message::FromWorker;
 
-use super::brief::{Brief, SuiteBrief};
+use super::brief::Brief;
 use super::machine::Run;
 use super::words::{Effect, Input};
 use crate::engine::ShardEnd;
@@ -80,6 +81,7 @@ impl Schedule {
         let shards = u32::try_from(1 + chance.below(4)).expect("small");
         let mut brief = brief(shards, suites, manifest);
         brief.settings.retries = retries;
+        brief.boots_at_a_time = chance.one_in(2).then(|| u32::try_from(1 + chance.below(3)).expect("small"));
         // The proof knows from the record how often a test may be tried again.
         for event in &mut brief.preamble {
             if let EventKind::RunStarted(started) = event {
@@ -284,6 +286,7 @@ fn brief(shards: u32, suites: usize, manifest: Manifest) -> Brief {
         launch: Box::new(move |_, suite| Launch { argv: vec![suite.0.to_string()], ..launch.clone() }),
         plan: Box::new(move |_| manifest.clone()),
         suites: Vec::new(),
+        boots_at_a_time: None,
         list_only: false,
         terminal: None,
         preamble: story::record().events().into_iter().map(|event| event.kind).take(1).collect(),
@@ -295,77 +298,4 @@ fn whatever_dies_the_verdict_is_the_truth() {
     for seed in 0..3_000 {
         Schedule::new(seed).play().check(seed);
     }
-}
-
-#[test]
-fn there_are_never_more_shards_than_units() {
-    let unit = |n: usize| Unit::new(SuiteId::default(), format!("f{n}"), UnitKind::File);
-    for (shards, units, first, in_all) in [(1_000, 3, 16, 16), (1_000, 40, 16, 40), (8, 40, 8, 8), (4, 2, 4, 4)] {
-        let mut run = Run::new(brief(shards, 1, Manifest { units: (0..units).map(unit).collect() }));
-        let started = |effects: &[Effect]| effects.iter().filter(|effect| matches!(effect, Effect::StartShard(_))).count();
-        let ended = |effects: &[Effect]| effects.iter().filter(|effect| matches!(effect, Effect::EndShard(_))).count();
-        let before = started(&run.handle(0, Input::Begin));
-        assert_eq!(before, first, "{shards} shards, {units} units");
-        // The last of those that were started is the first to list.
-        let last = ShardId(u32::try_from(first).expect("small"));
-        run.handle(1, Input::ShardStarted { shard: last, name: "x".to_owned() });
-        let hello = FromWorker::Hello { version: VERSION, pid: 1, memory_limit: None };
-        run.handle(2, Input::Frame { shard: last, message: hello, blob: Vec::new() });
-        let ready = FromWorker::Ready {
-            session: 1,
-            framework: "fake".to_owned(),
-            version: "1".to_owned(),
-            seed: 0,
-            pid: 2,
-            boot_ms: 1,
-            units: (0..units).map(|n| format!("f{n}")).collect(),
-        };
-        let effects = run.handle(3, Input::Frame { shard: last, message: ready, blob: Vec::new() });
-        assert_eq!((before + started(&effects), ended(&effects)), (in_all, 0), "{shards} shards, {units} units");
-        // Those that nobody needs go as soon as they are there.
-        let surplus = first.saturating_sub(units);
-        let gone = (1..=surplus + 1).map(|n| ShardId(u32::try_from(first - n).expect("small"))).filter(|id| id.0 > 0);
-        let gone = gone.filter(|id| ended(&run.handle(4, Input::ShardStarted { shard: *id, name: "x".to_owned() })) == 1).count();
-        assert_eq!(gone, surplus, "{shards} shards, {units} units");
-    }
-}
-
-/// A run whose suite took so long before, and how many shards it has started by then and then.
-fn started(expected_ms: u64, predicted_ms: Option<u64>) -> [usize; 3] {
-    let units = (0..20).map(|n| Unit { predicted_ms, ..Unit::new(SuiteId::default(), format!("f{n}"), UnitKind::File) }).collect();
-    let mut brief = brief(8, 1, Manifest { units });
-    brief.suites = vec![SuiteBrief { usage_status: None, expected_ms }];
-    let mut run = Run::new(brief);
-    let count = |effects: &[Effect]| effects.iter().filter(|effect| matches!(effect, Effect::StartShard(_))).count();
-    let before = count(&run.handle(0, Input::Begin));
-    let frame = |message| Input::Frame { shard: ShardId(1), message, blob: Vec::new() };
-    run.handle(1, Input::ShardStarted { shard: ShardId(1), name: "x".to_owned() });
-    run.handle(2, frame(FromWorker::Hello { version: VERSION, pid: 1, memory_limit: None }));
-    let units = (0..20).map(|n| format!("f{n}")).collect();
-    let (framework, version) = ("fake".to_owned(), "1".to_owned());
-    let planned = run.handle(3, frame(FromWorker::Ready { session: 1, framework, version, seed: 0, pid: 2, boot_ms: 1, units }));
-    let later = (1..=2).flat_map(|second| run.handle(second * 1_000, Input::Tick)).collect::<Vec<_>>();
-    [before, before + count(&planned), before + count(&planned) + count(&later)]
-}
-
-#[test]
-fn no_shard_is_started_for_less_work_than_it_takes_to_start() {
-    assert_eq!(started(0, None), [8, 8, 8], "nothing is known");
-    assert_eq!(started(10_000, Some(500)), [8, 8, 8], "there is much to do");
-    assert_eq!(started(100, Some(5)), [1, 1, 8], "one does it all, unless it does not");
-    assert_eq!(started(2_500, Some(125)), [3, 3, 8]);
-    assert_eq!(started(100, Some(500)), [1, 8, 8], "there is more than there was");
-    assert_eq!(started(100, None), [1, 8, 8], "files that nobody knows may hold anything");
-}
-
-#[test]
-fn where_the_only_shard_cannot_be_kept_alive_the_others_are_tried() {
-    let mut brief = brief(8, 1, Manifest { units: Vec::new() });
-    brief.suites = vec![SuiteBrief { usage_status: None, expected_ms: 100 }];
-    let mut run = Run::new(brief);
-    let lost = || Input::ShardNotStarted { shard: ShardId(1), detail: String::new(), refused: false };
-    let count = |effects: &[Effect]| effects.iter().filter(|effect| matches!(effect, Effect::StartShard(_))).count();
-    assert_eq!(count(&run.handle(0, Input::Begin)), 1);
-    let starts: Vec<_> = (1..=3).map(|at| count(&run.handle(at, lost()))).collect();
-    assert_eq!(starts, [1, 1, 7]);
 }

@@ -3,7 +3,7 @@
 //!
 //! A session is started only for something that waits for it. What is spread here are shards over suites; which unit a session gets is the queue's business.
 
-use super::{Open, Run, Stage};
+use super::{BUSY_BOOT_MS, Open, Run, Stage};
 use crate::model::event::{Cancelled, EventKind};
 use crate::model::{ShardId, SuiteId, UnitKind};
 use crate::queue::{Queue, QueueUnit};
@@ -88,13 +88,35 @@ impl Run {
 
     /// A worker without a framework process starts one, of the suite that it is bound for or that needs it most; if none does, it rests.
     pub(super) fn go_to_work(&mut self, id: ShardId) {
+        if !self.may_boot() {
+            return;
+        }
         let Some(seat) = self.seats.get_mut(&id).filter(|seat| !seat.leaving) else { return };
         let bound_for = seat.bound_for.take();
         let Some(suite) = bound_for.filter(|suite| self.is_needy(*suite)).or_else(|| self.neediest()) else { return };
         let Some(seat) = self.seats.get_mut(&id) else { return };
+        seat.opened_at = self.now;
         let opening = self.brief.open(seat.shard.next_session(), suite);
         let wants = seat.shard.start_session(opening);
         self.perform(id, wants);
+    }
+
+    /// Frameworks that start all at once on a few processors are all late, and the longest test begins late. One after the other, the first are at work
+    /// while the last still start.
+    fn may_boot(&self) -> bool {
+        let limit = self.brief.boots_at_a_time.and_then(|limit| usize::try_from(limit).ok());
+        limit.is_none_or(|limit| self.busy_boots().count() < limit)
+    }
+
+    /// When the next framework may start that does not for the others' sake.
+    pub(super) fn next_boot(&self) -> Option<u64> {
+        if self.may_boot() { None } else { self.busy_boots().min() }
+    }
+
+    /// Until when those that start now are taken to be busy.
+    fn busy_boots(&self) -> impl Iterator<Item = u64> {
+        let booting = self.seats.values().filter(|seat| seat.live && seat.shard.is_booting());
+        booting.map(|seat| seat.opened_at + BUSY_BOOT_MS).filter(|until| *until > self.now)
     }
 
     /// Gives work to sessions that have none, and other work to shards whose suite has none.
@@ -130,7 +152,7 @@ impl Run {
     /// A suite that nobody lists, and that no shard is coming for.
     fn nobodys(&self) -> Option<SuiteId> {
         let nobodys = || self.lists.ids().filter(|suite| !self.lists.has(*suite) && self.at_work(*suite) == 0);
-        let starting = self.seated(|seat| seat.shard.is_starting());
+        let starting = self.seated(|seat| seat.shard.is_starting() || (seat.live && seat.shard.is_idle()));
         nobodys().nth(usize::try_from(starting).unwrap_or(usize::MAX))
     }
 
