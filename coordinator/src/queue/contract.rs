@@ -53,6 +53,7 @@ mod embedded {
     contract!(super::Queue:
         units_are_leased_in_their_order_under_growing_fences
         a_batch_is_bounded_by_predicted_time_and_unknown_units_travel_alone
+        a_single_shard_takes_unknown_units_together
         a_tool_that_starts_anew_gets_a_share_of_what_is_left
         what_a_session_holds_counts_against_its_next_batch
         the_last_step_repeated_gets_the_same_reply_and_changes_nothing
@@ -150,6 +151,12 @@ fn units_are_leased_in_their_order_under_growing_fences<S: Subject>() {
     assert_eq!((units(&first), units(&second)), (vec![0, 1], vec![2]));
     assert!(first[0].fence < first[1].fence && first[1].fence < second[0].fence);
     assert!(first.iter().all(|lease| lease.from == 0 && lease.until.is_none() && !lease.suspect));
+}
+
+fn a_single_shard_takes_unknown_units_together<S: Subject>() {
+    let mut queue = S::filled(plain(&[None; 40]), Policy::for_shards(1));
+    let taken = Session::new(1, 1).take(&mut queue, 99);
+    assert_eq!(units(&taken), (0..16).collect::<Vec<_>>(), "nobody else could take them; a loss gives back no more than these");
 }
 
 fn a_batch_is_bounded_by_predicted_time_and_unknown_units_travel_alone<S: Subject>() {

@@ -247,7 +247,9 @@ impl Queue {
         let together = self.policy.together(suite);
         let commands = together > 1;
         if !commands {
-            return Room { commands, budget_ms: fair_ms.min(batch_ms), most: u32::MAX, unknown: 0 };
+            // What nobody knows travels one by one, so that no shard waits behind it. With a single shard nobody else could take it.
+            let unknown = if shards == 1 { MOST_UNKNOWN } else { 0 };
+            return Room { commands, budget_ms: fair_ms.min(batch_ms), most: u32::MAX, unknown };
         }
         let unknown = (units / halves).clamp(2, MOST_UNKNOWN);
         Room { commands, budget_ms: fair_ms.clamp(START_MS, COMMAND_MS), most: together, unknown }
@@ -274,7 +276,7 @@ impl Queue {
 const COMMAND_MS: u64 = 60_000;
 /// Lower bound: less is not worth a start.
 const START_MS: u64 = 1_000;
-/// Upper bound of the units in one command if any is unknown: the deadline of a test is that of the whole command.
+/// Upper bound of the units in one batch if any is unknown: where the batch is one command, the deadline of a test is that of all of it.
 const MOST_UNKNOWN: u32 = 16;
 
 /// How much one session may take at a time.
