@@ -47,7 +47,11 @@ const IMPURE: &[&str] = &[
 /// Foreign crates and the places that may name them.
 const DOORS: &[(&str, &[&str])] = &[
     ("bollard", &["coordinator/src/docker/"]),
-    ("tar", &["coordinator/src/image/", "coordinator/src/docker/"]),
+    ("bollard_buildkit_proto", &["coordinator/src/docker/session/"]),
+    ("tonic", &["coordinator/src/docker/session/"]),
+    ("hyper", &["coordinator/src/docker/session/"]),
+    ("rustls", &["coordinator/src/docker/session/wire.rs"]),
+    ("tar", &["coordinator/src/docker/"]),
     ("toml", &["coordinator/src/config/", "tests/"]),
     ("strsim", &["coordinator/src/config/"]),
     ("quick_junit", &["coordinator/src/report/"]),

@@ -2,94 +2,19 @@
 #![expect(clippy::expect_used, reason = "a test reports by panicking")]
 
 mod ground;
+mod project;
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ground::{connect, unique};
-use splitci_coordinator::docker::Docker;
-use splitci_coordinator::image::{BuildFrom, ImageError, ImageRequest, ReadyImage, ensure_image};
+use project::{Ears, Project, cat};
+use splitci_coordinator::image::{BuildFrom, ImageError, ImageRequest, ensure_image};
+use splitci_coordinator::model::Progress;
 use splitci_coordinator::model::event::ImageSource;
 use splitci_coordinator::model::progress::BuildStepState;
-use splitci_coordinator::model::{Listener, Progress, Telling};
-use splitci_tests::engine::{docker, docker_says};
-
-#[derive(Default)]
-struct Ears(Mutex<Vec<Progress>>);
-
-impl Listener for Ears {
-    fn hear(&self, telling: &Telling) {
-        if let Telling::Progress(progress) = telling {
-            self.0.lock().expect("no panic while locked").push(progress.clone());
-        }
-    }
-}
-
-impl Ears {
-    fn heard(&self) -> Vec<Progress> {
-        self.0.lock().expect("no panic while locked").clone()
-    }
-}
-
-/// A project of its own, and its images gone at the end.
-struct Project {
-    root: tempfile::TempDir,
-    name: String,
-    docker: Arc<Docker>,
-}
-
-impl Project {
-    async fn new(name: &str, dockerfile: &str) -> Self {
-        let project = Self { root: tempfile::tempdir().expect("a folder"), name: unique(name), docker: connect().await };
-        project.write("Dockerfile", dockerfile);
-        project
-    }
-
-    fn write(&self, path: &str, text: impl AsRef<[u8]>) {
-        let place = self.root.path().join(path);
-        fs_err::create_dir_all(place.parent().expect("a parent")).expect("made");
-        fs_err::write(place, text).expect("written");
-    }
-
-    fn from(&self) -> BuildFrom {
-        let root = self.root.path().to_owned();
-        BuildFrom { project: self.name.clone(), dockerfile: root.join("Dockerfile"), context: root, ..BuildFrom::default() }
-    }
-
-    async fn ensure(&self, from: BuildFrom) -> (Result<ReadyImage, ImageError>, Vec<Progress>) {
-        let ears = Ears::default();
-        let ready = ensure_image(&ImageRequest::Build(from), &self.docker, &ears).await;
-        (ready, ears.heard())
-    }
-
-    async fn built(&self) -> ReadyImage {
-        self.ensure(self.from()).await.0.expect("an image")
-    }
-}
-
-impl Drop for Project {
-    fn drop(&mut self) {
-        let images = docker_says(&format!("images -q splitci/{}", self.name));
-        for image in images.lines() {
-            docker(&format!("rmi -f {image}"));
-        }
-    }
-}
-
-fn cat(image: &str, path: &str) -> String {
-    docker_says(&format!("run --rm --entrypoint cat {image} {path}"))
-}
-
-fn uploads() -> usize {
-    loop {
-        let usage = docker("system df -v --format {{.BuildCache}}");
-        if usage.status.success() {
-            return String::from_utf8_lossy(&usage.stdout).matches("http url http://build-context-").count();
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    }
-}
+use splitci_tests::engine::docker_says;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_inputs_are_built_once() {
@@ -259,19 +184,6 @@ fn sleeping(length: &str) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn uploads_do_not_stay_in_the_engines_cache() {
-    let project = Project::new("leak", "FROM debian:bookworm-slim\nCOPY . /x").await;
-    let before = uploads();
-    for round in 0..3 {
-        project.write("data", format!("{round}").repeat(1 << 20));
-        project.built().await;
-    }
-    assert_eq!(project.docker.drop_uploads().await, Some(0));
-    // Builds of other tests may have theirs under way; a leak stays.
-    until(|| uploads() <= before).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn the_last_tags_of_a_project_are_kept() {
     let project = Project::new("tags", "FROM scratch\nCOPY data /").await;
     for round in 0..5 {
@@ -331,54 +243,4 @@ fn append(path: &Path, round: u64) {
     use std::io::Write;
     let mut file = fs_err::OpenOptions::new().append(true).open(path).expect("open");
     writeln!(file, "{round}").expect("written");
-}
-
-/// A few of the random ignore files, all the way through the engine: what the walk sends is what the image holds.
-#[tokio::test(flavor = "multi_thread")]
-async fn what_an_ignore_file_leaves_is_what_the_image_holds() {
-    let cases = fs_err::read_to_string(splitci_tests::root().join("fixtures/captures/dockerignore/cases.txt")).expect("the cases");
-    let cases = cases.trim_end().split("\n\n").filter_map(|case| case.split_once('\n')).filter(|(_, paths)| *paths != "!");
-    for (quoted, paths) in cases.step_by(30) {
-        let project = Project::new("ignore", "FROM scratch\nCOPY . /\n").await;
-        for path in paths.lines().map(|line| &line[1..]) {
-            match path.strip_suffix('/') {
-                Some(folder) => fs_err::create_dir(project.root.path().join(folder)).expect("made"),
-                None => fs_err::write(project.root.path().join(path), "x").expect("written"),
-            }
-        }
-        project.write("Dockerfile.dockerignore", serde_json::from_str::<String>(quoted).expect("a quoted string"));
-        let image = project.built().await;
-        let sent = paths.lines().filter_map(|line| line.strip_prefix('+')).map(str::to_owned);
-        let mut expected: Vec<_> = sent.chain(["Dockerfile".to_owned(), "Dockerfile.dockerignore".to_owned()]).collect();
-        expected.sort();
-        assert_eq!(held(&image.reference), expected, "{quoted}");
-    }
-}
-
-/// Every path of an image with one layer.
-fn held(image: &str) -> Vec<String> {
-    let container = docker_says(&format!("create {image} none"));
-    let listed = std::process::Command::new("sh")
-        .args(["-c", &format!("docker export {container} | tar --list --quoting-style=literal")])
-        .output()
-        .expect("start docker");
-    docker_says(&format!("rm {container}"));
-    // What docker itself puts into every container.
-    let own = [
-        "dev/",
-        "dev/console",
-        "dev/pts/",
-        "dev/shm/",
-        "etc/",
-        "etc/hostname",
-        "etc/hosts",
-        "etc/mtab",
-        "etc/resolv.conf",
-        "proc/",
-        "sys/",
-    ];
-    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
-    let mut paths: Vec<_> = listed.lines().filter(|path| !own.contains(path) && *path != ".dockerenv").map(str::to_owned).collect();
-    paths.sort();
-    paths
 }

@@ -1,20 +1,21 @@
-//! Builds an image with the engine's BuildKit. The one door to it: how the context travels may change without anybody outside noticing.
+//! Builds an image with the engine's BuildKit. The one door to it: how the context travels is a matter of `session`.
 //!
-//! Today it travels as a tar in the body of `/build`. BuildKit keeps every such tar in its cache as a record of its own, even if nothing changed, so
-//! the records are removed after each build, while its tests run. The trace comes back as news; the answer is the image's id.
-//! Dropping the future tells the engine to stop the build.
+//! A build is two things at once: a request whose answer is the builder's trace, and a session on which the builder asks for files, credentials and
+//! secrets. The trace comes back as news; the answer is the image's id. Nothing is uploaded, so that nothing stays in the engine but what was built.
+//! Dropping the future tells the engine to stop the build. What went wrong on our side of the session is the error that is shown: the builder only
+//! sees that something was cancelled.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::models::{BuildInfo, BuildInfoAux};
 use bollard::query_parameters as query;
-use bytes::Bytes;
-use futures_util::{Stream, StreamExt};
-use serde::Deserialize;
+use futures_util::StreamExt;
 
-use super::raw::{Method, encoded};
+use super::raw::encoded;
+use super::session::Session;
+pub use super::session::{SentEntry, SentKind, SourceError, Sources, nanoseconds};
 pub use super::trace::FailedStep;
 use super::trace::Trace;
 use super::{Docker, DockerError, SHORT};
@@ -22,18 +23,15 @@ use crate::model::Progress;
 
 /// How long a build may say nothing at all. A step that prints nothing is no reason: BuildKit itself is silent then, so this is long.
 const BUILD_SILENCE: Duration = Duration::from_hours(6);
-/// How often, and after which time again, an engine is asked for its disk usage while it counts for somebody else.
-const USAGE_ATTEMPTS: u32 = 20;
-const USAGE_AGAIN: Duration = Duration::from_millis(100);
-/// What BuildKit calls the record of an uploaded context.
-const UPLOAD_RECORD: &str = "http url http://build-context-";
+/// Bytes of context between two pieces of news.
+const NEWS_EVERY: u64 = 1 << 20;
 
 /// What to build.
 #[derive(Debug, Clone, Default)]
 pub struct BuildRequest {
-    /// Unique name of this build.
+    /// Unique name of this build, and of its session.
     pub id: String,
-    /// Name of the Dockerfile within the context.
+    /// Name of the Dockerfile, for messages.
     pub dockerfile: String,
     /// Stage to build; the last one when absent.
     pub target: Option<String>,
@@ -62,6 +60,9 @@ pub enum BuildFailure {
         /// The builder's error.
         error: String,
     },
+    /// The builder asked for something that could not be given.
+    #[error(transparent)]
+    Source(#[from] SourceError),
     /// The engine could not be talked to.
     #[error(transparent)]
     Engine(#[from] DockerError),
@@ -71,37 +72,58 @@ pub enum BuildFailure {
 }
 
 impl Docker {
-    /// Builds an image from a streamed tar, and gives its id. What the engine keeps of the upload is for `drop_uploads`.
+    /// Builds an image, and gives its id.
     pub async fn build(
         self: &Arc<Self>,
         request: &BuildRequest,
-        context: impl Stream<Item = std::io::Result<Bytes>> + Send + 'static,
+        sources: Sources,
         mut heard: impl FnMut(Progress),
     ) -> Result<String, BuildFailure> {
+        sources.check()?;
+        let session = Session::open(self, &request.id, &request.dockerfile, sources).await?;
         let guard = CancelOnDrop::of(self, &request.id);
-        let credentials = self.all_credentials().await?;
+        let built = self.built(request, &session, &mut heard).await;
+        if !matches!(built, Err(BuildFailure::Engine(_))) {
+            guard.disarm();
+        }
+        match session.fault() {
+            Some(fault) => Err(fault.into()),
+            None => built,
+        }
+    }
+
+    /// Does the request and listens until its end.
+    async fn built(&self, request: &BuildRequest, session: &Session, heard: &mut impl FnMut(Progress)) -> Result<String, BuildFailure> {
         let client = self.client_for(request);
-        let body = bollard::body_try_stream(context);
-        let mut stream = std::pin::pin!(client.build_image(options(request), Some(credentials), Some(body)));
+        let mut stream = std::pin::pin!(client.build_image(options(request), None, Some(bollard::body_full(bytes::Bytes::new()))));
+        let mut sent = session.sent();
         let mut trace = Trace::default();
         let mut image = None;
+        let mut told = 0;
         loop {
-            let next = async { Ok(stream.next().await) };
-            match self.call(|| "build the image".to_owned(), BUILD_SILENCE, next).await? {
-                None => break,
-                Some(Ok(info)) => {
-                    if let Some(id) = take_info(info, &mut trace, &mut heard) {
-                        image = Some(id);
-                    }
+            let next = self.call(|| "build the image".to_owned(), BUILD_SILENCE, async { Ok(stream.next().await) });
+            let worth_telling = told + NEWS_EVERY;
+            let info = tokio::select! {
+                info = next => info?,
+                Ok(bytes) = sent.wait_for(move |bytes| *bytes >= worth_telling) => {
+                    told = *bytes;
+                    heard(Progress::ContextSent(told));
+                    continue;
                 }
+            };
+            match info {
+                None => break,
+                Some(Ok(info)) => image = take_info(info, &mut trace, heard).or(image),
                 Some(Err(bollard::errors::Error::DockerStreamError { error })) => {
-                    guard.disarm();
                     return Err(BuildFailure::Failed { step: trace.failed(), error });
                 }
                 Some(Err(error)) => return Err(self.refusal(error, &trace)),
             }
         }
-        guard.disarm();
+        let sent = *sent.borrow();
+        if sent > told {
+            heard(Progress::ContextSent(sent));
+        }
         image.ok_or(BuildFailure::NoImage)
     }
 
@@ -113,7 +135,7 @@ impl Docker {
         }
     }
 
-    /// `bollard` knows one extra host and no build id: both go into the query by hand.
+    /// `bollard` knows one extra host, no build id, and no session but its own, which it opens for every build of version 2: the query is completed here.
     fn client_for(&self, request: &BuildRequest) -> bollard::Docker {
         let mut extra = format!("&buildid={}", encoded(&request.id));
         for host in &request.add_hosts {
@@ -122,10 +144,12 @@ impl Docker {
         }
         self.client.clone().with_request_modifier(move |mut request| {
             let address = request.uri().to_string();
-            if address.contains("/build?")
-                && let Ok(uri) = format!("{address}{extra}").parse()
-            {
-                *request.uri_mut() = uri;
+            if let Some((path, query)) = address.split_once("/build?") {
+                // Values are encoded, so that none of them has an equals sign.
+                let query = query.replacen("version=1", "version=2", 1);
+                if let Ok(uri) = format!("{path}/build?{query}{extra}").parse() {
+                    *request.uri_mut() = uri;
+                }
             }
             request
         })
@@ -133,68 +157,8 @@ impl Docker {
 
     /// Stops a build.
     async fn cancel_build(&self, id: &str) -> Result<(), DockerError> {
-        self.raw(Method::Post, &format!("/build/cancel?id={}", encoded(id)), SHORT).await.map(|_| ())
+        self.post(&format!("/build/cancel?id={}", encoded(id)), SHORT).await.map(|_| ())
     }
-
-    /// Removes the uploaded contexts that the engine's build cache keeps, and says how many bytes of them stay. Those of other builds that go on
-    /// are in use: they survive and do not count. A finished upload is of no use to anybody, since its name is never asked for again.
-    ///
-    /// Not for the critical path: to tell of its build cache, an old engine measures all that it has, which may take minutes.
-    pub async fn drop_uploads(&self) -> Option<u64> {
-        let mut dropped = BTreeSet::new();
-        for record in self.uploads().await?.into_iter().filter(|record| !record.in_use) {
-            let filters = serde_json::json!({ "id": { format!("^{}$", record.id): true } }).to_string();
-            self.raw(Method::Post, &format!("/build/prune?filters={}", encoded(&filters)), SHORT).await.ok()?;
-            dropped.insert(record.id);
-        }
-        let left = self.uploads().await?;
-        Some(left.iter().filter(|record| dropped.contains(&record.id)).map(|record| record.size).sum())
-    }
-
-    /// Old engines count for one asker at a time and send the others away.
-    async fn disk_usage(&self) -> Option<Vec<u8>> {
-        for _ in 0..USAGE_ATTEMPTS {
-            match self.raw(Method::Get, "/system/df?type=build-cache", SHORT).await {
-                Ok(body) => return Some(body),
-                Err(error) if error.engine_message().is_some_and(|said| said.contains("already running")) => {}
-                Err(_) => return None,
-            }
-            tokio::time::sleep(USAGE_AGAIN).await;
-        }
-        None
-    }
-
-    async fn uploads(&self) -> Option<Vec<CacheRecord>> {
-        let body = self.disk_usage().await?;
-        let usage: DiskUsage = serde_json::from_slice(&body).ok()?;
-        let records = usage.build_cache.or(usage.build_cache_usage.and_then(|usage| usage.items)).unwrap_or_default();
-        Some(records.into_iter().filter(|record| record.description.starts_with(UPLOAD_RECORD)).collect())
-    }
-}
-
-/// `/system/df`, in the words of old engines (`BuildCache`) and new ones (`BuildCacheUsage`).
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct DiskUsage {
-    build_cache: Option<Vec<CacheRecord>>,
-    build_cache_usage: Option<CacheUsage>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct CacheUsage {
-    items: Option<Vec<CacheRecord>>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-#[derive(Default)]
-struct CacheRecord {
-    #[serde(rename = "ID")]
-    id: String,
-    description: String,
-    in_use: bool,
-    size: u64,
 }
 
 fn options(request: &BuildRequest) -> query::BuildImageOptions {
@@ -207,7 +171,7 @@ fn options(request: &BuildRequest) -> query::BuildImageOptions {
         target: request.target.clone().unwrap_or_default(),
         networkmode: request.network.clone(),
         shmsize: request.shm_size.map(|bytes| i32::try_from(bytes).unwrap_or(i32::MAX)),
-        version: query::BuilderVersion::BuilderBuildKit,
+        remote: Some("client-session".to_owned()),
         session: Some(request.id.clone()),
         ..query::BuildImageOptions::default()
     }

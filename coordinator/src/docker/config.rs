@@ -103,24 +103,28 @@ impl ClientConfig {
         variables
     }
 
-    /// Registries for which something is configured, and who keeps it.
-    pub(super) fn keepers(&self) -> BTreeMap<String, Keeper> {
-        let mut keepers: BTreeMap<_, _> = self
-            .file
-            .auths
-            .keys()
-            .map(|registry| match &self.file.creds_store {
-                Some(store) if !store.is_empty() => (registry.clone(), Keeper::Helper(store.clone())),
-                _ => (registry.clone(), Keeper::Inline),
-            })
-            .collect();
-        keepers.extend(self.file.cred_helpers.iter().map(|(registry, helper)| (registry.clone(), Keeper::Helper(helper.clone()))));
-        keepers
+    /// Who keeps the credentials of a registry, and what it is called there. A store may have some that the file does not name.
+    pub(super) fn keeper(&self, registry: &str) -> Option<(String, Keeper)> {
+        let names = |key: &&String| key.as_str() == registry || host(key) == host(registry);
+        if let Some(known) = self.file.cred_helpers.keys().find(names) {
+            return Some((known.clone(), Keeper::Helper(self.file.cred_helpers[known].clone())));
+        }
+        let known = self.file.auths.get_key_value(registry).map(|(key, _)| key).or_else(|| self.file.auths.keys().find(names)).cloned();
+        match &self.file.creds_store {
+            Some(store) if !store.is_empty() => Some((known.unwrap_or_else(|| registry.to_owned()), Keeper::Helper(store.clone()))),
+            _ => known.map(|known| (known, Keeper::Inline)),
+        }
     }
 
     pub(super) fn inline_auth(&self, registry: &str) -> Option<&AuthFile> {
         self.file.auths.get(registry)
     }
+}
+
+/// The host in a registry's name, which old clients wrote as an address.
+fn host(registry: &str) -> &str {
+    let rest = registry.split_once("://").map_or(registry, |(_, rest)| rest);
+    rest.split('/').next().unwrap_or(rest)
 }
 
 #[cfg(test)]
@@ -155,8 +159,18 @@ mod tests {
     #[test]
     fn helpers_keep_what_they_are_named_for() {
         let (_folder, config) = configured(r#"{"auths":{"a":{"auth":"eDp5"},"b":{}},"credHelpers":{"b":"gcloud"},"currentContext":"ci"}"#);
-        assert_eq!(config.keepers()["a"], Keeper::Inline);
-        assert_eq!(config.keepers()["b"], Keeper::Helper("gcloud".to_owned()));
+        assert_eq!(config.keeper("a"), Some(("a".to_owned(), Keeper::Inline)));
+        assert_eq!(config.keeper("b"), Some(("b".to_owned(), Keeper::Helper("gcloud".to_owned()))));
+        assert_eq!(config.keeper("c"), None);
         assert_eq!(config.current_context(), Some("ci"));
+    }
+
+    #[test]
+    fn a_store_is_asked_for_every_registry_and_old_names_are_known() {
+        let (_folder, config) = configured(r#"{"auths":{"https://a:5000/v2/":{"auth":"eDp5"}}}"#);
+        assert_eq!(config.keeper("a:5000"), Some(("https://a:5000/v2/".to_owned(), Keeper::Inline)));
+        assert_eq!(config.keeper("a"), None);
+        let (_folder, config) = configured(r#"{"credsStore":"pass"}"#);
+        assert_eq!(config.keeper("a"), Some(("a".to_owned(), Keeper::Helper("pass".to_owned()))));
     }
 }

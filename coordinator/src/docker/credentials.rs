@@ -2,7 +2,6 @@
 //!
 //! A helper that has nothing for a registry is no error: the registry is then asked without credentials.
 
-use std::collections::HashMap;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -15,6 +14,8 @@ use super::config::{AuthFile, Keeper};
 use super::{Docker, DockerError};
 
 const HUB: &str = "https://index.docker.io/v1/";
+/// What builders call it.
+const HUB_HOSTS: &[&str] = &["docker.io", "index.docker.io", "registry-1.docker.io"];
 const HELPER: Duration = Duration::from_secs(30);
 
 /// What a helper prints.
@@ -28,22 +29,16 @@ struct HelperAnswer {
 impl Docker {
     /// Credentials for the registry that an image comes from.
     pub(super) async fn credentials_for(&self, reference: &str) -> Result<Option<DockerCredentials>, DockerError> {
-        let registry = registry_of(reference);
-        match self.config.keepers().remove(registry) {
-            Some(keeper) => self.ask(registry, &keeper).await,
-            None => Ok(None),
-        }
+        self.credentials_of_host(registry_of(reference)).await
     }
 
-    /// Credentials for all registries that are configured: a build may pull from any.
-    pub(super) async fn all_credentials(&self) -> Result<HashMap<String, DockerCredentials>, DockerError> {
-        let mut all = HashMap::new();
-        for (registry, keeper) in self.config.keepers() {
-            if let Some(credentials) = self.ask(&registry, &keeper).await? {
-                all.insert(registry, credentials);
-            }
+    /// Credentials for a registry by its host, as a builder names it.
+    pub(super) async fn credentials_of_host(&self, host: &str) -> Result<Option<DockerCredentials>, DockerError> {
+        let registry = if HUB_HOSTS.contains(&host) { HUB } else { host };
+        match self.config.keeper(registry) {
+            Some((registry, keeper)) => self.ask(&registry, &keeper).await,
+            None => Ok(None),
         }
-        Ok(all)
     }
 
     async fn ask(&self, registry: &str, keeper: &Keeper) -> Result<Option<DockerCredentials>, DockerError> {

@@ -59,6 +59,17 @@ impl Docker {
             })
             .await
     }
+
+    /// The engine's time now, in nanoseconds since 1970. One that sits on this machine has this machine's.
+    pub async fn now(&self) -> Result<i64, DockerError> {
+        let mut now = time::OffsetDateTime::now_utc();
+        if !self.endpoint.is_local() {
+            let told = self.call(|| "ask the engine for its time".to_owned(), SHORT, self.client.info()).await?.system_time;
+            let told = told.and_then(|time| time::OffsetDateTime::parse(&time, &time::format_description::well_known::Rfc3339).ok());
+            now = told.unwrap_or(now);
+        }
+        Ok(i64::try_from(now.unix_timestamp_nanos()).unwrap_or(i64::MAX))
+    }
 }
 
 fn read(version: SystemVersion, info: SystemInfo) -> EngineFacts {

@@ -28,6 +28,10 @@ pub struct LocalImage {
     pub env: Vec<String>,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
+    /// When it was made, in seconds since 1970, if it says.
+    pub created: Option<i64>,
+    /// Instructions that a build upon it carries out.
+    pub triggers: Vec<String>,
 }
 
 /// A tag of ours, for deciding which to keep.
@@ -136,6 +140,8 @@ fn local_image(found: ImageInspect) -> LocalImage {
         command: config.cmd.unwrap_or_default(),
         env: config.env.unwrap_or_default(),
         labels: config.labels.unwrap_or_default().into_iter().collect(),
+        created: found.created.map(time::OffsetDateTime::unix_timestamp),
+        triggers: config.on_build.unwrap_or_default(),
     }
 }
 

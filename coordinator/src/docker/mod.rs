@@ -16,6 +16,7 @@ pub mod exec;
 pub mod facts;
 pub mod images;
 mod raw;
+mod session;
 mod trace;
 pub mod volume;
 

@@ -17,6 +17,8 @@ pub struct Outside {
     pub images: BTreeSet<Base>,
     /// What a key cannot see, in words.
     pub unseen: Vec<String>,
+    /// A step may find files of an earlier build in a cache mount.
+    pub cache_mounts: bool,
 }
 
 /// An image that is built upon or copied from.
@@ -53,6 +55,7 @@ struct Stage {
     platform: Option<String>,
     copies: Vec<String>,
     fetches: Vec<String>,
+    cache_mounts: bool,
 }
 
 /// Reads what a Dockerfile takes from outside.
@@ -87,7 +90,10 @@ fn stages(instructions: &[Instruction], choices: &Choices<'_>, outside: &mut Out
                     stage.fetches.extend(instruction.words.iter().filter(|word| is_remote(word)).cloned());
                 }
             }
-            ("RUN", Some(stage)) => stage.copies.extend(instruction.flags("mount").filter_map(mount_from)),
+            ("RUN", Some(stage)) => {
+                stage.copies.extend(instruction.flags("mount").filter_map(mount_from));
+                stage.cache_mounts |= instruction.flags("mount").any(may_be_cache);
+            }
             _ => {}
         }
     }
@@ -115,6 +121,7 @@ fn visit(stages: &[Stage], at: usize, seen: &mut BTreeSet<usize>, outside: &mut 
         return;
     }
     let stage = &stages[at];
+    outside.cache_mounts |= stage.cache_mounts;
     match position(&stages[..at], &stage.from) {
         // A number names a stage in COPY, never in FROM.
         Some(earlier) if stage.from.parse::<usize>().is_err() => visit(stages, earlier, seen, outside),
@@ -141,6 +148,11 @@ fn take_image(reference: &str, platform: Option<String>, outside: &mut Outside) 
 
 fn mount_from(mount: &str) -> Option<String> {
     mount.split(',').find_map(|part| part.strip_prefix("from=")).map(str::to_owned)
+}
+
+/// Whether a mount may be a cache mount: one too many does no harm.
+fn may_be_cache(mount: &str) -> bool {
+    mount.contains('$') || mount.to_ascii_lowercase().contains("cache")
 }
 
 fn is_remote(word: &str) -> bool {
@@ -178,6 +190,14 @@ mod tests {
         assert_eq!(images(&read("FROM ${X:-a}:${TARGETARCH}${TARGETVARIANT:+.v}", None, &[])), ["a:arm64.v"]);
         let unknown = read("FROM $NOPE", None, &[]);
         assert!(unknown.images.is_empty() && unknown.unseen.len() == 1);
+    }
+
+    #[test]
+    fn a_cache_mount_is_seen_where_the_target_needs_it() {
+        let text = "FROM a AS one\nRUN --mount=target=/c,Type=Cache x\nFROM a AS two\nRUN --mount=type=bind,target=/c x\nFROM one AS three\nRUN --mount=type=$T,target=/t x";
+        assert!(read(text, Some("one"), &[]).cache_mounts && read(text, Some("three"), &[]).cache_mounts);
+        assert!(!read(text, Some("two"), &[]).cache_mounts);
+        assert!(read("FROM a\nRUN --mount=type=$T,target=/t x", None, &[]).cache_mounts);
     }
 
     #[test]

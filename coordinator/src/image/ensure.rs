@@ -9,17 +9,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use futures_util::StreamExt;
-
 use super::context::{Context, ContextError};
 use super::dockerfile::{Base, Choices, Outside, outside};
 use super::key::{ContextItem, Key, KeyInputs, image_key};
-use super::pack;
-use crate::docker::build::{BuildFailure, BuildRequest, FailedStep};
+use super::sent::sources;
+use crate::docker::build::{BuildFailure, BuildRequest, FailedStep, SourceError};
 use crate::docker::images::LocalImage;
 use crate::docker::{Docker, DockerError};
 use crate::model::event::ImageSource;
-use crate::model::{EntryPoint, ImageIdentity, Listener, Progress, Telling};
+use crate::model::{BuildSecret, EntryPoint, ImageIdentity, Listener, Progress, SshAgent, Telling};
 
 /// The label with the whole key.
 const KEY_LABEL: &str = "splitci.key";
@@ -27,11 +25,12 @@ const KEY_LABEL: &str = "splitci.key";
 const KEPT: usize = 3;
 /// An image that was used more lately is not removed: another run may be about to start its first shard, after which the engine keeps it anyway.
 const UNUSED_SECONDS: i64 = 120;
-/// Bytes of context between two pieces of news.
-const NEWS_EVERY: u64 = 1 << 20;
+/// How far builds of this machine are trusted: their cache mounts are shared with nobody whose builds are trusted otherwise.
+const LEVEL: &str = "local";
 
 /// Which image is wanted.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "there is one of it in a run")]
 pub enum ImageRequest {
     /// One that exists, by name, digest or id.
     Given {
@@ -65,6 +64,12 @@ pub struct BuildFrom {
     pub add_hosts: Vec<String>,
     /// Size of `/dev/shm` in `RUN` steps.
     pub shm_size: Option<u64>,
+    /// Secrets that steps may ask for.
+    pub secrets: Vec<BuildSecret>,
+    /// SSH agents that steps may ask for.
+    pub ssh: Vec<SshAgent>,
+    /// Where things are kept from one build to the next; without it nothing is.
+    pub state: Option<PathBuf>,
 }
 
 /// An image that is there.
@@ -112,6 +117,9 @@ pub enum ImageError {
     /// The files cannot be read.
     #[error(transparent)]
     Context(#[from] ContextError),
+    /// The builder asked for something that could not be given.
+    #[error("cannot build the image")]
+    Source(#[source] SourceError),
     /// The build failed.
     #[error("cannot build the image: {error}")]
     Build {
@@ -135,8 +143,10 @@ impl ImageError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Build { .. } => 5,
-            Self::NotThere { .. } | Self::Context(ContextError::NoDockerfile(_) | ContextError::Ignore { .. }) => 2,
-            Self::Docker(_) | Self::Context(_) | Self::NoImage => 3,
+            Self::NotThere { .. }
+            | Self::Context(ContextError::NoDockerfile(_) | ContextError::Ignore { .. })
+            | Self::Source(SourceError::Secret { .. } | SourceError::Agent { .. }) => 2,
+            Self::Source(_) | Self::Docker(_) | Self::Context(_) | Self::NoImage => 3,
             Self::Lost => 70,
         }
     }
@@ -145,6 +155,7 @@ impl ImageError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Docker(error) => error.hint().map(str::to_owned),
+            Self::Source(error) => error.hint().map(str::to_owned),
             Self::Build { odd, .. } => odd.first().cloned(),
             Self::NotThere { reference, .. } if reference.starts_with("sha256:") => {
                 Some("the engine does not have the image any more, and its id alone cannot be pulled; `splitci run` builds anew".to_owned())
@@ -264,7 +275,7 @@ async fn prepare(from: &BuildFrom, docker: &Arc<Docker>, listener: &dyn Listener
     let facts = docker.facts().await?;
     let platform = from.platform.clone().unwrap_or_else(|| facts.platform());
     let choices = Choices { target: from.target.as_deref(), args: from.args.clone(), platform: &platform };
-    let Outside { images, mut unseen } = outside(&context.dockerfile.text, &choices);
+    let Outside { images, mut unseen, .. } = outside(&context.dockerfile.text, &choices);
     let bases = resolve(&images, from.platform.as_deref(), &mut unseen, docker, listener).await?;
     let inputs = KeyInputs {
         platform,
@@ -280,6 +291,8 @@ async fn prepare(from: &BuildFrom, docker: &Arc<Docker>, listener: &dyn Listener
         shm_size: from.shm_size,
         bases,
         context: items,
+        secrets: from.secrets.iter().map(|secret| secret.id.clone()).collect(),
+        ssh: from.ssh.iter().map(|agent| agent.id.clone()).collect(),
     };
     let key = image_key(&inputs);
     Ok(Prepared { context: Arc::new(context), items: Arc::new(inputs.context), key, unseen })
@@ -313,48 +326,35 @@ async fn resolve(
 }
 
 async fn build(from: &BuildFrom, prepared: &Prepared, docker: &Arc<Docker>, listener: &dyn Listener) -> Result<LocalImage, ImageError> {
-    let total = prepared.context.bytes();
-    doing(listener, format!("building the image from {} entries, {total} bytes", prepared.context.entries.len()));
-    let (pieces, fault) = pack::stream(Arc::clone(&prepared.context), Arc::clone(&prepared.items));
-    let (sent_bytes, counted) = tokio::sync::watch::channel(0_u64);
-    let pieces = pieces.inspect(move |piece| sent_bytes.send_modify(|sent| *sent += piece.as_ref().map_or(0, |piece| piece.len() as u64)));
+    let context = &prepared.context;
+    doing(listener, format!("building the image from {} entries, {} bytes", context.entries.len(), context.bytes()));
+    let sources = sources(from, (context, &prepared.items), context.dockerfile.text.clone(), docker).await?;
     let request = build_request(from, prepared, docker);
-    let built = docker.build(&request, pieces, |news| listener.hear(&Telling::Progress(news)));
-    let built = with_upload_news(built, counted, listener).await;
-    let built = match (built, fault.take()) {
-        (_, Some(why)) => return Err(why.into()),
-        (Ok(built), None) => built,
-        (Err(BuildFailure::Engine(error)), None) => return Err(error.into()),
-        (Err(BuildFailure::NoImage), None) => return Err(ImageError::NoImage),
-        (Err(BuildFailure::Failed { step, error }), None) => return Err(ImageError::Build { step, error, odd: prepared.unseen.clone() }),
-    };
-    docker.image(&built).await?.ok_or(ImageError::NoImage)
+    match docker.build(&request, sources, |news| listener.hear(&Telling::Progress(news))).await {
+        Ok(built) => docker.image(&built).await?.ok_or(ImageError::NoImage),
+        Err(failure) => Err(failed(failure, prepared)),
+    }
 }
 
-/// Tells how much of the context is sent while the build goes on.
-async fn with_upload_news<T>(build: impl Future<Output = T>, mut sent: tokio::sync::watch::Receiver<u64>, listener: &dyn Listener) -> T {
-    let mut build = std::pin::pin!(build);
-    let mut told = 0;
-    loop {
-        let more = sent.wait_for(|bytes| *bytes >= told + NEWS_EVERY);
-        tokio::select! {
-            done = &mut build => return done,
-            Ok(bytes) = more => {
-                told = *bytes;
-                listener.hear(&Telling::Progress(Progress::ContextSent(told)));
-            }
-            else => return build.await,
-        }
+fn failed(failure: BuildFailure, prepared: &Prepared) -> ImageError {
+    match failure {
+        BuildFailure::Source(SourceError::Changed(path)) => ContextError::Changed(path).into(),
+        BuildFailure::Source(SourceError::Read(error)) => ContextError::Read(error).into(),
+        BuildFailure::Source(error) => ImageError::Source(error),
+        BuildFailure::Engine(error) => error.into(),
+        BuildFailure::NoImage => ImageError::NoImage,
+        BuildFailure::Failed { step, error } => ImageError::Build { step, error, odd: prepared.unseen.clone() },
     }
 }
 
 fn build_request(from: &BuildFrom, prepared: &Prepared, docker: &Docker) -> BuildRequest {
     let mut args = docker.config().proxies(&docker.endpoint().to_string());
     args.extend(from.args.clone());
+    args.insert("BUILDKIT_CACHE_MOUNT_NS".to_owned(), format!("{LEVEL}/{}", repository(&from.project)));
     let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
     BuildRequest {
         id: format!("splitci-{}-{}-{nanos}", prepared.key.short(), std::process::id()),
-        dockerfile: String::from_utf8_lossy(&prepared.context.dockerfile.name).into_owned(),
+        dockerfile: from.dockerfile.file_name().unwrap_or_default().to_string_lossy().into_owned(),
         target: from.target.clone(),
         args,
         labels: BTreeMap::from([(KEY_LABEL.to_owned(), prepared.key.to_hex())]),

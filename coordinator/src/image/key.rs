@@ -17,14 +17,16 @@
 //! | 11 | size of `/dev/shm` | |
 //! | 12 | images it starts from: reference, id | a tag can move |
 //! | 13 | the context: path, type, mode, and link, content or device of each entry | never times, owners, inode numbers |
+//! | 14 | ids of secrets | never their values: another secret is no other image, for BuildKit too |
+//! | 15 | ids of SSH agents | |
 //!
 //! Encoding: `tag u16, length u32, bytes`, little endian, nested by writing a field's fields into its bytes; maps sorted by name; absent is not empty.
 //! Another meaning of any of it is another `CONTEXT` string.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Names the derivation; changes whenever the encoding does.
-const CONTEXT: &str = "splitci image v1";
+const CONTEXT: &str = "splitci image v2";
 
 /// Everything that counts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -55,6 +57,10 @@ pub struct KeyInputs {
     pub bases: BTreeMap<String, String>,
     /// The context, in the order of the walk.
     pub context: Vec<ContextItem>,
+    /// Ids of secrets.
+    pub secrets: BTreeSet<String>,
+    /// Ids of SSH agents.
+    pub ssh: BTreeSet<String>,
 }
 
 /// A file that says how to build.
@@ -143,6 +149,8 @@ fn encode(inputs: &KeyInputs) -> Vec<u8> {
     }
     out.map(12, &inputs.bases);
     out.nested(13, |out| inputs.context.iter().for_each(|item| out.nested(1, |out| out.item(item))));
+    out.nested(14, |out| inputs.secrets.iter().for_each(|id| out.field(1, id.as_bytes())));
+    out.nested(15, |out| inputs.ssh.iter().for_each(|id| out.field(1, id.as_bytes())));
     out.0
 }
 
@@ -258,6 +266,8 @@ mod tests {
                 11 => inputs.shm_size = Some(u64::from_le_bytes(bytes.try_into().expect("8 bytes"))),
                 12 => inputs.bases = map(bytes),
                 13 => inputs.context = Reader::all(bytes).iter().map(|(_, bytes)| item(bytes)).collect(),
+                14 => inputs.secrets = Reader::all(bytes).iter().map(|(_, id)| text(id)).collect(),
+                15 => inputs.ssh = Reader::all(bytes).iter().map(|(_, id)| text(id)).collect(),
                 other => panic!("tag {other}"),
             }
         }
@@ -281,7 +291,8 @@ mod tests {
         let files = (named(), proptest::option::of(named()), proptest::collection::vec(item, 0..4));
         let single = ("[a-z/]{0,6}", any::<bool>(), "[0-9.]{0,4}", proptest::option::of("[a-z]{0,3}"), proptest::option::of("[a-z]{0,3}"));
         let rest = (words(), words(), words(), proptest::collection::vec("[a-z:]{0,3}", 0..3), any::<Option<u64>>());
-        (files, single, rest).prop_map(|(files, single, rest)| KeyInputs {
+        let ids = || proptest::collection::btree_set("[a-z]{0,3}", 0..3);
+        (files, single, rest, (ids(), ids())).prop_map(|(files, single, rest, ids)| KeyInputs {
             platform: single.0,
             containerd_store: single.1,
             engine_line: single.2,
@@ -295,6 +306,8 @@ mod tests {
             shm_size: rest.4,
             bases: rest.2,
             context: files.2,
+            secrets: ids.0,
+            ssh: ids.1,
         })
     }
 
@@ -320,7 +333,7 @@ mod tests {
             context: vec![ContextItem { path: b"a".to_vec(), mode: 0o644, content: ItemContent::File([7; 32]) }],
             ..KeyInputs::default()
         };
-        insta::assert_snapshot!(image_key(&inputs).to_hex(), @"6999b5e06926cb41d7457750f16e8b8b244bd90e49cd7a5fbfc0bb88ed691297");
+        insta::assert_snapshot!(image_key(&inputs).to_hex(), @"be9b99443553c17a24835a4a9967772235c4fa1ab20081a84c5390206116a25a");
         assert_eq!(image_key(&inputs).short().len(), 12);
     }
 }

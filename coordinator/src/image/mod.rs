@@ -5,7 +5,8 @@
 //! | [`key`] | the key: a pure function over everything that counts |
 //! | [`ignore`] | `.dockerignore` |
 //! | [`context`] | the files that are built from |
-//! | `pack` | the same as a stream |
+//! | `times` | when they are said to have been changed |
+//! | `sent` | what the builder is given of all that |
 //! | [`dockerfile`] | what a Dockerfile takes from outside |
 //! | [`ensure`] | the story: key, look up, else build, tag, keep the last few |
 //!
@@ -18,7 +19,8 @@ pub mod ensure;
 pub mod facts;
 pub mod ignore;
 pub mod key;
-mod pack;
+mod sent;
+mod times;
 
 pub use ensure::{BuildFrom, ImageError, ImageRequest, ReadyImage, ensure_image};
 pub use facts::ContextFacts;

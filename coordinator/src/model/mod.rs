@@ -17,6 +17,7 @@ pub mod event;
 pub mod ids;
 pub mod launch;
 pub mod progress;
+pub mod secret;
 pub mod settings;
 #[cfg(test)]
 pub(crate) mod story;
@@ -26,6 +27,7 @@ pub mod verdict;
 pub use ids::{Fence, RunId, SessionId, ShardId, SuiteId, TestKey, UnitId};
 pub use launch::{EntryPoint, ImageIdentity, Launch, Volume};
 pub use progress::{Listener, Progress, Telling};
+pub use secret::{BuildSecret, SecretSource, SecretText, SshAgent};
 pub use splitci_worker::protocol::driver::Outcome;
 pub use splitci_worker::protocol::message::{Exit, Select, Slot, Stopped, TerminalSize};
 pub use splitci_worker::protocol::recipe::{Listing, Naming, Nothing, Recipe, Results};

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use super::run::Job;
 use super::{PipelineError, World};
 use crate::config::ImageSettings;
-use crate::docker::{self, Docker};
+use crate::docker;
 use crate::engine::docker::{DockerEngine, DockerSetup, runs_image_init};
 use crate::engine::process::ProcessEngine;
 use crate::engine::{Engine, EngineError};
 use crate::image::{BuildFrom, ImageRequest, ReadyImage, ensure_image};
-use crate::model::event::{EventKind, ImageSource};
+use crate::model::event::EventKind;
 use crate::model::settings::{EngineKind, RunSettings, SuiteSettings};
 use crate::model::{EntryPoint, Listener, RunId};
 
@@ -33,8 +33,6 @@ pub(super) struct Ground {
     pub(super) home: String,
     /// What the user should know, a sentence each.
     pub(super) notices: Vec<String>,
-    /// The engine that an image was built on: it has something to forget.
-    pub(super) built_on: Option<Arc<Docker>>,
 }
 
 pub(super) async fn prepare(job: &Job<'_>, run: &RunId, world: &World, listener: &dyn Listener) -> Result<Ground, PipelineError> {
@@ -62,7 +60,6 @@ fn processes(job: &Job<'_>, run: &RunId, world: &World) -> Result<Ground, Pipeli
         cwd: None,
         home: job.project.root.display().to_string(),
         notices: Vec::new(),
-        built_on: None,
     })
 }
 
@@ -108,7 +105,6 @@ async fn containers(job: &Job<'_>, run: &RunId, world: &World, listener: &dyn Li
         keep: job.keep,
     };
     let (cwd, home) = (subdirectory(&image.entry, &job.settings), home(&image.entry, &job.settings));
-    let built = (image.how == ImageSource::Built).then(|| Arc::clone(&docker));
     let ReadyImage { identity, reference, how, key, took_ms, .. } = image.clone();
     let image_ready = EventKind::ImageReady { identity, reference, how, key, took_ms };
     let inherited =
@@ -118,7 +114,6 @@ async fn containers(job: &Job<'_>, run: &RunId, world: &World, listener: &dyn Li
         run: run.clone(),
         engine: Arc::new(engine),
         image_ready: Some(image_ready),
-        built_on: built,
         notices: image.notes,
         inherited,
         entrypoint,
@@ -142,6 +137,9 @@ fn wanted(job: &Job<'_>) -> ImageRequest {
             network: None,
             add_hosts: job.settings.container.add_hosts.clone(),
             shm_size: job.settings.container.shm_size,
+            secrets: Vec::new(),
+            ssh: Vec::new(),
+            state: Some(job.project.records.state.clone()),
         }),
         Some(ImageSettings::Given { reference, platform }) => {
             ImageRequest::Given { reference: reference.clone(), platform: platform.clone() }

@@ -8,7 +8,6 @@ use super::ground::{Ground, prepare};
 use super::tellers::Tellers;
 use super::{Controls, Finished, PipelineError, Planned, World};
 use crate::config::Project;
-use crate::docker::Docker;
 use crate::engine::Engine;
 use crate::framework::{self, Framework, LaunchRequest};
 use crate::history::{History, Keep};
@@ -231,7 +230,7 @@ async fn go(job: Job<'_>, ground: Ground, world: &World, told: Arc<Tellers>, con
         settings: job.settings,
     };
     let engine = Arc::clone(&ground.engine);
-    let tidying = tidy(Arc::clone(&engine), ground.built_on.clone(), Arc::clone(&told.user));
+    let tidying = tidy(Arc::clone(&engine), Arc::clone(&told.user));
     let running = supervise(Run::new(brief), engine, told, controls);
     tokio::pin!(tidying, running);
     let outcome = tokio::select! {
@@ -257,9 +256,8 @@ pub(super) fn at_ease(timeouts: Timeouts) -> Timeouts {
     Timeouts { test_ms: WEEK_MS, run_ms: WEEK_MS, ..timeouts }
 }
 
-/// Removes what earlier runs left, and what the engine keeps of this one's upload. What is done or cannot be done is told; neither is a matter of the
-/// run's verdict.
-async fn tidy(engine: Arc<dyn Engine>, built_on: Option<Arc<Docker>>, user: Arc<dyn Listener>) {
+/// Removes what earlier runs left. What is done or cannot be done is told; neither is a matter of the run's verdict.
+async fn tidy(engine: Arc<dyn Engine>, user: Arc<dyn Listener>) {
     let say = |text: String| user.hear(&Telling::Progress(Progress::Doing(text)));
     match engine.sweep().await {
         Ok(swept) => {
@@ -272,10 +270,6 @@ async fn tidy(engine: Arc<dyn Engine>, built_on: Option<Arc<Docker>>, user: Arc<
             }
         }
         Err(error) => say(format!("what an earlier run may have left is still there: {error}: {}", error.cause)),
-    }
-    let Some(docker) = built_on else { return };
-    if let Some(bytes @ 1..) = docker.drop_uploads().await {
-        say(format!("the engine's build cache keeps {bytes} bytes of uploaded contexts; `docker builder prune` removes them"));
     }
 }
 

@@ -1,0 +1,88 @@
+//! What the builder is given of a project: its context as it was hashed, with the times of `times`, and what else it may ask for.
+
+use std::path::Path;
+
+use super::context::{Context, ContextError, Entry, EntryKind};
+use super::dockerfile::{Choices, outside};
+use super::ensure::{BuildFrom, ImageError};
+use super::key::{ContextItem, ItemContent};
+use super::times::{Rule, Sent, constant};
+use crate::docker::Docker;
+use crate::docker::build::{SentEntry, SentKind, Sources};
+
+/// Everything that a build of this context may ask for. `dockerfile` is what the builder sees as such.
+pub(super) async fn sources(
+    from: &BuildFrom,
+    (context, items): (&Context, &[ContextItem]),
+    dockerfile: Vec<u8>,
+    docker: &Docker,
+) -> Result<Sources, ImageError> {
+    let times = times(from, items, rule(from, &dockerfile, docker).await?)?;
+    let sent = context.entries.iter().zip(items).zip(times);
+    Ok(Sources {
+        dockerfile,
+        root: context.root.clone(),
+        context: sent.map(|((entry, item), modified)| sent_entry(entry, item, modified)).collect(),
+        shared_key: shared_key(&context.root),
+        secrets: from.secrets.clone(),
+        ssh: from.ssh.clone(),
+    })
+}
+
+async fn rule(from: &BuildFrom, dockerfile: &[u8], docker: &Docker) -> Result<Rule, ImageError> {
+    let platform = match &from.platform {
+        Some(platform) => platform.clone(),
+        None => docker.facts().await?.platform(),
+    };
+    let outside = outside(dockerfile, &Choices { target: from.target.as_deref(), args: from.args.clone(), platform: &platform });
+    let mut bases = Vec::new();
+    for base in &outside.images {
+        bases.push(docker.image(&base.reference).await?);
+    }
+    let triggered = bases.iter().flatten().flat_map(|base| &base.triggers).any(|line| line.contains("--mount"));
+    let constant = if outside.cache_mounts || triggered || !outside.unseen.is_empty() {
+        None
+    } else {
+        Rule::upon(bases.iter().map(|base| base.as_ref()?.created))
+    };
+    match constant {
+        Some(rule) => Ok(rule),
+        None => Ok(Rule::SinceSent(docker.now().await?)),
+    }
+}
+
+fn times(from: &BuildFrom, items: &[ContextItem], rule: Rule) -> Result<Vec<i64>, ContextError> {
+    let (now, table) = match rule {
+        Rule::Constant(second) => return Ok(constant(second, items)),
+        Rule::SinceSent(now) => (now, from.state.as_deref().map(|state| table(state, &from.context))),
+    };
+    let Some(table) = table else { return Ok(Sent::default().next(now, items).0) };
+    let (times, next) = Sent::load(&table).next(now, items);
+    next.store(&table).map_err(ContextError::Read)?;
+    Ok(times)
+}
+
+fn table(state: &Path, context: &Path) -> std::path::PathBuf {
+    let hash = blake3::hash(context.as_os_str().as_encoded_bytes()).to_hex();
+    state.join("sent").join(&hash[..16])
+}
+
+fn sent_entry(entry: &Entry, item: &ContextItem, modified: i64) -> SentEntry {
+    let kind = match (&entry.kind, &item.content) {
+        (EntryKind::File(length), ItemContent::File(hash)) => SentKind::File { length: *length, hash: *hash },
+        (EntryKind::Link(target), _) => SentKind::Link(target.clone()),
+        (EntryKind::Pipe, _) => SentKind::Pipe,
+        (EntryKind::Device { block, number }, _) => SentKind::Device { block: *block, number: *number },
+        (EntryKind::Directory | EntryKind::File(_), _) => SentKind::Directory,
+    };
+    SentEntry { path: entry.path.clone(), mode: entry.mode, modified, kind }
+}
+
+/// The builder keeps one copy of a context for each of these: the same directory of the same machine has the same.
+fn shared_key(context: &Path) -> String {
+    let mut hasher = blake3::Hasher::new_derive_key("splitci shared context v1");
+    // A machine without an id shares with others that have none; what is sent is right for all of them, only more.
+    hasher.update(&fs_err::read("/etc/machine-id").unwrap_or_default());
+    hasher.update(context.as_os_str().as_encoded_bytes());
+    hasher.finalize().to_hex()[..32].to_owned()
+}
