@@ -68,6 +68,12 @@ pub(crate) struct ImageArgs {
     /// The platform to build for
     #[arg(long, value_name = "OS/ARCH")]
     pub platform: Option<String>,
+    /// Give the build a secret: id=ID,src=FILE or id=ID,env=NAME; repeatable
+    #[arg(long, value_name = "SECRET")]
+    pub secret: Vec<String>,
+    /// Let the build talk to your SSH agent: default, or ID=SOCKET for another one; repeatable
+    #[arg(long, value_name = "ID[=SOCKET]")]
+    pub ssh: Vec<String>,
     /// Test this image instead of building one
     #[arg(long, value_name = "REF")]
     pub image: Option<String>,
@@ -148,6 +154,8 @@ impl ProjectArgs {
 impl ImageArgs {
     fn into_flags(self, flags: &mut Flags) {
         many(flags, "image.args", "--build-arg", &self.build_arg);
+        many(flags, "image.secrets", "--secret", &self.secret);
+        many(flags, "image.ssh", "--ssh", &self.ssh);
         let rows = [
             ("image.dockerfile", "--file", self.file),
             ("image.context", "--context", self.context),

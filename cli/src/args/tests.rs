@@ -92,7 +92,8 @@ fn options_of_containers_reach_their_keys() {
 
 #[test]
 fn options_of_a_build_reach_their_keys() {
-    let line = "-f docker/Dockerfile --context . --target test --build-arg A=1 --build-arg B=2";
+    let line = "-f docker/Dockerfile --context . --target test --build-arg A=1 --build-arg B=2 \
+                --secret id=npm,src=.npmrc --ssh git=/run/git.sock";
     insta::assert_debug_snapshot!(project(&line.split_whitespace().collect::<Vec<_>>()).image);
 }
 

@@ -117,6 +117,15 @@ pub enum FaultKind {
     /// Name an image or build it.
     #[error("an image is both named and to be built")]
     NamedAndBuilt,
+    /// A build secret that is none. What was written is not shown.
+    #[error("this is no build secret")]
+    Secret,
+    /// An SSH agent that is none.
+    #[error("this is no SSH agent")]
+    Agent,
+    /// The caller has no SSH agent.
+    #[error("the environment names no SSH agent: `SSH_AUTH_SOCK` is not set")]
+    NoAgent,
     /// No framework.
     #[error("no test framework was found in `{}`", .root.display())]
     NoFramework {
@@ -213,6 +222,11 @@ impl FaultKind {
                 Some("name one with `--file` (key `image.dockerfile`), an existing image with `--image`, or use `--engine process`".into())
             }
             Self::ImageForProcesses => Some("drop `--image` (key `image.ref`) or use `--engine docker`".into()),
+            Self::Secret => Some("write `id=ID,src=FILE` or `id=ID,env=NAME`; the value itself stands in neither".into()),
+            Self::Agent => Some("write `ID` for your own agent, or `ID=SOCKET`; steps that name none ask for `default`".into()),
+            Self::NoAgent => {
+                Some("start one and give it your key, `eval $(ssh-agent); ssh-add`, or name a socket, `default=SOCKET`".into())
+            }
             Self::NamedAndBuilt => Some("keep either `image.ref` or the keys that build one".into()),
             Self::NoFramework { looked_for, .. } => {
                 Some(format!("looked for {}; name it with `--framework` (key `suite.framework`)", looked_for.join("; ")))

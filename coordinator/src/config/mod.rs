@@ -22,6 +22,7 @@ mod paths;
 mod read;
 mod resolve;
 mod schema;
+mod secrets;
 mod setting;
 mod suites;
 mod survey;
@@ -39,8 +40,8 @@ pub use resolve::{Facts, default_state, resolve};
 pub use schema::{KEYS, Key, Layer, SECTIONS, SuiteTable};
 pub use survey::{Request, Where, load, locate, records};
 
-use crate::model::Recipe;
 use crate::model::settings::RunSettings;
+use crate::model::{BuildSecret, Recipe, SshAgent};
 
 /// The annotated example: the reference of all keys, and the source of the defaults.
 pub const EXAMPLE: &str = include_str!("splitci.example.toml");
@@ -96,6 +97,10 @@ pub struct BuildSettings {
     pub args: BTreeMap<String, String>,
     /// The platform; the engine's own if absent.
     pub platform: Option<String>,
+    /// Secrets that steps may ask for.
+    pub secrets: Vec<BuildSecret>,
+    /// SSH agents that steps may ask for.
+    pub ssh: Vec<SshAgent>,
 }
 
 /// Where and how long records are kept.

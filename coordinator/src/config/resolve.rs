@@ -11,6 +11,7 @@ use super::environment::{self, EnvFile};
 use super::fault::{ConfigError, FaultKind, Faults, Place};
 use super::paths::{Bases, relative};
 use super::schema::{Given, ImageSection, Layer, RecordSection, ShardSection, TimeoutSection};
+use super::secrets;
 use super::setting::{Count, EngineChoice, Init, Items, ProjectName, Shards, Span};
 use super::suites::Wholes;
 use super::{BuildSettings, Candidate, ImageSettings, Project, RecordSettings};
@@ -128,7 +129,13 @@ impl Resolver {
             return None;
         };
         let target = value(image.target);
-        Some((ImageSettings::Build(BuildSettings { context, dockerfile, target, args: self.arguments(image.args), platform }), directory))
+        let items = |items: Option<Given<Items>>| value(items).map(|items| items.0).unwrap_or_default();
+        let (secrets, agents) = (items(image.secrets), items(image.ssh));
+        let args = self.arguments(image.args);
+        let Facts { bases, env, .. } = &self.facts;
+        let mut reader = secrets::Reader { bases, env, faults: &mut self.faults, notices: &mut self.notices };
+        let (secrets, ssh) = (reader.secrets(&secrets), reader.agents(&agents));
+        Some((ImageSettings::Build(BuildSettings { context, dockerfile, target, args, platform, secrets, ssh }), directory))
     }
 
     /// Dockerfile and context.
@@ -204,6 +211,8 @@ fn idle_options(image: &ImageSection, shard: &ShardSection) -> Option<String> {
         option(image.target.as_ref()),
         option(image.args.as_ref()),
         option(image.platform.as_ref()),
+        option(image.secrets.as_ref()),
+        option(image.ssh.as_ref()),
         option(shard.memory.as_ref()),
         option(shard.cpus.as_ref()),
         option(shard.shm_size.as_ref()),

@@ -122,6 +122,10 @@ schema! {
         args: Arguments = "args",
         /// The platform to build for.
         platform: Platform = "platform",
+        /// Secrets that steps of the build may ask for.
+        secrets: Items = "secrets",
+        /// SSH agents that they may talk to.
+        ssh: Items = "ssh",
         /// An existing image, instead of a build.
         reference: String = "ref",
     }

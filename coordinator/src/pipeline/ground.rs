@@ -137,8 +137,8 @@ fn wanted(job: &Job<'_>) -> ImageRequest {
             network: None,
             add_hosts: job.settings.container.add_hosts.clone(),
             shm_size: job.settings.container.shm_size,
-            secrets: Vec::new(),
-            ssh: Vec::new(),
+            secrets: build.secrets.clone(),
+            ssh: build.ssh.clone(),
             state: Some(job.project.records.state.clone()),
         }),
         Some(ImageSettings::Given { reference, platform }) => {
