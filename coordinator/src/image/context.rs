@@ -2,7 +2,7 @@
 //!
 //! Names are bytes. Owners and times do not count and are not looked at, except for a file's time, which travels. Group and others lose the right to write,
 //! so that a user's umask does not change an image. Sockets are left out, as docker leaves them out; what cannot be read is an error that names it.
-//! The Dockerfile and the ignore file are always there. Everything here blocks: callers put it on a thread that may.
+//! The Dockerfile and the ignore file may be excluded like others: the builder gets them apart from the context. Everything here blocks: callers put it on a thread that may.
 
 use std::ffi::OsStr;
 use std::io::Read;
@@ -102,8 +102,7 @@ impl Context {
             None => Ignore::default(),
         };
         let inside = relative(root, dockerfile);
-        let always: Vec<Vec<u8>> = inside.iter().cloned().chain(ignore.iter().map(|file| file.name.clone())).collect();
-        let mut walk = Walk { root, patterns: &patterns, always: &always, entries: Vec::new() };
+        let mut walk = Walk { root, patterns: &patterns, entries: Vec::new() };
         walk.directory(&[], &Matched::default(), false)?;
         let entries = walk.entries;
         let name = inside.unwrap_or_else(|| outside_name(&text));
@@ -113,11 +112,6 @@ impl Context {
     /// The path of an entry on this machine.
     pub fn place(&self, entry: &Entry) -> PathBuf {
         self.root.join(OsStr::from_bytes(&entry.path))
-    }
-
-    /// Whether the Dockerfile lies in the context and is one of the entries.
-    pub fn holds_dockerfile(&self) -> bool {
-        self.entries.iter().any(|entry| entry.path == self.dockerfile.name)
     }
 
     /// Bytes of all files.
@@ -192,7 +186,6 @@ fn hash(path: &Path, length: u64) -> Result<[u8; 32], ContextError> {
 struct Walk<'a> {
     root: &'a Path,
     patterns: &'a Ignore,
-    always: &'a [Vec<u8>],
     entries: Vec<Entry>,
 }
 
@@ -217,7 +210,6 @@ impl Walk<'_> {
     fn entry(&mut self, path: Vec<u8>, directory: &Matched) -> Result<(), ContextError> {
         let place = self.root.join(OsStr::from_bytes(&path));
         let (excluded, matched) = self.patterns.judge(&path, directory);
-        let excluded = excluded && !self.always.contains(&path);
         let metadata = match fs_err::symlink_metadata(&place) {
             Ok(metadata) => metadata,
             Err(_) if excluded => return Ok(()),
@@ -231,18 +223,13 @@ impl Walk<'_> {
         }
         let here = self.entries.len();
         self.entries.push(entry(path.clone(), &metadata, EntryKind::Directory));
-        if !excluded || self.may_hold(&path) {
+        if !excluded || self.patterns.may_include_below(&path) {
             self.directory(&path, &matched, excluded)?;
         }
         if excluded && self.entries.len() == here + 1 {
             self.entries.pop();
         }
         Ok(())
-    }
-
-    fn may_hold(&self, directory: &[u8]) -> bool {
-        let holds = |path: &Vec<u8>| path.strip_prefix(directory).is_some_and(|rest| rest.starts_with(b"/"));
-        self.patterns.may_include_below(directory) || self.always.iter().any(holds)
     }
 }
 

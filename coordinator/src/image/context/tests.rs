@@ -31,7 +31,7 @@ fn what_is_excluded_stays_out_and_what_is_included_again_brings_its_directories(
         ("src/other/x", ""),
         ("z", ""),
     ]);
-    assert_eq!(paths_of(&walked(&root)), [".dockerignore", "Dockerfile", "src", "src/deep", "src/deep/keep"]);
+    assert_eq!(paths_of(&walked(&root)), ["src", "src/deep", "src/deep/keep"]);
 }
 
 #[test]
@@ -48,7 +48,7 @@ fn a_dockerfile_may_lie_outside() {
     fs_err::write(root.path().join("D"), "FROM a").expect("written");
     let context = Context::walk(&root.path().join("app"), &root.path().join("D")).expect("walkable");
     assert_eq!(paths_of(&context), ["a"]);
-    assert!(context.dockerfile.name.starts_with(b".dockerfile.") && !context.holds_dockerfile());
+    assert!(context.dockerfile.name.starts_with(b".dockerfile."));
 }
 
 #[test]
