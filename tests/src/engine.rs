@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
@@ -76,22 +76,34 @@ pub enum Manner {
 pub struct Door {
     socket: PathBuf,
     manner: Arc<AtomicU8>,
+    carried: Arc<AtomicU64>,
     live: Arc<Mutex<Vec<UnixStream>>>,
 }
 
 impl Door {
     /// Opens one in this directory.
     pub fn open(directory: &Path) -> Self {
-        let socket = directory.join("engine.sock");
+        Self::before(Path::new("/var/run/docker.sock"), directory)
+    }
+
+    /// Opens one in this directory, in front of another engine's socket.
+    pub fn before(engine: &Path, directory: &Path) -> Self {
+        let socket = directory.join("door.sock");
         let listener = UnixListener::bind(&socket).expect("bind the door");
-        let door = Self { socket, manner: Arc::new(AtomicU8::new(Manner::Open as u8)), live: Arc::default() };
-        let (manner, live) = (Arc::clone(&door.manner), Arc::clone(&door.live));
+        let door = Self { socket, manner: Arc::new(AtomicU8::new(Manner::Open as u8)), carried: Arc::default(), live: Arc::default() };
+        let (manner, live, carried) = (Arc::clone(&door.manner), Arc::clone(&door.live), Arc::clone(&door.carried));
+        let engine = engine.to_owned();
         std::thread::spawn(move || {
             for guest in listener.incoming().map_while(Result::ok) {
-                admit(guest, manner.load(Ordering::SeqCst), &live);
+                admit(guest, &engine, manner.load(Ordering::SeqCst), (&live, &carried));
             }
         });
         door
+    }
+
+    /// Bytes carried to the engine so far.
+    pub fn carried(&self) -> u64 {
+        self.carried.load(Ordering::SeqCst)
     }
 
     /// For `DOCKER_HOST`.
@@ -112,7 +124,7 @@ impl Door {
     }
 }
 
-fn admit(guest: UnixStream, manner: u8, live: &Mutex<Vec<UnixStream>>) {
+fn admit(guest: UnixStream, engine: &Path, manner: u8, (live, carried): (&Mutex<Vec<UnixStream>>, &Arc<AtomicU64>)) {
     if manner == Manner::Shut as u8 {
         return;
     }
@@ -122,16 +134,18 @@ fn admit(guest: UnixStream, manner: u8, live: &Mutex<Vec<UnixStream>>) {
         kept.push(guest);
         return;
     }
-    let host = UnixStream::connect("/var/run/docker.sock").expect("the engine's own socket");
+    let host = UnixStream::connect(engine).expect("the engine's own socket");
     kept.extend(host.try_clone());
     let (guest_back, host_back) = (guest.try_clone().expect("clone"), host.try_clone().expect("clone"));
-    std::thread::spawn(move || pump(guest, host));
-    std::thread::spawn(move || pump(host_back, guest_back));
+    let carried = Arc::clone(carried);
+    std::thread::spawn(move || pump(guest, host, &carried));
+    std::thread::spawn(move || pump(host_back, guest_back, &AtomicU64::new(0)));
 }
 
-fn pump(mut from: UnixStream, mut to: UnixStream) {
+fn pump(mut from: UnixStream, mut to: UnixStream, count: &AtomicU64) {
     let mut buffer = vec![0; 64 << 10];
     while let Ok(n @ 1..) = from.read(&mut buffer) {
+        count.fetch_add(n as u64, Ordering::SeqCst);
         if to.write_all(&buffer[..n]).is_err() {
             break;
         }

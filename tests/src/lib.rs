@@ -9,6 +9,8 @@
 //! | [`plain`] | a suite under its framework alone, beside what we made of it |
 //! | [`python`] | virtual environments with a framework and its friends |
 //! | [`schedules`] | random schedules for a queue, and a judge of what it does |
+//! | [`ignores`] | random ignore files, and what docker's own client makes of them |
+//! | [`second`] | another Docker engine, which may be killed |
 //! | [`engine`] | the Docker engine, for tests that need it; it must be there |
 //!
 //! Nothing here reads the coordinator's folds: a verdict that is wrong must not be checked by the code that made it.
@@ -19,11 +21,13 @@
 pub mod engine;
 pub mod expected;
 pub mod facts;
+pub mod ignores;
 pub mod plain;
 pub mod program;
 pub mod python;
 pub mod sandbox;
 pub mod schedules;
+pub mod second;
 
 pub use facts::Facts;
 pub use program::{Done, Running, Splitci};

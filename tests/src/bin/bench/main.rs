@@ -1,6 +1,6 @@
 //! Our figures beside the rivals', from the same minutes on the same machine.
 //!
-//!     cargo run --release -p splitci-tests --bin bench [cost] [eight] [skew] [containers] [sizes] [--rounds N] [--framework NAME]
+//!     cargo run --release -p splitci-tests --bin bench [cost] [eight] [skew] [containers] [context] [sizes] [--rounds N] [--framework NAME]
 //!
 //! Without names all of it, about forty minutes. `--framework rspec` or `minitest` measures cost, eight and skew in Ruby, beside `parallel_tests`
 //! (Debian's ruby-parallel-tests) and, where `CI_QUEUE` names it, ci-queue (which needs redis-server). Runs are interleaved, round by round; a run counts only if the number of tests that passed is
@@ -9,6 +9,7 @@
 #![expect(clippy::print_stdout, clippy::expect_used, reason = "a program for people, which stops at what it cannot measure")]
 
 mod containers;
+mod context;
 mod cost;
 mod eight;
 mod framework;
@@ -32,10 +33,11 @@ const PARTS: &[(&str, Part)] = &[
     ("eight", eight::measure),
     ("skew", skew::measure),
     ("containers", containers::measure),
+    ("context", context::measure),
 ];
 
 /// Parts that are pytest's alone.
-const OF_PYTEST: &[&str] = &["sizes", "containers"];
+const OF_PYTEST: &[&str] = &["sizes", "containers", "context"];
 
 fn main() {
     let mut wanted = Vec::new();

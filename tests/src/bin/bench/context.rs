@@ -1,0 +1,181 @@
+//! One small file changed of 20,000: the whole build, until the image is ready, beside `docker build` in the same minutes; how much travels for it; and
+//! what twenty builds leave in an engine's build cache.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Instant;
+
+use splitci_coordinator::docker;
+use splitci_coordinator::image::{BuildFrom, ImageRequest, ensure_image};
+use splitci_coordinator::model::event::{EventKind, ImageSource, RunEvent};
+use splitci_coordinator::model::{Listener, Telling};
+use splitci_tests::Sandbox;
+use splitci_tests::engine::Door;
+use splitci_tests::second::SecondEngine;
+
+use crate::measure::{Bar, median, run};
+use crate::rivals::Contest;
+
+const FILES: u32 = 20_000;
+const CHANGED: usize = 1_000;
+const ROUNDS: usize = 9;
+const BUILDS: usize = 20;
+
+/// Prints the tables; returns their bars.
+pub(crate) fn measure(contest: &Contest, rounds: Option<usize>) -> Vec<Bar> {
+    splitci_tests::engine::require();
+    let mut bars = changed(contest, rounds.unwrap_or(ROUNDS));
+    bars.extend(growth());
+    bars
+}
+
+/// A project with many files, one of which is new in each build.
+struct Shop {
+    sandbox: Sandbox,
+    edits: usize,
+}
+
+impl Shop {
+    fn new() -> Self {
+        let sandbox = Sandbox::empty().dockerfile().file("tests/test_one.py", "def test_one():\n    pass\n");
+        for file in 0..FILES {
+            sandbox.write(&format!("src/{}/{}/module_{file}.py", file % 20, file % 400), &format!("VALUE = {file}\n").repeat(100));
+        }
+        Self { sandbox, edits: 0 }
+    }
+
+    fn edit(&mut self) {
+        self.edits += 1;
+        let line = format!("{:09}\n", self.edits);
+        self.sandbox.write("src/7/7/module_7.py", &line.repeat(CHANGED / line.len()));
+    }
+
+    fn ours(&self, contest: &Contest, host: Option<&str>) -> f64 {
+        let mut command = contest.ours("run --engine docker --shards 1 --json", &self.sandbox.project(), &self.sandbox.state());
+        if let Some(host) = host {
+            command.env("DOCKER_HOST", host);
+        }
+        until_image(&mut command)
+    }
+
+    fn theirs(&self, host: Option<&str>) -> Command {
+        let mut command = Command::new(splitci_tests::ignores::DOCKER);
+        command.args(["build", "--quiet", "--tag", "bench-context", "."]).env("DOCKER_BUILDKIT", "1").current_dir(self.sandbox.project());
+        if let Some(host) = host {
+            command.env("DOCKER_HOST", host);
+        }
+        command
+    }
+}
+
+/// Seconds from the start of a run to its image. The run then goes on to its end, which must be good.
+fn until_image(command: &mut Command) -> f64 {
+    let started = Instant::now();
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("start splitci");
+    let mut ready = None;
+    for line in BufReader::new(child.stdout.take().expect("piped")).lines() {
+        let event: RunEvent = serde_json::from_str(&line.expect("a line")).expect("an event");
+        if let EventKind::ImageReady { how, .. } = event.kind {
+            assert_eq!(how, ImageSource::Built, "the image is new");
+            ready = Some(started.elapsed().as_secs_f64());
+        }
+    }
+    assert!(child.wait().expect("our own child").success(), "the run failed");
+    ready.expect("an image")
+}
+
+#[expect(clippy::cast_precision_loss, reason = "bytes of a build")]
+fn changed(contest: &Contest, rounds: usize) -> Vec<Bar> {
+    let mut shop = Shop::new();
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for round in 0..=rounds {
+        // Each builds an edit that the builder has not seen; who is first changes.
+        for turn in [round % 2, (round + 1) % 2] {
+            shop.edit();
+            let (took, row) = match turn {
+                0 => (shop.ours(contest, None), &mut ours),
+                _ => (run(&mut [shop.theirs(None)]).wall, &mut theirs),
+            };
+            if round > 0 {
+                row.push(took);
+            }
+        }
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let door = Door::open(folder.path());
+    let carried = |build: &mut dyn FnMut()| {
+        let before = door.carried();
+        build();
+        door.carried() - before
+    };
+    shop.edit();
+    let our_bytes = carried(&mut || {
+        shop.ours(contest, Some(&door.address()));
+    });
+    shop.edit();
+    let their_bytes = carried(&mut || {
+        run(&mut [shop.theirs(Some(&door.address()))]);
+    });
+    let (ours, theirs) = (median(ours), median(theirs));
+    println!("\n## One of {FILES} files changed, {rounds} rounds\n\n| what | until the image, s | bytes to the engine |\n|---|---|---|");
+    println!("| splitci | {ours} | {our_bytes} |\n| `docker build` | {theirs} | {their_bytes} |");
+    let limit = CHANGED as f64 + 100.0 * f64::from(FILES);
+    vec![
+        Bar::at_most("one file changed: whole build over `docker build`", 0.75, ours.value / theirs.value, "x"),
+        Bar::at_most("one file changed: bytes over the changed ones and 100 a file", 1.0, our_bytes as f64 / limit, "x"),
+    ]
+}
+
+struct Deaf;
+
+impl Listener for Deaf {
+    fn hear(&self, _: &Telling) {}
+}
+
+/// What builds leave in an engine that nobody else uses.
+#[expect(clippy::cast_precision_loss, reason = "bytes of a cache")]
+fn growth() -> Vec<Bar> {
+    let second = SecondEngine::start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |path: &str, text: &[u8]| fs_err::write(folder.path().join(path), text).expect("written");
+    write("Dockerfile", b"FROM scratch\nCOPY big /\nCOPY small /\n");
+    write("big", &vec![7; 20 << 20]);
+    let small = |value: usize| write("small", value.to_string().repeat(100_000).as_bytes().get(..100_000).expect("long enough"));
+    small(1);
+    build(&second, folder.path());
+    let before = second.build_cache();
+    (0..BUILDS).for_each(|_| build(&second, folder.path()));
+    let nothing = second.build_cache() - before;
+    for value in 2..2 + BUILDS {
+        small(value);
+        build(&second, folder.path());
+    }
+    let one = second.build_cache() - before - nothing;
+    println!("\n## Build cache after {BUILDS} builds of 20 MiB\n\n| what changed | grown by, bytes |\n|---|---|");
+    println!("| nothing | {nothing} |\n| 100,000 bytes each time | {one} |");
+    vec![
+        Bar::at_most("build cache after 20 builds with nothing changed", 0.0, nothing as f64, "bytes"),
+        Bar::at_most(
+            "build cache after 20 builds with one file changed, over that layer",
+            1.1,
+            one as f64 / (BUILDS as f64 * 100_000.0),
+            "x",
+        ),
+    ]
+}
+
+fn build(engine: &SecondEngine, context: &Path) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let docker = Arc::new(docker::connect(Some(&engine.address()), &BTreeMap::new()).await.expect("the engine"));
+        for image in docker.tags_of("splitci/bench").await.expect("tags") {
+            docker.untag(&image.reference).await.expect("untagged");
+        }
+        let from =
+            BuildFrom { project: "bench".into(), context: context.into(), dockerfile: context.join("Dockerfile"), ..BuildFrom::default() };
+        ensure_image(&ImageRequest::Build(from), &docker, &Deaf).await.expect("an image");
+    });
+}
