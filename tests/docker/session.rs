@@ -416,7 +416,8 @@ async fn an_engine_that_dies_under_a_build_is_said_to_have_gone() {
             until_running(&ears, "sleep 601").await;
             if way == "killed" { second.kill() } else { door.clear() }
         };
-        let (built, ()) = tokio::time::timeout(Duration::from_mins(1), async { tokio::join!(building, dying) }).await.expect("it ends");
+        let (built, ()) =
+            Box::pin(tokio::time::timeout(Duration::from_mins(1), async { tokio::join!(building, dying) })).await.expect("it ends");
         let error = built.expect_err("the engine is gone");
         assert_eq!(error.exit_code(), 3, "{way}: {error:?}");
         assert!(matches!(&error, ImageError::Docker(DockerError::Broken { .. })), "{way}: {error:?}");

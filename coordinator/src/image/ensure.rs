@@ -12,7 +12,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use super::context::{Context, ContextError};
 use super::dockerfile::{Base, Choices, Outside, outside};
 use super::key::{ContextItem, Key, KeyInputs, image_key};
-use super::sent::sources;
+use super::sent::{shared_key, sources};
 use crate::docker::build::{BuildFailure, BuildRequest, FailedStep, SourceError};
 use crate::docker::images::LocalImage;
 use crate::docker::{Docker, DockerError};
@@ -350,7 +350,9 @@ fn failed(failure: BuildFailure, prepared: &Prepared) -> ImageError {
 fn build_request(from: &BuildFrom, prepared: &Prepared, docker: &Docker) -> BuildRequest {
     let mut args = docker.config().proxies(&docker.endpoint().to_string());
     args.extend(from.args.clone());
-    args.insert("BUILDKIT_CACHE_MOUNT_NS".to_owned(), format!("{LEVEL}/{}", repository(&from.project)));
+    // Times in a mount are compared with those that one table said: two checkouts on one engine that shared a mount would each call the other's work new.
+    let mounts = format!("{LEVEL}/{}/{}", repository(&from.project), &shared_key(&from.context)[..12]);
+    args.insert("BUILDKIT_CACHE_MOUNT_NS".to_owned(), mounts);
     let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
     BuildRequest {
         id: format!("splitci-{}-{}-{nanos}", prepared.key.short(), std::process::id()),

@@ -79,7 +79,7 @@ fn sent_entry(entry: &Entry, item: &ContextItem, modified: i64) -> SentEntry {
 }
 
 /// The builder keeps one copy of a context for each of these: the same directory of the same machine has the same.
-fn shared_key(context: &Path) -> String {
+pub(super) fn shared_key(context: &Path) -> String {
     let mut hasher = blake3::Hasher::new_derive_key("splitci shared context v1");
     // A machine without an id shares with others that have none; what is sent is right for all of them, only more.
     hasher.update(&fs_err::read("/etc/machine-id").unwrap_or_default());
