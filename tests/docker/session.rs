@@ -198,6 +198,25 @@ async fn new_code_is_tested_behind_a_cache_mount() {
     }
 }
 
+/// Layers of content that was built before are remembered with the times of then. A step that runs anew behind them must not take them for old.
+#[tokio::test(flavor = "multi_thread")]
+async fn remembered_layers_do_not_pass_for_old_code() {
+    let dockerfile = "FROM debian:bookworm-slim\nARG WITH\nCOPY source /source\nRUN --mount=type=cache,target=/m \
+                      if [ ! -e /m/out ] || [ /source -nt /m/out ]; then cp /source /m/out; fi; cp /m/out /out; echo $WITH\n";
+    let project = Project::new("remembered", dockerfile).await;
+    let state = tempfile::tempdir().expect("a folder");
+    let mark = unique("mark");
+    for (round, (value, with)) in [(1, "a"), (2, "a"), (1, "b"), (2, "b"), (2, "c"), (1, "c")].into_iter().enumerate() {
+        if round == 4 {
+            fs_err::remove_dir_all(state.path().join("sent")).expect("the table is lost");
+        }
+        project.write("source", format!("{mark} {value}"));
+        let args = [("WITH".to_owned(), with.to_owned())].into();
+        let (image, _) = rebuilt(&project, BuildFrom { state: Some(state.path().to_owned()), args, ..project.from() }).await;
+        assert_eq!(cat(&image.reference, "/out"), format!("{mark} {value}"), "round {round}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn cache_mounts_are_a_projects_own() {
     let dockerfile =
@@ -394,7 +413,7 @@ async fn a_file_that_is_not_what_was_hashed_makes_no_image() {
     let folder = tempfile::tempdir().expect("a folder");
     fs_err::write(folder.path().join("file"), "one").expect("written");
     let kind = SentKind::File { length: 3, hash: [1; 32] };
-    let entry = SentEntry { path: b"file".to_vec(), mode: 0o644, modified: 1_000_000_000_000_000_007, kind };
+    let entry = SentEntry { path: b"file".to_vec(), mode: 0o644, modified: 1_000_000_000_000_000_007, dated: false, kind };
     let sources = Sources { root: folder.path().to_owned(), context: vec![entry], shared_key: unique("key"), ..Sources::default() };
     let error = build(&docker, "FROM scratch\nCOPY file /\n", sources).await.expect_err("it is another file");
     assert!(matches!(&error, BuildFailure::Source(SourceError::Changed(path)) if path.ends_with("file")), "{error:?}");

@@ -17,12 +17,14 @@ pub(super) async fn sources(
     dockerfile: Vec<u8>,
     docker: &Docker,
 ) -> Result<Sources, ImageError> {
-    let times = times(from, items, rule(from, &dockerfile, docker).await?)?;
+    let rule = rule(from, &dockerfile, docker).await?;
+    let dated = matches!(rule, Rule::SinceSent(_));
+    let times = times(from, items, rule)?;
     let sent = context.entries.iter().zip(items).zip(times);
     Ok(Sources {
         dockerfile,
         root: context.root.clone(),
-        context: sent.map(|((entry, item), modified)| sent_entry(entry, item, modified)).collect(),
+        context: sent.map(|((entry, item), modified)| sent_entry(entry, item, (modified, dated))).collect(),
         shared_key: shared_key(&context.root),
         secrets: from.secrets.clone(),
         ssh: from.ssh.clone(),
@@ -67,7 +69,7 @@ fn table(state: &Path, context: &Path) -> std::path::PathBuf {
     state.join("sent").join(&hash[..16])
 }
 
-fn sent_entry(entry: &Entry, item: &ContextItem, modified: i64) -> SentEntry {
+fn sent_entry(entry: &Entry, item: &ContextItem, (modified, dated): (i64, bool)) -> SentEntry {
     let kind = match (&entry.kind, &item.content) {
         (EntryKind::File(length), ItemContent::File(hash)) => SentKind::File { length: *length, hash: *hash },
         (EntryKind::Link(target), _) => SentKind::Link(target.clone()),
@@ -75,7 +77,8 @@ fn sent_entry(entry: &Entry, item: &ContextItem, modified: i64) -> SentEntry {
         (EntryKind::Device { block, number }, _) => SentKind::Device { block: *block, number: *number },
         (EntryKind::Directory | EntryKind::File(_), _) => SentKind::Directory,
     };
-    SentEntry { path: entry.path.clone(), mode: entry.mode, modified, kind }
+    let dated = dated && matches!(kind, SentKind::File { .. });
+    SentEntry { path: entry.path.clone(), mode: entry.mode, modified, dated, kind }
 }
 
 /// The builder keeps one copy of a context for each of these: the same directory of the same machine has the same.

@@ -7,6 +7,9 @@
 //!   of the same content give the same layers, and every change is seen. It is a second after the youngest base, since a base may hold work, too;
 //! - where a step has a cache mount, *now* for a file whose content was not sent last time, and what was said then for the others.
 //!
+//! By the second rule a time counts like content (an attribute of the file says it): a layer that the builder remembers holds the times of when it was
+//! made, and before a step that runs anew, for whatever reason, an old content that comes back would look older than the work on what replaced it.
+//!
 //! The second rule has a memory, the `Sent` table, one file for a context in the state directory. It is written before the builder is told anything, so
 //! that work of a build that failed is never younger than what is said later. A table that is lost or cannot be read makes everything *now*.
 

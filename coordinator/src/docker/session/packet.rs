@@ -1,6 +1,8 @@
 //! The packets in which files travel to BuildKit, as `fsutil` defines them. Names and link targets are bytes here: the generated messages take
 //! them for text, which a file's name need not be, and on the wire both are the same.
 
+use std::collections::BTreeMap;
+
 use super::sources::{SentEntry, SentKind};
 
 /// Go's bits for what a file is; permissions are below them.
@@ -14,6 +16,9 @@ mod go {
     pub(super) const CHARACTERS: u32 = 1 << 21;
     pub(super) const STICKY: u32 = 1 << 20;
 }
+
+/// A time that counts. The builder's own keys hold no times: it would put a layer that holds an old one before steps that compare it with newer work.
+const DATE: &str = "user.splitci.sent";
 
 /// What a packet is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
@@ -63,6 +68,9 @@ pub(super) struct Stat {
     pub(super) major: i64,
     #[prost(int64, tag = "9")]
     pub(super) minor: i64,
+    /// Counts for the builder like content, and is in the image.
+    #[prost(btree_map = "string, bytes", tag = "10")]
+    pub(super) attributes: BTreeMap<String, Vec<u8>>,
 }
 
 impl Packet {
@@ -94,6 +102,9 @@ fn stat(entry: &SentEntry) -> Stat {
         }
         SentKind::Directory | SentKind::Pipe => {}
     }
+    if entry.dated {
+        stat.attributes.insert(DATE.to_owned(), entry.modified.to_string().into_bytes());
+    }
     stat
 }
 
@@ -118,7 +129,7 @@ mod tests {
     use prost::Message;
 
     fn entry(mode: u32, kind: SentKind) -> SentEntry {
-        SentEntry { path: b"a/b".to_vec(), mode, modified: 1_000_000_007, kind }
+        SentEntry { path: b"a/b".to_vec(), mode, modified: 1_000_000_007, dated: false, kind }
     }
 
     #[test]

@@ -35,6 +35,8 @@ pub struct SentEntry {
     pub mode: u32,
     /// When it was changed, in nanoseconds since 1970. The builder takes a file of the same length and time for the same.
     pub modified: i64,
+    /// Whether a step may judge by that time, so that a file of another time is another file.
+    pub dated: bool,
     /// What it is.
     pub kind: SentKind,
 }
