@@ -55,7 +55,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("toml", &["coordinator/src/config/", "tests/"]),
     ("strsim", &["coordinator/src/config/"]),
     ("quick_junit", &["coordinator/src/report/"]),
-    ("zstd", &["coordinator/src/history/", "cli/"]),
+    ("zstd", &["coordinator/src/history/", "coordinator/src/image/kept.rs", "cli/"]),
     ("clap", &["cli/src/args", "cli/src/main.rs"]),
     ("clap_complete", &["cli/src/"]),
     ("indicatif", &["cli/src/ui/"]),
