@@ -77,6 +77,12 @@ pub(crate) struct ImageArgs {
     /// Test this image instead of building one
     #[arg(long, value_name = "REF")]
     pub image: Option<String>,
+    /// Ask the registries what the names of base images mean now
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
+    pub pull: Option<String>,
+    /// Build every step anew, and look for no image of the same inputs
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
+    pub no_cache: Option<String>,
 }
 
 /// What a container is given.
@@ -162,6 +168,8 @@ impl ImageArgs {
             ("image.target", "--target", self.target),
             ("image.platform", "--platform", self.platform),
             ("image.ref", "--image", self.image),
+            ("image.pull", "--pull", self.pull),
+            ("image.no_cache", "--no-cache", self.no_cache),
         ];
         one(flags, rows);
     }

@@ -31,6 +31,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 pub use environment::{EnvFile, Environment};
 pub use fault::{ConfigError, Fault, FaultKind, Faults, Place};
@@ -101,6 +102,14 @@ pub struct BuildSettings {
     pub secrets: Vec<BuildSecret>,
     /// SSH agents that steps may ask for.
     pub ssh: Vec<SshAgent>,
+    /// Ask registries what the names of bases mean now.
+    pub pull: bool,
+    /// Build every step anew.
+    pub no_cache: bool,
+    /// Another one wants everything anew.
+    pub epoch: Option<String>,
+    /// Older images are built anew.
+    pub max_age: Option<Duration>,
 }
 
 /// Where and how long records are kept.

@@ -10,7 +10,7 @@ use super::assignment::Arguments;
 use super::environment::{self, EnvFile};
 use super::fault::{ConfigError, FaultKind, Faults, Place};
 use super::paths::{Bases, relative};
-use super::schema::{Given, ImageSection, Layer, RecordSection, ShardSection, TimeoutSection};
+use super::schema::{CacheSection, Given, ImageSection, Layer, RecordSection, ShardSection, TimeoutSection};
 use super::secrets;
 use super::setting::{Count, EngineChoice, Init, Items, ProjectName, Shards, Span};
 use super::suites::Wholes;
@@ -56,13 +56,13 @@ pub(super) struct Resolver {
 
 impl Resolver {
     fn project(&mut self, layer: Layer) -> Project {
-        let Layer { project, image, suite, suites, pytest, unittest, ruby, run, timeout, shard, record } = layer;
+        let Layer { project, image, suite, suites, pytest, unittest, ruby, run, timeout, shard, record, cache } = layer;
         let root = self.facts.bases.root.clone();
         let kind = self.engine(value(run.engine), &image);
         if kind == EngineKind::Process {
             self.notices.extend(idle_options(&image, &shard));
         }
-        let built = self.image(kind, image);
+        let built = self.image(kind, image, cache);
         let suites = self.suites((suite, suites), run.suites, kind);
         let wholes = Wholes { pytest: value(pytest.whole), unittest: value(unittest.whole), ruby: value(ruby.whole) };
         let env = environment::resolve(value(run.env), &self.facts.env_files, &self.facts.env, &mut self.faults);
@@ -107,7 +107,7 @@ impl Resolver {
     }
 
     /// The image, and where the project lies in its context.
-    fn image(&mut self, kind: EngineKind, image: ImageSection) -> Option<(ImageSettings, String)> {
+    fn image(&mut self, kind: EngineKind, image: ImageSection, cache: CacheSection) -> Option<(ImageSettings, String)> {
         if kind == EngineKind::Process {
             // A file may well name an image for its docker runs; an option is for this run.
             if let Some(Given { place: place @ Place::Flag(_), .. }) = image.reference {
@@ -135,7 +135,20 @@ impl Resolver {
         let Facts { bases, env, .. } = &self.facts;
         let mut reader = secrets::Reader { bases, env, faults: &mut self.faults, notices: &mut self.notices };
         let (secrets, ssh) = (reader.secrets(&secrets), reader.agents(&agents));
-        Some((ImageSettings::Build(BuildSettings { context, dockerfile, target, args, platform, secrets, ssh }), directory))
+        let build = BuildSettings {
+            context,
+            dockerfile,
+            target,
+            args,
+            platform,
+            secrets,
+            ssh,
+            pull: value(image.pull).unwrap_or(false),
+            no_cache: value(image.no_cache).unwrap_or(false),
+            epoch: value(cache.epoch),
+            max_age: value(cache.max_age).map(|age| age.0),
+        };
+        Some((ImageSettings::Build(build), directory))
     }
 
     /// Dockerfile and context.
@@ -213,6 +226,8 @@ fn idle_options(image: &ImageSection, shard: &ShardSection) -> Option<String> {
         option(image.platform.as_ref()),
         option(image.secrets.as_ref()),
         option(image.ssh.as_ref()),
+        option(image.pull.as_ref()),
+        option(image.no_cache.as_ref()),
         option(shard.memory.as_ref()),
         option(shard.cpus.as_ref()),
         option(shard.shm_size.as_ref()),

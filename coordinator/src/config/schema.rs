@@ -128,6 +128,10 @@ schema! {
         ssh: Items = "ssh",
         /// An existing image, instead of a build.
         reference: String = "ref",
+        /// Ask registries what the names of bases mean now.
+        pull: bool = "pull",
+        /// Build every step anew.
+        no_cache: bool = "no_cache",
     }
     /// What is run in it.
     suite: SuiteSection = "suite" {
@@ -246,5 +250,12 @@ schema! {
         keep_size: ByteSize = "keep_size",
         /// Where they are.
         state: String = "state",
+    }
+    /// What is not done twice.
+    cache: CacheSection = "cache" {
+        /// Another one wants everything anew.
+        epoch: String = "epoch",
+        /// Older images are built anew.
+        max_age: Span = "max_age",
     }
 }

@@ -47,6 +47,8 @@ pub struct BuildRequest {
     pub add_hosts: Vec<String>,
     /// Size of `/dev/shm` in `RUN` steps, in bytes.
     pub shm_size: Option<u64>,
+    /// Do every step anew.
+    pub no_cache: bool,
 }
 
 /// A build did not give an image.
@@ -169,6 +171,7 @@ fn options(request: &BuildRequest) -> query::BuildImageOptions {
         labels: Some(map(&request.labels)),
         platform: request.platform.clone().unwrap_or_default(),
         target: request.target.clone().unwrap_or_default(),
+        nocache: request.no_cache,
         networkmode: request.network.clone(),
         shmsize: request.shm_size.map(|bytes| i32::try_from(bytes).unwrap_or(i32::MAX)),
         remote: Some("client-session".to_owned()),

@@ -30,8 +30,10 @@ pub struct LocalImage {
     pub labels: BTreeMap<String, String>,
     /// When it was made, in seconds since 1970, if it says.
     pub created: Option<i64>,
-    /// Instructions that a build upon it carries out.
+    /// Instructions that a build upon it carries out (`ONBUILD`).
     pub triggers: Vec<String>,
+    /// Names with digests under which registries have it, e.g. `debian@sha256:…`.
+    pub digests: Vec<String>,
 }
 
 /// A tag of ours, for deciding which to keep.
@@ -127,8 +129,8 @@ fn local_image(found: ImageInspect) -> LocalImage {
         platform.push('/');
         platform.push_str(&variant);
     }
-    let manifest =
-        found.repo_digests.unwrap_or_default().first().and_then(|named| named.split_once('@')).map(|(_, digest)| digest.to_owned());
+    let digests = found.repo_digests.unwrap_or_default();
+    let manifest = digests.first().and_then(|named| named.split_once('@')).map(|(_, digest)| digest.to_owned());
     LocalImage {
         identity: ImageIdentity { platform, config: found.id.unwrap_or_default(), manifest },
         arch,
@@ -142,6 +144,7 @@ fn local_image(found: ImageInspect) -> LocalImage {
         labels: config.labels.unwrap_or_default().into_iter().collect(),
         created: found.created.map(time::OffsetDateTime::unix_timestamp),
         triggers: config.on_build.unwrap_or_default(),
+        digests,
     }
 }
 

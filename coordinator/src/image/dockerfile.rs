@@ -1,14 +1,19 @@
-//! What a Dockerfile takes from outside of its context: images it starts or copies from, its frontend, files it fetches.
+//! What a Dockerfile takes from outside: images it starts or copies from, its frontend, files it fetches, and which files of its context.
 //!
 //! Pure, and lenient: BuildKit reads the file for real and reports its faults. What cannot be known here (a name made of a variable without value, a file
 //! fetched without checksum) is said, so that nobody relies on a key that does not see it. Only stages that the target needs count.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 mod lines;
+mod reach;
+#[cfg(test)]
+mod tests;
 mod variables;
 
-use lines::Instruction;
+use lines::{Instruction, Word};
+pub use reach::Reach;
 
 /// What a Dockerfile takes from outside.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -19,6 +24,10 @@ pub struct Outside {
     pub unseen: Vec<String>,
     /// A step may find files of an earlier build in a cache mount.
     pub cache_mounts: bool,
+    /// What the build can reach of its context.
+    pub reach: Reach,
+    /// Where in the file each image is named.
+    mentions: Vec<(Base, Range<usize>)>,
 }
 
 /// An image that is built upon or copied from.
@@ -51,30 +60,70 @@ pub struct Choices<'a> {
 #[derive(Debug, Default)]
 struct Stage {
     name: Option<String>,
-    from: String,
+    from: Word,
     platform: Option<String>,
-    copies: Vec<String>,
+    copies: Vec<Word>,
     fetches: Vec<String>,
     cache_mounts: bool,
+    reach: Reach,
 }
 
 /// Reads what a Dockerfile takes from outside.
 pub fn outside(text: &[u8], choices: &Choices<'_>) -> Outside {
-    let text = String::from_utf8_lossy(text);
+    let text = readable(text);
     let (directives, instructions) = lines::read(&text);
-    let mut outside = Outside::default();
+    let mut outside = Outside { reach: Reach::nothing(), ..Outside::default() };
     if let Some(syntax) = directives.get("syntax") {
-        outside.images.insert(Base { reference: syntax.clone(), platform: None });
+        let reference = syntax.text.split_whitespace().next().unwrap_or_default();
+        let place = syntax.place.as_ref().map(|place| place.start..place.start + reference.len());
+        outside.take(&Word { text: reference.to_owned(), place }, None);
+        if !is_docker_frontend(reference) {
+            outside.reach = Reach::Everything;
+        }
     }
     let stages = stages(&instructions, choices, &mut outside);
     let wanted = match choices.target {
         Some(target) => position(&stages, target),
         None => stages.len().checked_sub(1),
     };
-    if let Some(last) = wanted {
-        visit(&stages, last, &mut BTreeSet::new(), &mut outside);
+    match wanted {
+        Some(last) => visit(&stages, last, &mut BTreeSet::new(), &mut outside),
+        None => outside.reach = Reach::Everything,
     }
     outside
+}
+
+/// A text whose bytes are where they were, with a question mark for each that is no text.
+fn readable(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().iter().map(|_| '?'));
+    }
+    text
+}
+
+/// The Dockerfile as the builder sees it, with other names for these images. Every line keeps its number, and what stands before a name its column.
+pub fn renamed(text: &[u8], outside: &Outside, names: &BTreeMap<Base, String>) -> Vec<u8> {
+    let mut mentions: Vec<_> = outside.mentions.iter().filter_map(|(base, place)| Some((place, names.get(base)?))).collect();
+    mentions.sort_by_key(|(place, _)| place.start);
+    mentions.dedup_by_key(|(place, _)| place.start);
+    let mut out = Vec::with_capacity(text.len());
+    let mut at = 0;
+    for (place, name) in mentions {
+        out.extend_from_slice(&text[at..place.start]);
+        out.extend_from_slice(name.as_bytes());
+        at = place.end;
+    }
+    out.extend_from_slice(&text[at..]);
+    out
+}
+
+/// The frontend whose language this is, whatever its version.
+fn is_docker_frontend(reference: &str) -> bool {
+    let name = reference.strip_prefix("docker.io/").unwrap_or(reference);
+    let name = name.split(['@', ':']).next().unwrap_or_default();
+    ["docker/dockerfile", "docker/dockerfile-upstream"].contains(&name)
 }
 
 fn stages(instructions: &[Instruction], choices: &Choices<'_>, outside: &mut Outside) -> Vec<Stage> {
@@ -82,32 +131,57 @@ fn stages(instructions: &[Instruction], choices: &Choices<'_>, outside: &mut Out
     let mut stages: Vec<Stage> = Vec::new();
     for instruction in instructions {
         match (instruction.keyword.as_str(), stages.last_mut()) {
-            ("ARG", None) => variables::declare(&instruction.words, &choices.args, &mut variables),
+            ("ARG", None) => {
+                variables::declare(instruction.words.iter().map(|word| word.text.as_str()), &choices.args, &mut variables);
+            }
             ("FROM", _) => stages.extend(stage(instruction, &variables, outside)),
             ("COPY" | "ADD", Some(stage)) => {
-                stage.copies.extend(instruction.flag("from").map(str::to_owned));
+                stage.copies.extend(instruction.flag("from").cloned());
                 if instruction.keyword == "ADD" && instruction.flag("checksum").is_none() {
-                    stage.fetches.extend(instruction.words.iter().filter(|word| is_remote(word)).cloned());
+                    stage.fetches.extend(reach::sources(instruction).into_iter().filter(|source| is_remote(source)));
                 }
+                stage.reach.add(reach::of_copy(instruction));
             }
             ("RUN", Some(stage)) => {
                 stage.copies.extend(instruction.flags("mount").filter_map(mount_from));
-                stage.cache_mounts |= instruction.flags("mount").any(may_be_cache);
+                stage.cache_mounts |= instruction.flags("mount").any(|mount| may_be_cache(&mount.text));
+                instruction.flags("mount").for_each(|mount| stage.reach.add(reach::of_mount(&mount.text)));
             }
+            // What it triggers is another stage's.
+            ("ONBUILD", Some(_)) => outside.reach = Reach::Everything,
+            (keyword, Some(stage)) if !HARMLESS.contains(&keyword) => stage.reach = Reach::Everything,
             _ => {}
         }
     }
     stages
 }
 
+/// Instructions that take nothing from the context.
+const HARMLESS: &[&str] = &[
+    "ARG",
+    "ENV",
+    "CMD",
+    "LABEL",
+    "MAINTAINER",
+    "EXPOSE",
+    "ENTRYPOINT",
+    "VOLUME",
+    "USER",
+    "WORKDIR",
+    "STOPSIGNAL",
+    "HEALTHCHECK",
+    "SHELL",
+];
+
 fn stage(instruction: &Instruction, variables: &BTreeMap<String, String>, outside: &mut Outside) -> Option<Stage> {
     let written = instruction.words.first()?;
-    let Some(from) = variables::expand(written, variables).filter(|name| !name.is_empty()) else {
-        outside.unseen.push(format!("the base image `{written}` has a variable without a value"));
-        return Some(Stage { from: "scratch".to_owned(), name: instruction.stage_name(), ..Stage::default() });
+    let (name, reach) = (instruction.stage_name(), Reach::nothing());
+    let Some(from) = variables::expand(&written.text, variables).filter(|name| !name.is_empty()) else {
+        outside.unseen.push(format!("the base image `{}` has a variable without a value", written.text));
+        return Some(Stage { from: Word { text: "scratch".to_owned(), place: None }, name, reach, ..Stage::default() });
     };
-    let platform = instruction.flag("platform").and_then(|written| variables::expand(written, variables));
-    Some(Stage { name: instruction.stage_name(), from, platform, ..Stage::default() })
+    let platform = instruction.flag("platform").and_then(|written| variables::expand(&written.text, variables));
+    Some(Stage { name, from: Word { text: from, place: written.place.clone() }, platform, reach, ..Stage::default() })
 }
 
 /// The stage of this name or number.
@@ -122,15 +196,16 @@ fn visit(stages: &[Stage], at: usize, seen: &mut BTreeSet<usize>, outside: &mut 
     }
     let stage = &stages[at];
     outside.cache_mounts |= stage.cache_mounts;
-    match position(&stages[..at], &stage.from) {
+    outside.reach.add(stage.reach.clone());
+    match position(&stages[..at], &stage.from.text) {
         // A number names a stage in COPY, never in FROM.
-        Some(earlier) if stage.from.parse::<usize>().is_err() => visit(stages, earlier, seen, outside),
-        _ => take_image(&stage.from, stage.platform.clone(), outside),
+        Some(earlier) if stage.from.text.parse::<usize>().is_err() => visit(stages, earlier, seen, outside),
+        _ => outside.take(&stage.from, stage.platform.clone()),
     }
     for copy in &stage.copies {
-        match position(&stages[..at], copy) {
+        match position(&stages[..at], &copy.text) {
             Some(earlier) => visit(stages, earlier, seen, outside),
-            None => take_image(copy, None, outside),
+            None => outside.take(copy, None),
         }
     }
     for fetch in &stage.fetches {
@@ -138,16 +213,39 @@ fn visit(stages: &[Stage], at: usize, seen: &mut BTreeSet<usize>, outside: &mut 
     }
 }
 
-fn take_image(reference: &str, platform: Option<String>, outside: &mut Outside) {
-    if reference.contains('$') {
-        outside.unseen.push(format!("the image `{reference}` has a variable without a value"));
-    } else if reference != "scratch" {
-        outside.images.insert(Base { reference: reference.to_owned(), platform });
+impl Outside {
+    /// Takes an image, by what is written and what that comes to.
+    fn take(&mut self, word: &Word, platform: Option<String>) {
+        let reference = word.text.clone();
+        if reference.contains('$') {
+            self.unseen.push(format!("the image `{reference}` has a variable without a value"));
+        } else if reference != "scratch" && !reference.is_empty() {
+            let base = Base { reference, platform };
+            match &word.place {
+                Some(place) => self.mentions.push((base.clone(), place.clone())),
+                None if base.digest().is_none() => {
+                    self.unseen
+                        .push(format!("the name of the image `{}` goes over the end of a line, and cannot be pinned", base.reference));
+                }
+                None => {}
+            }
+            self.images.insert(base);
+        }
     }
 }
 
-fn mount_from(mount: &str) -> Option<String> {
-    mount.split(',').find_map(|part| part.strip_prefix("from=")).map(str::to_owned)
+/// The image or stage that is mounted from.
+fn mount_from(mount: &Word) -> Option<Word> {
+    let mut at = 0;
+    for part in mount.text.split(',') {
+        if let Some(from) = part.strip_prefix("from=") {
+            let begin = at + part.len() - from.len();
+            let place = mount.place.as_ref().map(|place| place.start + begin..place.start + begin + from.len());
+            return Some(Word { text: from.to_owned(), place });
+        }
+        at += part.len() + 1;
+    }
+    None
 }
 
 /// Whether a mount may be a cache mount: one too many does no harm.
@@ -155,69 +253,10 @@ fn may_be_cache(mount: &str) -> bool {
     mount.contains('$') || mount.to_ascii_lowercase().contains("cache")
 }
 
-fn is_remote(word: &str) -> bool {
-    ["http://", "https://", "git@", "git://", "ssh://"].iter().any(|scheme| word.starts_with(scheme))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(text: &str, target: Option<&str>, args: &[(&str, &str)]) -> Outside {
-        let args = args.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        outside(text.as_bytes(), &Choices { target, args, platform: "linux/arm64/v8" })
-    }
-
-    fn images(outside: &Outside) -> Vec<&str> {
-        outside.images.iter().map(|base| base.reference.as_str()).collect()
-    }
-
-    #[test]
-    fn only_what_the_target_needs_counts() {
-        let text = "FROM a AS one\nFROM b as two\nCOPY --from=ONE /x /x\nFROM c\nRUN --mount=type=bind,from=d,target=/d --mount=type=cache,target=/c x";
-        assert_eq!(images(&read(text, None, &[])), ["c", "d"]);
-        assert_eq!(images(&read(text, Some("two"), &[])), ["a", "b"]);
-        assert_eq!(images(&read(text, Some("0"), &[])), ["a"]);
-        assert_eq!(images(&read("FROM a\nFROM b\nCOPY --from=0 / /", None, &[])), ["a", "b"]);
-    }
-
-    #[test]
-    fn variables_are_filled_in_as_the_builder_does() {
-        let text = "ARG TAG=3.11\nARG BASE=python:${TAG}-slim\nFROM --platform=$TARGETPLATFORM ${BASE} AS x\nFROM x";
-        let found = read(text, None, &[("TAG", "3.12")]);
-        assert_eq!(images(&found), ["python:3.12-slim"]);
-        assert_eq!(found.images.first().and_then(|base| base.platform.as_deref()), Some("linux/arm64/v8"));
-        assert_eq!(images(&read("FROM ${X:-a}:${TARGETARCH}${TARGETVARIANT:+.v}", None, &[])), ["a:arm64.v"]);
-        let unknown = read("FROM $NOPE", None, &[]);
-        assert!(unknown.images.is_empty() && unknown.unseen.len() == 1);
-    }
-
-    #[test]
-    fn a_cache_mount_is_seen_where_the_target_needs_it() {
-        let text = "FROM a AS one\nRUN --mount=target=/c,Type=Cache x\nFROM a AS two\nRUN --mount=type=bind,target=/c x\nFROM one AS three\nRUN --mount=type=$T,target=/t x";
-        assert!(read(text, Some("one"), &[]).cache_mounts && read(text, Some("three"), &[]).cache_mounts);
-        assert!(!read(text, Some("two"), &[]).cache_mounts);
-        assert!(read("FROM a\nRUN --mount=type=$T,target=/t x", None, &[]).cache_mounts);
-    }
-
-    #[test]
-    fn directives_and_continuations_are_understood() {
-        let text = "# syntax = docker/dockerfile:1\n# escape=`\nFROM `\n# a comment\n  a:1 `\n  AS x\nRUN <<EOF\nFROM not/this\nEOF\nCOPY <<-'E' /f\n\tFROM nor/this\n\tE\nFROM x";
-        assert_eq!(images(&read(text, None, &[])), ["a:1", "docker/dockerfile:1"]);
-        assert_eq!(images(&read("FROM a\n# syntax=late", None, &[])), ["a"], "a directive comes first");
-    }
-
-    #[test]
-    fn what_is_fetched_without_checksum_is_said() {
-        let text = "FROM scratch\nADD https://x/y /\nADD --checksum=sha256:00 https://x/z /\nADD a /";
-        let found = read(text, None, &[]);
-        assert!(found.images.is_empty());
-        assert_eq!(found.unseen, ["`ADD https://x/y` fetches something that has no checksum"]);
-    }
-
-    #[test]
-    fn nonsense_is_left_to_the_builder() {
-        assert_eq!(read("", None, &[]), Outside::default());
-        assert_eq!(read("FROM\nRUN\n\\", Some("none"), &[]), Outside::default());
-    }
+/// Whether what is added is fetched, and not said to be exactly one thing. Where it begins with a variable it may be anything.
+fn is_remote(source: &str) -> bool {
+    let fetched = ["http://", "https://", "git@", "git://", "ssh://", "github.com/", "$"].iter().any(|scheme| source.starts_with(scheme));
+    let commit = source.rsplit_once('#').map(|(_, commit)| commit);
+    let is_whole = |commit: &str| commit.len() == 40 && commit.bytes().all(|byte| byte.is_ascii_hexdigit());
+    fetched && !commit.is_some_and(is_whole)
 }

@@ -8,19 +8,31 @@
 //! | `times` | when they are said to have been changed |
 //! | `sent` | what the builder is given of all that |
 //! | [`dockerfile`] | what a Dockerfile takes from outside |
+//! | `bases` | which images these are right now, and how they are named so that they can be no others |
+//! | `prepare` | all of this: what is known before a build |
 //! | [`ensure`] | the story: key, look up, else build, tag, keep the last few |
+//! | `flight` | one build of a key at a time |
+//! | [`kept`], [`why`], [`explain`] | what earlier keys were made of, how they differ, and what that means for the next run |
 //!
 //! Only `docker` is asked; nothing here decides what is run in the image. Invariant: an image is found only under the key of exactly the content
 //! that it was built from.
 
+mod bases;
 pub mod context;
 pub mod dockerfile;
 pub mod ensure;
+mod error;
+pub mod explain;
 pub mod facts;
+mod flight;
 pub mod ignore;
+pub mod kept;
 pub mod key;
+mod prepare;
 mod sent;
 mod times;
+pub mod why;
 
-pub use ensure::{BuildFrom, ImageError, ImageRequest, ReadyImage, ensure_image};
+pub use ensure::{BuildFrom, ImageRequest, ReadyImage, ensure_image};
+pub use error::ImageError;
 pub use facts::ContextFacts;

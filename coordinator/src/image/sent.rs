@@ -4,7 +4,8 @@ use std::path::Path;
 
 use super::context::{Context, ContextError, Entry, EntryKind};
 use super::dockerfile::{Choices, outside};
-use super::ensure::{BuildFrom, ImageError};
+use super::ensure::BuildFrom;
+use super::error::ImageError;
 use super::key::{ContextItem, ItemContent};
 use super::times::{Rule, Sent, constant};
 use crate::docker::Docker;

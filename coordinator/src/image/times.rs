@@ -141,7 +141,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn file(path: &str, content: u8) -> ContextItem {
-        ContextItem { path: path.into(), mode: 0o644, content: ItemContent::File([content; 32]) }
+        ContextItem { path: path.into(), mode: 0o644, attributes: None, content: ItemContent::File([content; 32]) }
     }
 
     #[test]

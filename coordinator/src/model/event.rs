@@ -43,6 +43,9 @@ pub enum EventKind {
         /// How long the build took, in milliseconds; 0 without one.
         #[serde(default, skip_serializing_if = "is_nothing")]
         took_ms: u64,
+        /// How long the build took that was not needed, in milliseconds; 0 if nobody knows.
+        #[serde(default, skip_serializing_if = "is_nothing")]
+        saved_ms: u64,
     },
     /// A shard's container or process was started.
     ShardStarted {

@@ -13,6 +13,7 @@
 //! | event | one fact about a run | [`event::RunEvent`] |
 //! | verdict | passed, failed, or none | [`verdict::Verdict`] |
 
+pub mod encoding;
 pub mod event;
 pub mod ids;
 pub mod launch;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::run::Job;
 use super::{PipelineError, World};
-use crate::config::ImageSettings;
+use crate::config::{BuildSettings, ImageSettings, Project};
 use crate::docker;
 use crate::engine::docker::{DockerEngine, DockerSetup, runs_image_init};
 use crate::engine::process::ProcessEngine;
@@ -86,7 +86,7 @@ fn worker_on_disk(world: &World, state: &Path) -> std::io::Result<PathBuf> {
 /// The image comes first: without it there is nothing to start.
 async fn containers(job: &Job<'_>, run: &RunId, world: &World, listener: &dyn Listener) -> Result<Ground, PipelineError> {
     let docker = Arc::new(docker::connect(None, &world.env).await.map_err(PipelineError::Docker)?);
-    let image = ensure_image(&wanted(job), &docker, listener).await?;
+    let image = ensure_image(&wanted(job, run), &docker, listener).await?;
     let container = job.settings.container.clone();
     // An init that stays the container's first process starts the worker itself; every other entrypoint comes before the test command.
     let entrypoint = if runs_image_init(&image.entry, &container) {
@@ -105,8 +105,8 @@ async fn containers(job: &Job<'_>, run: &RunId, world: &World, listener: &dyn Li
         keep: job.keep,
     };
     let (cwd, home) = (subdirectory(&image.entry, &job.settings), home(&image.entry, &job.settings));
-    let ReadyImage { identity, reference, how, key, took_ms, .. } = image.clone();
-    let image_ready = EventKind::ImageReady { identity, reference, how, key, took_ms };
+    let ReadyImage { identity, reference, how, key, took_ms, saved_ms, .. } = image.clone();
+    let image_ready = EventKind::ImageReady { identity, reference, how, key, took_ms, saved_ms };
     let inherited =
         image.env.iter().filter_map(|row| row.split_once('=')).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     let engine = DockerEngine::new(docker, setup).await?;
@@ -122,30 +122,43 @@ async fn containers(job: &Job<'_>, run: &RunId, world: &World, listener: &dyn Li
     })
 }
 
-fn wanted(job: &Job<'_>) -> ImageRequest {
+fn wanted(job: &Job<'_>, run: &RunId) -> ImageRequest {
     if let Some((identity, _)) = &job.image {
         return ImageRequest::Given { reference: identity.config.clone(), platform: None };
     }
     match &job.project.image {
-        Some(ImageSettings::Build(build)) => ImageRequest::Build(BuildFrom {
-            project: job.project.name.clone(),
-            context: build.context.clone(),
-            dockerfile: build.dockerfile.clone(),
-            target: build.target.clone(),
-            args: build.args.clone(),
-            platform: build.platform.clone(),
-            network: None,
-            add_hosts: job.settings.container.add_hosts.clone(),
-            shm_size: job.settings.container.shm_size,
-            secrets: build.secrets.clone(),
-            ssh: build.ssh.clone(),
-            state: Some(job.project.records.state.clone()),
-        }),
+        Some(ImageSettings::Build(build)) => {
+            let whom = format!("run {run} (process {})", std::process::id());
+            ImageRequest::Build(build_from(job.project, build, &job.settings, whom))
+        }
         Some(ImageSettings::Given { reference, platform }) => {
             ImageRequest::Given { reference: reference.clone(), platform: platform.clone() }
         }
         // A configuration with the docker engine always has an image; the look-up of an empty name says what is missing.
         None => ImageRequest::Given { reference: String::new(), platform: None },
+    }
+}
+
+/// What is built from a project.
+pub(super) fn build_from(project: &Project, build: &BuildSettings, settings: &RunSettings, whom: String) -> BuildFrom {
+    BuildFrom {
+        project: project.name.clone(),
+        context: build.context.clone(),
+        dockerfile: build.dockerfile.clone(),
+        target: build.target.clone(),
+        args: build.args.clone(),
+        platform: build.platform.clone(),
+        network: None,
+        add_hosts: settings.container.add_hosts.clone(),
+        shm_size: settings.container.shm_size,
+        secrets: build.secrets.clone(),
+        ssh: build.ssh.clone(),
+        state: Some(project.records.state.clone()),
+        whom,
+        pull: build.pull,
+        no_cache: build.no_cache,
+        epoch: build.epoch.clone(),
+        max_age: build.max_age,
     }
 }
 

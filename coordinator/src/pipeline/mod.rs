@@ -2,8 +2,7 @@
 //!
 //! `splitci run`: the image is found or built, an engine is set up on it, shards run the suite, what happens goes into the record and to the
 //! listener, and what was learnt is kept for the next run. `plan` stops when the suite is listed; `repro` runs again what a shard ran, `shell` opens a shell
-//! there. Only
-//! `ground` names concrete engines. This is the façade: whoever starts runs needs `Project` from `config` and what is here.
+//! there; `why` explains the image. Only `ground` names concrete engines. This is the façade: whoever starts runs needs `Project` from `config` and what is here.
 
 mod examine;
 mod ground;
@@ -12,6 +11,7 @@ mod repro;
 mod run;
 mod shell;
 mod tellers;
+mod why;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -20,6 +20,7 @@ pub use examine::{Examined, examine};
 pub use repro::{ReproRequest, repro};
 pub use run::{RunRequest, plan, run};
 pub use shell::{OpenShell, shell};
+pub use why::{Explained, Fate, why};
 
 use crate::docker::DockerError;
 use crate::engine::EngineError;
@@ -138,6 +139,9 @@ pub enum PipelineError {
         /// The first difference.
         what: String,
     },
+    /// There is no image that is built.
+    #[error("no image is built for this project")]
+    NothingBuilt,
     /// Nothing failed in the last run.
     #[error("no test failed in the last run")]
     NothingFailed,
@@ -157,6 +161,7 @@ impl PipelineError {
             | Self::NothingToRepeat { .. }
             | Self::NotTheSame { .. }
             | Self::NothingFailed
+            | Self::NothingBuilt
             | Self::History(HistoryError::NoSuchRun(_) | HistoryError::AmbiguousRun { .. } | HistoryError::NoRuns) => 2,
             Self::Image(error) => error.exit_code(),
             Self::Interrupted => 130,
@@ -193,6 +198,7 @@ impl PipelineError {
                 "local processes run what is in the project now: check out what was tested; containers run the image that was tested"
                     .to_owned(),
             ),
+            Self::NothingBuilt => Some("it runs as local processes or in an image that is named: there is nothing to be reused".to_owned()),
             Self::NothingFailed => Some("run the whole suite with `splitci run`".to_owned()),
             Self::Interrupted | Self::Worker(_) => None,
         }

@@ -58,6 +58,8 @@ pub struct Image {
     pub how: ImageSource,
     /// How long its build took, in milliseconds.
     pub took_ms: u64,
+    /// How long the build took that was not needed, in milliseconds; 0 if nobody knows.
+    pub saved_ms: u64,
 }
 
 /// What a shard did.
@@ -138,9 +140,9 @@ impl Account {
         self.last_ms = self.last_ms.max(event.at_ms);
         match &event.kind {
             EventKind::RunStarted(started) => self.started = Some((**started).clone()),
-            EventKind::ImageReady { identity, reference, how, took_ms, .. } => {
+            EventKind::ImageReady { identity, reference, how, took_ms, saved_ms, .. } => {
                 let (identity, reference) = (identity.clone(), reference.clone());
-                self.image = Some(Image { identity, reference, how: *how, took_ms: *took_ms });
+                self.image = Some(Image { identity, reference, how: *how, took_ms: *took_ms, saved_ms: *saved_ms });
             }
             EventKind::ShardStarted { shard, .. } => {
                 self.shards_from_ms.get_or_insert(event.at_ms);

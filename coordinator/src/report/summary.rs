@@ -207,7 +207,8 @@ impl Summary<'_> {
         if let Some(image) = account.image() {
             let how = match image.how {
                 ImageSource::Built => format!("built in {}", duration(image.took_ms)),
-                ImageSource::Found => "found, not built again".to_owned(),
+                ImageSource::Found if image.saved_ms > 0 => format!("reused, saved {}", duration(image.saved_ms)),
+                ImageSource::Found => "reused, not built again".to_owned(),
                 ImageSource::Given => "as given".to_owned(),
             };
             self.line(&format!("image   {} ({how})", harmless(&image.reference)));

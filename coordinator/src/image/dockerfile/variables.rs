@@ -14,11 +14,15 @@ pub(super) fn of_platform(platform: &str) -> BTreeMap<String, String> {
 }
 
 /// `ARG NAME=default OTHER`.
-pub(super) fn declare(words: &[String], args: &BTreeMap<String, String>, variables: &mut BTreeMap<String, String>) {
+pub(super) fn declare<'a>(
+    words: impl IntoIterator<Item = &'a str>,
+    args: &BTreeMap<String, String>,
+    variables: &mut BTreeMap<String, String>,
+) {
     for word in words {
         let (name, default) = match word.split_once('=') {
             Some((name, default)) => (name, expand(default.trim_matches(['"', '\'']), variables)),
-            None => (word.as_str(), None),
+            None => (word, None),
         };
         if let Some(value) = args.get(name).cloned().or(default) {
             variables.insert(name.to_owned(), value);
