@@ -3,6 +3,7 @@
 //! No decisions here. Options that are also keys of `splitci.toml` stay texts: they are parsed by the key's own rules (`config`), so that a
 //! value means the same wherever it is given and all faults are told at once.
 
+mod cache;
 mod doctor;
 pub(crate) mod generate;
 mod init;
@@ -14,11 +15,13 @@ mod run;
 mod runs;
 #[cfg(test)]
 mod tests;
+mod why;
 
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+pub(crate) use cache::{CacheArgs, CacheCommand};
 pub(crate) use doctor::DoctorArgs;
 pub(crate) use generate::{CompletionsArgs, ManArgs};
 pub(crate) use init::InitArgs;
@@ -27,6 +30,7 @@ pub(crate) use report::{Format, ReportArgs};
 pub(crate) use repro::ReproArgs;
 pub(crate) use run::{OutputArgs, RunArgs};
 pub(crate) use runs::RunsArgs;
+pub(crate) use why::WhyArgs;
 
 const AFTER: &str = "\
 Exit status: 0 passed, 1 tests failed, 2 usage or configuration, 3 no verdict (infrastructure), 4 no tests ran, 5 the image did not build, \
@@ -87,6 +91,8 @@ pub(crate) enum Command {
     Report(ReportArgs),
     /// List the runs there are records of
     Runs(RunsArgs),
+    /// See what is reused, and why not
+    Cache(CacheArgs),
     /// Write a splitci.toml from what is found here
     Init(InitArgs),
     /// Check this machine, the Dockerfile and the configuration
