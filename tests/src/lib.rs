@@ -11,6 +11,7 @@
 //! | [`schedules`] | random schedules for a queue, and a judge of what it does |
 //! | [`ignores`] | random ignore files, and what docker's own client makes of them |
 //! | [`second`] | another Docker engine, which may be killed |
+//! | [`keys`] | keys of images under random changes, and images that are really built |
 //! | [`engine`] | the Docker engine, for tests that need it; it must be there |
 //!
 //! Nothing here reads the coordinator's folds: a verdict that is wrong must not be checked by the code that made it.
@@ -22,6 +23,7 @@ pub mod engine;
 pub mod expected;
 pub mod facts;
 pub mod ignores;
+pub mod keys;
 pub mod plain;
 pub mod program;
 pub mod python;

@@ -159,9 +159,7 @@ impl Teller {
                 self.suites = named.map(|(id, suite)| (id, suite.name.clone())).collect();
                 Lines::always(self.label("run", &run(started)))
             }
-            EventKind::ImageReady { reference, how, saved_ms, .. } => {
-                Lines::always(self.end_group(now) + &self.image(reference, (*how, *saved_ms), now))
-            }
+            EventKind::ImageReady { reference, how, saved_ms, .. } => self.image(reference, (*how, *saved_ms), now),
             EventKind::ShardLost { shard, cause, detail } => {
                 let detail = if detail.is_empty() { String::new() } else { format!(": {detail}") };
                 Lines::always(self.warning(&format!("shard {shard} {}{detail}", lost(*cause))))
@@ -215,14 +213,15 @@ impl Teller {
         }
     }
 
-    fn image(&mut self, reference: &str, (how, saved_ms): (ImageSource, u64), now: u64) -> String {
+    fn image(&mut self, reference: &str, (how, saved_ms): (ImageSource, u64), now: u64) -> Lines {
         let how = match how {
             ImageSource::Built => format!("built in {}", span(now.saturating_sub(self.build_began.take().unwrap_or(now)))),
             ImageSource::Found if saved_ms > 0 => format!("reused, saved {}", span(saved_ms)),
             ImageSource::Found => "reused, already built".into(),
             ImageSource::Given => "as named".into(),
         };
-        self.label("image", &format!("{reference}, {how}"))
+        let group = self.end_group(now);
+        Lines::always(group + &self.label("image", &format!("{reference}, {how}")))
     }
 
     fn session(&mut self, ended: &SessionEnded) -> String {

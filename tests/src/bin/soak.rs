@@ -1,40 +1,71 @@
-//! Many random schedules of the queue: `soak [SCHEDULES] [FIRST-SEED]`. A violation names the seed, and `soak 1 SEED` has it again.
-//! `soak ignore [CASES] [FIRST-SEED]` compares random ignore files with what docker's client makes of them, 500 by itself.
+//! Chance, for as long as one likes: `soak [SUBJECT] [COUNT] [FIRST-SEED]`. A violation names the seed, and the same seed has it again.
+//!
+//! | subject | is |
+//! |---|---|
+//! | `schedules` | random schedules of the queue; the one without a name |
+//! | `keys` | single changes of what an image's key is made of |
+//! | `copies` | images that are built for real from trees that change; needs Docker |
+//! | `ignore` | ignore files, beside what docker's client makes of them; needs Docker and Debian's client |
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program for people")]
+#![expect(clippy::expect_used, clippy::disallowed_methods, reason = "a program that stops at what it cannot do")]
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Instant;
 
+use splitci_coordinator::docker;
+use splitci_tests::keys;
+
+/// A subject: so many, from this seed on. What it saw, or what went wrong.
+type Subject = fn(u64, u64) -> Result<String, String>;
+
+const SUBJECTS: &[(&str, u64, Subject)] =
+    &[("schedules", 100_000, schedules), ("keys", 1_000_000, mutations), ("copies", 100, copies), ("ignore", 500, ignores)];
+
 fn main() -> ExitCode {
-    let mut words = std::env::args().skip(1).peekable();
-    let ignore = words.next_if(|word| word == "ignore").is_some();
-    let mut numbers = words.map(|word| word.parse::<u64>());
-    let usual = if ignore { 500 } else { 100_000 };
-    let (Ok(schedules), Ok(seed)) = (numbers.next().unwrap_or(Ok(usual)), numbers.next().unwrap_or(Ok(1))) else {
-        eprintln!("usage: soak [ignore] [CASES] [FIRST-SEED]");
+    let mut words: Vec<String> = std::env::args().skip(1).collect();
+    let named = words.first().and_then(|word| SUBJECTS.iter().find(|(name, ..)| name == word));
+    let (_, count, subject) = named.unwrap_or(&SUBJECTS[0]);
+    if named.is_some() {
+        words.remove(0);
+    }
+    let mut numbers = words.iter().map(|word| word.parse::<u64>());
+    let (Ok(count), Ok(seed)) = (numbers.next().unwrap_or(Ok(*count)), numbers.next().unwrap_or(Ok(1))) else {
+        eprintln!("usage: soak [schedules|keys|copies|ignore] [COUNT] [FIRST-SEED]");
         return ExitCode::from(2);
     };
     let start = Instant::now();
-    if ignore {
-        return match splitci_tests::ignores::soak(schedules, seed) {
-            Ok(()) => {
-                println!("{schedules} ignore files mean the same to both, {:.1} s", start.elapsed().as_secs_f64());
-                ExitCode::SUCCESS
-            }
-            Err(difference) => {
-                eprintln!("{difference}");
-                ExitCode::FAILURE
-            }
-        };
-    }
-    match splitci_tests::schedules::soak(schedules, seed) {
-        Ok(stats) => {
-            println!("{stats:#?}\n{:.1} s", start.elapsed().as_secs_f64());
+    match subject(count, seed) {
+        Ok(told) => {
+            println!("{told}\n{:.1} s", start.elapsed().as_secs_f64());
             ExitCode::SUCCESS
         }
         Err(violation) => {
-            eprintln!("seed {}: {}", violation.seed, violation.objection);
+            eprintln!("{violation}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn schedules(count: u64, seed: u64) -> Result<String, String> {
+    let stats = splitci_tests::schedules::soak(count, seed);
+    stats.map(|stats| format!("{stats:#?}")).map_err(|violation| format!("seed {}: {}", violation.seed, violation.objection))
+}
+
+fn mutations(count: u64, seed: u64) -> Result<String, String> {
+    keys::mutations(count, seed).map(|()| format!("{count} changes, each with a key of its own"))
+}
+
+fn copies(count: u64, seed: u64) -> Result<String, String> {
+    splitci_tests::engine::require();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let docker = Arc::new(docker::connect(None, &std::env::vars().collect()).await.expect("an engine"));
+        let copied = keys::copies(usize::try_from(count).unwrap_or(usize::MAX), seed, &docker).await?;
+        Ok(format!("{copied:?}: no two that hold something else have the same key"))
+    })
+}
+
+fn ignores(count: u64, seed: u64) -> Result<String, String> {
+    splitci_tests::ignores::soak(count, seed).map(|()| format!("{count} ignore files mean the same to both"))
 }

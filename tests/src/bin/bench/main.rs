@@ -1,6 +1,6 @@
 //! Our figures beside the rivals', from the same minutes on the same machine.
 //!
-//!     cargo run --release -p splitci-tests --bin bench [cost] [eight] [skew] [containers] [context] [sizes] [--rounds N] [--framework NAME]
+//!     cargo run --release -p splitci-tests --bin bench [cost] [eight] [skew] [containers] [context] [unchanged] [hash] [sizes] [--rounds N] [--framework NAME]
 //!
 //! Without names all of it, about forty minutes. `--framework rspec` or `minitest` measures cost, eight and skew in Ruby, beside `parallel_tests`
 //! (Debian's ruby-parallel-tests) and, where `CI_QUEUE` names it, ci-queue (which needs redis-server). Runs are interleaved, round by round; a run counts only if the number of tests that passed is
@@ -13,11 +13,13 @@ mod context;
 mod cost;
 mod eight;
 mod framework;
+mod hash;
 mod measure;
 mod redis;
 mod rivals;
 mod sizes;
 mod skew;
+mod unchanged;
 mod workload;
 
 use framework::Framework;
@@ -34,10 +36,12 @@ const PARTS: &[(&str, Part)] = &[
     ("skew", skew::measure),
     ("containers", containers::measure),
     ("context", context::measure),
+    ("unchanged", unchanged::measure),
+    ("hash", hash::measure),
 ];
 
 /// Parts that are pytest's alone.
-const OF_PYTEST: &[&str] = &["sizes", "containers", "context"];
+const OF_PYTEST: &[&str] = &["sizes", "containers", "context", "unchanged", "hash"];
 
 fn main() {
     let mut wanted = Vec::new();

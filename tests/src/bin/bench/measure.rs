@@ -60,7 +60,8 @@ fn busy() -> f64 {
     [0, 1, 2, 5, 6].iter().filter_map(|at| fields.get(*at)).sum::<f64>() / TICKS
 }
 
-fn wait_for_idle() {
+/// Waits until others leave the machine alone, but not for long.
+pub(crate) fn wait_for_idle() {
     let started = Instant::now();
     let mut quiet = 0;
     while quiet < 2 && started.elapsed() < PATIENCE {
