@@ -17,6 +17,10 @@ pub struct Facts {
     pub outcomes: BTreeMap<String, Vec<String>>,
     /// Sessions in the order in which they ended.
     pub sessions: Vec<SessionEnded>,
+    /// Tests of files that were not run, by file.
+    pub reused: BTreeMap<String, usize>,
+    /// Files that were run to see whether they still do what they did.
+    pub canaries: Vec<String>,
     /// How often a shard was lost.
     pub shards_lost: usize,
     /// How often results were taken back.
@@ -95,6 +99,11 @@ impl Fold {
     fn take(&mut self, event: &EventKind) {
         match event {
             EventKind::RunStarted(start) => self.facts.run.clone_from(&start.run.0),
+            EventKind::FileReused(proven) => {
+                let before = self.facts.reused.insert(proven.file.clone(), proven.tests.len());
+                assert!(before.is_none(), "{} is reused twice", proven.file);
+            }
+            EventKind::CanaryPlanned(proven) => self.facts.canaries.push(proven.file.clone()),
             EventKind::UnitLeased { unit, fence, session, suspect, .. } => {
                 self.holder.insert((*unit, *fence), *session);
                 self.facts.suspects += usize::from(*suspect);

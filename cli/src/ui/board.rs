@@ -229,7 +229,12 @@ impl Board {
             }
             EventKind::RunCancelled { .. } => self.enter(Stage::Stopping, now),
             EventKind::RunFinished { .. } => self.enter(Stage::Over, now),
-            EventKind::RunStarted(_) | EventKind::SuiteListed { .. } | EventKind::Output { .. } | EventKind::Notice { .. } => {}
+            EventKind::RunStarted(_)
+            | EventKind::SuiteListed { .. }
+            | EventKind::FileReused(_)
+            | EventKind::CanaryPlanned(_)
+            | EventKind::Output { .. }
+            | EventKind::Notice { .. } => {}
         }
     }
 

@@ -57,6 +57,8 @@ pub(crate) struct Teller {
     stopping: bool,
     /// Names of the suites, where they have some.
     suites: BTreeMap<SuiteId, String>,
+    /// Tests and files that are not run, and files that are run to see whether they still do what they did.
+    reused: (usize, usize, usize),
     /// The end of what sessions printed, since what is shown of them was shown.
     last_words: BTreeMap<SessionId, String>,
 }
@@ -75,6 +77,7 @@ impl Teller {
             limit_ms: 0,
             stopping: false,
             suites: BTreeMap::new(),
+            reused: (0, 0, 0),
             last_words: BTreeMap::new(),
         }
     }
@@ -155,6 +158,7 @@ impl Teller {
                 // A reproduction is several runs, one after the other.
                 self.board = Board::default();
                 (self.limit_ms, self.stopping) = (started.settings.timeouts.test_ms, false);
+                self.reused = (0, 0, 0);
                 let named = started.settings.suites().filter(|(_, suite)| !suite.name.is_empty());
                 self.suites = named.map(|(id, suite)| (id, suite.name.clone())).collect();
                 Lines::always(self.label("run", &run(started)))
@@ -172,6 +176,9 @@ impl Teller {
             EventKind::SuiteListed { suite, files, .. } => {
                 Lines::always(self.label("suite", &format!("{}{}", self.of_suite(*suite), count(files.len(), "file"))))
             }
+            EventKind::FileReused(proven) => self.reuses((proven.tests.len(), 1, 0)),
+            EventKind::CanaryPlanned(_) => self.reuses((0, 0, 1)),
+            EventKind::PlanMade { .. } => Lines::always(self.reuse()),
             EventKind::TestFinished(test) if test.outcome.is_bad() => {
                 Lines::always(failure::test(test, &self.board.name(test.test), self.board.shard_of(test.fence), self.paint))
             }
@@ -203,13 +210,28 @@ impl Teller {
             }
             EventKind::ShardStarted { .. }
             | EventKind::ShardReady { .. }
-            | EventKind::PlanMade { .. }
             | EventKind::UnitLeased { .. }
             | EventKind::UnitDeclared { .. }
             | EventKind::TestFinished(_)
             | EventKind::UnitFinished { .. }
             | EventKind::UnitInterrupted { .. }
             | EventKind::RunFinished { .. } => Lines::default(),
+        }
+    }
+
+    /// More tests, files and canaries.
+    fn reuses(&mut self, more: (usize, usize, usize)) -> Lines {
+        self.reused = (self.reused.0 + more.0, self.reused.1 + more.1, self.reused.2 + more.2);
+        Lines::default()
+    }
+
+    fn reuse(&self) -> String {
+        match self.reused {
+            (_, 0, 0) => String::new(),
+            (tests, files, canaries) => {
+                let again = if canaries > 0 { format!("; {} run again to see", count(canaries, "file")) } else { String::new() };
+                self.label("reused", &format!("{} in {}{again}", count(tests, "test"), count(files, "file")))
+            }
         }
     }
 

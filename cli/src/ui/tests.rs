@@ -1,10 +1,12 @@
 //! What people see of a run, wide and narrow, live and calm.
 
 use splitci_coordinator::model::SuiteId;
-use splitci_coordinator::model::event::{Cancelled, Close, Crash, EventKind, ImageSource, RunEvent, SessionEnded, ShardLoss, TestFinished};
+use splitci_coordinator::model::event::{
+    Cancelled, Close, Crash, EventKind, ImageSource, Proven, ProvenTest, RunEvent, SessionEnded, ShardLoss, TestFinished,
+};
 use splitci_coordinator::model::progress::{BuildStep, BuildStepState};
 use splitci_coordinator::model::{
-    Exit, Fence, ImageIdentity, Manifest, Outcome, Progress, SessionId, ShardId, Slot, Telling, TestKey, Unit, UnitId, UnitKind,
+    Exit, Fence, ImageIdentity, Manifest, Outcome, Progress, RunId, SessionId, ShardId, Slot, Telling, TestKey, Unit, UnitId, UnitKind,
 };
 
 use super::rows::{Size, bytes, rows, span};
@@ -185,6 +187,18 @@ fn a_build_shows_the_steps_that_run_and_keeps_those_that_are_done() {
     image splitci/shop:3f2a, built in 2.50 s
     ");
     assert_eq!(told.lines.calm, "       looking for the image\n");
+}
+
+#[test]
+fn what_is_not_run_is_told_when_it_is_known() {
+    let known = |file: &str, tests: usize| {
+        let test = |n| ProvenTest { id: format!("{file}::test_{n}"), outcome: Outcome::Passed, micros: 1 };
+        let (of, key, at) = (RunId("01JA".into()), "5eed".into(), "2026-11-20T09:00:00Z".into());
+        Box::new(Proven { suite: SuiteId::default(), file: file.into(), of, key, at, record: true, tests: (0..tests).map(test).collect() })
+    };
+    let told = Told::new().event(EventKind::FileReused(known("tests/a.py", 3))).event(EventKind::FileReused(known("tests/b.py", 1)));
+    let told = told.event(EventKind::CanaryPlanned(known("tests/c.py", 1))).plan(&[("tests/c.py", None)]);
+    assert_eq!(told.lines.always, "reused 4 tests in 2 files; 1 file run again to see\n");
 }
 
 #[test]

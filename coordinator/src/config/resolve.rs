@@ -79,6 +79,7 @@ impl Resolver {
             allow_empty: value(run.allow_empty).unwrap_or(false),
             retries: value(run.retries).unwrap_or(0),
             flaky: value(run.flaky).unwrap_or_default(),
+            reuse: false,
             timeouts: timeouts(timeout),
             container: self.container(shard),
             env: env.env,

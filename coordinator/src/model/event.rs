@@ -98,6 +98,10 @@ pub enum EventKind {
         /// Hash of the list (hex).
         list_hash: String,
     },
+    /// A file is not run: what it was proven to do before stands. Told between the lists and the manifest, which does not have it.
+    FileReused(Box<Proven>),
+    /// A file could have been reused and is in the manifest all the same, to see whether it still does what it was proven to do.
+    CanaryPlanned(Box<Proven>),
     /// The manifest is frozen: nothing was dispatched before.
     PlanMade {
         /// The units.
@@ -219,6 +223,37 @@ pub struct RunStarted {
     /// The session of that run which this one reproduces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repeats: Option<SessionId>,
+}
+
+/// A file whose tests all passed or skipped themselves, at the first attempt, in an earlier run of the same image content, command, environment and limits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proven {
+    /// Of which suite.
+    #[serde(default, skip_serializing_if = "SuiteId::is_first")]
+    pub suite: SuiteId,
+    /// Which, as the run names it.
+    pub file: String,
+    /// The run that ran it.
+    pub of: RunId,
+    /// What was the same then as now: a hash (hex).
+    pub key: String,
+    /// Wall clock at that run's start, RFC 3339 in UTC.
+    pub at: String,
+    /// That run's record was there when this was told. Records go sooner than what they prove.
+    pub record: bool,
+    /// Its tests, in the order of the file.
+    pub tests: Vec<ProvenTest>,
+}
+
+/// How a test ended in an earlier run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProvenTest {
+    /// Its id, as the run names it.
+    pub id: String,
+    /// Passed or skipped.
+    pub outcome: Outcome,
+    /// Microseconds.
+    pub micros: u64,
 }
 
 /// Another attempt at some tests of a file.

@@ -28,6 +28,9 @@ pub struct RunSettings {
     /// What a test is worth that passed only when it was tried again.
     #[serde(default, skip_serializing_if = "Flaky::is_usual")]
     pub flaky: Flaky,
+    /// Files that were proven before may be reused instead of run.
+    #[serde(default, skip_serializing_if = "is_off")]
+    pub reuse: bool,
     /// Deadlines.
     pub timeouts: Timeouts,
     /// Limits and openings of a container.
@@ -36,6 +39,11 @@ pub struct RunSettings {
     pub env: Vec<(String, String)>,
     /// `--env K` and the names in env files: taken from the caller, never recorded by value.
     pub env_names: Vec<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_off(is_on: &bool) -> bool {
+    !is_on
 }
 
 impl RunSettings {

@@ -7,7 +7,8 @@
 use std::collections::BTreeMap;
 
 use super::event::{
-    Cancelled, Close, Crash, EventKind, ImageSource, RetryPlanned, RunEvent, RunStarted, SessionEnded, ShardLoss, Superseded, TestFinished,
+    Cancelled, Close, Crash, EventKind, ImageSource, Proven, ProvenTest, RetryPlanned, RunEvent, RunStarted, SessionEnded, ShardLoss,
+    Superseded, TestFinished,
 };
 use super::settings::{ContainerSettings, EngineKind, Flaky, Order, RunSettings, SuiteSettings, Timeouts};
 use super::unit::UnitKind;
@@ -70,6 +71,7 @@ pub(crate) fn settings() -> RunSettings {
         allow_empty: false,
         retries: 0,
         flaky: Flaky::Pass,
+        reuse: false,
         timeouts: Timeouts { test_ms: 600_000, boot_ms: 300_000, run_ms: 3_600_000, grace_ms: 5_000 },
         container: ContainerSettings::default(),
         env: Vec::new(),
@@ -91,6 +93,27 @@ pub(crate) fn slice(name: &str, tests: &[u32]) -> Unit {
 /// The fallback of a sliced file.
 pub(crate) fn fallback(name: &str) -> Unit {
     Unit { suite: SuiteId(0), file: name.to_owned(), kind: UnitKind::Fallback, predicted_ms: None }
+}
+
+/// What an earlier run shows of a file.
+pub(crate) fn proven(file: &str, outcomes: &[Outcome]) -> Proven {
+    let test = |(n, outcome): (u32, &Outcome)| ProvenTest { id: id(file, n), outcome: *outcome, micros: 9_000 };
+    Proven {
+        suite: SuiteId(0),
+        file: file.to_owned(),
+        of: RunId("01JCZZZZZZ0000000000000000".to_owned()),
+        key: "5eed".to_owned(),
+        at: "2026-11-20T09:00:00Z".to_owned(),
+        record: true,
+        tests: (0..).zip(outcomes).map(test).collect(),
+    }
+}
+
+/// A story of a run that may reuse files.
+pub(crate) fn record_with_reuse() -> Story {
+    let mut story = record();
+    story.settle(|settings| settings.reuse = true);
+    story
 }
 
 /// The id of a file's n-th test.
@@ -148,6 +171,22 @@ impl Story {
     pub(crate) fn freeze(&mut self, manifest: Manifest) -> &mut Self {
         self.files = manifest.units.iter().map(|unit| unit.file.clone()).collect();
         self.say(EventKind::PlanMade { hash: manifest.hash(), manifest })
+    }
+
+    /// The suite is listed.
+    pub(crate) fn list(&mut self, files: &[&str]) -> &mut Self {
+        let files = files.iter().map(|file| (*file).to_owned()).collect();
+        self.say(EventKind::SuiteListed { suite: SuiteId(0), files, list_hash: "1157".to_owned() })
+    }
+
+    /// A file is not run, since its tests ended like this in an earlier run.
+    pub(crate) fn reuse(&mut self, file: &str, outcomes: &[Outcome]) -> &mut Self {
+        self.say(EventKind::FileReused(Box::new(proven(file, outcomes))))
+    }
+
+    /// A file is run though its tests ended like this in an earlier run.
+    pub(crate) fn canary(&mut self, file: &str, outcomes: &[Outcome]) -> &mut Self {
+        self.say(EventKind::CanaryPlanned(Box::new(proven(file, outcomes))))
     }
 
     /// The suite is listed and the plan is made of these units.

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// Every unit and every declared test is final and accepted, every session closed cleanly or its work was run again, and something ran.
+    /// Every unit and every declared test is final and accepted, every session closed cleanly or its work was run again, and of each suite something
+    /// ran or was proven before.
     Passed,
     /// A final bad outcome, or an error that test code caused. `complete` is false when other tests did not get to their end.
     Failed {

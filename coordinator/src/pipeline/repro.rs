@@ -284,14 +284,14 @@ impl Past {
 
     /// The files that a job runs, in its order, if there are any.
     pub(super) fn files_of(job: &Job<'_>, suite: &SuiteSettings) -> Option<Vec<String>> {
-        let mut files: Vec<_> = (job.planner)(&[]).units.iter().map(|unit| suite.plain(&unit.file).to_owned()).collect();
+        let mut files: Vec<_> = (job.planner)(&[]).manifest.units.iter().map(|unit| suite.plain(&unit.file).to_owned()).collect();
         files.dedup();
         (!files.is_empty()).then_some(files)
     }
 
     /// The tests that a job runs, by the record: file and id, unit after unit.
     fn expected(&self, job: &Job<'_>) -> Vec<(String, String)> {
-        let manifest = (job.planner)(&[]);
+        let manifest = (job.planner)(&[]).manifest;
         let ids_of = |file: &str| self.manifest.iter().filter(|(_, unit)| unit.file == file).find_map(|(id, _)| self.ids.get(&id));
         let mut tests = Vec::new();
         for unit in &manifest.units {

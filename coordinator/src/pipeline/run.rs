@@ -308,7 +308,7 @@ fn picks_tests(suite: &SuiteSettings) -> bool {
 fn planned(settings: &RunSettings, timings: Timings) -> Result<Planner, PipelineError> {
     let groups = settings.suites.iter().map(|suite| Ok(framework_of(suite)?.group())).collect::<Result<_, PipelineError>>()?;
     let request = PlanRequest { shards: settings.shards, order: settings.order, seed: settings.seed, groups };
-    Ok(Box::new(move |suites: &[Vec<String>]| plan::plan(suites, &timings, &request)))
+    Ok(Box::new(move |suites: &[Vec<String>]| plan::plan(suites, &timings, &request).into()))
 }
 
 /// The plan of failures alone.
@@ -319,7 +319,7 @@ fn replanned(settings: &RunSettings, only: Vec<FileTests>, paths_given: bool) ->
         // Where paths are given, failures elsewhere are not asked for.
         let asked = |file: &String| !paths_given || suites.iter().any(|files| files.contains(file));
         let wanted: Vec<_> = only.iter().filter(|(file, _)| asked(file)).cloned().collect();
-        plan::plan_only(suites, &wanted, |file| owner(file).unwrap_or_default())
+        plan::plan_only(suites, &wanted, |file| owner(file).unwrap_or_default()).into()
     })
 }
 
@@ -395,5 +395,5 @@ fn vanished(failed: &[FileTests], proof: &Proof) -> Option<String> {
 
 /// A plan that is given: nothing is decided any more.
 pub(super) fn given(manifest: Manifest) -> Planner {
-    Box::new(move |_| manifest.clone())
+    Box::new(move |_| manifest.clone().into())
 }

@@ -28,12 +28,25 @@ pub struct Counts {
     /// Failed, and passed when they were tried again. They are among those that passed, or that failed, as was asked for.
     #[serde(default)]
     pub flaky: usize,
+    /// Not run: what they were proven to do in an earlier run stands. They are counted nowhere else.
+    #[serde(default)]
+    pub reused: usize,
 }
 
 impl Counts {
-    /// All tests that were declared.
+    /// All tests that were declared or reused.
     pub fn total(&self) -> usize {
+        self.executed() + self.reused
+    }
+
+    /// Those that were declared in this run.
+    pub fn executed(&self) -> usize {
         self.ran() + self.skipped + self.lost + self.missing
+    }
+
+    /// Tests of which something is shown: they ran, or were proven before.
+    pub fn shown(&self) -> usize {
+        self.ran() + self.reused
     }
 
     /// Tests with a final outcome other than "skipped".

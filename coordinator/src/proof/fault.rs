@@ -41,6 +41,14 @@ pub enum Fault {
         /// Which.
         file: String,
     },
+    /// A file is reused, or said to be a canary, without what it takes.
+    #[error("`{file}` is taken for proven and {why}")]
+    BadReuse {
+        /// Which.
+        file: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
     /// Something happened after the run's end.
     #[error("the record goes on after the run's end")]
     AfterEnd,

@@ -4,8 +4,8 @@
 //! clock, and never panics, whatever the events are.
 //!
 //! Passed means: the record is without contradiction ([`Fault`]), the manifest is frozen, every unit is final, every declared test has exactly
-//! one accepted result and none is bad, the slices of a file cover it exactly, every session that said hello has ended and none wrongly, and at
-//! least one test ran. Everything else is some other verdict, by the precedence: bad, then stopped, then not proven, then empty.
+//! one accepted result and none is bad, the slices of a file cover it exactly, every session that said hello has ended and none wrongly, and of each
+//! suite at least one test ran or was proven before (`reused`: each listed file is in the plan or reused, never both). Everything else is some other verdict, by the precedence: bad, then stopped, then not proven, then empty.
 //!
 //! A result counts as bad from the moment it is reported, under a lease that nothing has overtaken: `--fail-fast` wants to know at once, and a
 //! failure that was shown is not forgotten when the run is stopped. It counts as good only once it is accepted. `retry` says when a later attempt
@@ -15,6 +15,7 @@ mod counts;
 mod fault;
 mod questions;
 mod retry;
+mod reused;
 mod sessions;
 mod unit;
 
@@ -25,12 +26,14 @@ pub use counts::Counts;
 pub use fault::Fault;
 pub use questions::{Failing, Failure, Missing, TestState, TestView};
 pub use retry::{Failed, is_of_a_test};
+pub use reused::{Canary, FileRun};
 pub use unit::{Attempt, Crashed, LOADING, TestResult};
 
 use crate::model::event::{Cancelled, EventKind, RunEvent, RunStarted, TestFinished};
 use crate::model::verdict::Verdict;
 use crate::model::{Fence, Manifest, SuiteId, TestKey, UnitId};
 use retry::Retries;
+use reused::Reuses;
 use sessions::Sessions;
 use unit::{Declared, Lease, Role, UnitProof};
 
@@ -56,6 +59,7 @@ pub struct Proof {
     bad: BTreeSet<TestKey>,
     places: BTreeMap<(Fence, u32), Place>,
     retries: Retries,
+    reuses: Reuses,
     cancelled: Option<Cancelled>,
     finished: Option<Verdict>,
     faults: Vec<Fault>,
@@ -150,6 +154,8 @@ impl Proof {
         match kind {
             EventKind::RunStarted(started) => self.run_started(started),
             EventKind::SuiteListed { suite, files, .. } => self.suite_listed(*suite, files),
+            EventKind::FileReused(proven) => self.file_reused(proven),
+            EventKind::CanaryPlanned(proven) => self.canary_planned(proven),
             EventKind::PlanMade { manifest, hash } => self.plan_made(manifest, hash),
             EventKind::SessionReady { session, suite, .. } => self.sessions.ready(*session, *suite),
             EventKind::SessionEnded(ended) => self.sessions.ended(ended),
@@ -190,10 +196,12 @@ impl Proof {
         self.partial = started.of.is_some();
         self.suites = u32::try_from(started.settings.suites.len()).unwrap_or(u32::MAX);
         self.retries_allowed(started);
+        self.reuse_allowed(started);
         if std::mem::replace(&mut self.started, true) { Err(Fault::StartedTwice) } else { Ok(()) }
     }
 
     fn suite_listed(&mut self, suite: SuiteId, files: &[String]) -> Result<(), Fault> {
+        self.reuses.listed(suite, files);
         if self.planned || self.listed.insert(suite, files.to_vec()).is_some() {
             return Err(Fault::ListedTwice(suite));
         }
@@ -209,7 +217,8 @@ impl Proof {
             self.files.entry(unit.file.clone()).or_default().push(id);
         }
         let unlisted = (0..self.suites).map(SuiteId).find(|suite| !self.listed.contains_key(suite));
-        let unplanned = self.suite().find(|file| !self.files.contains_key(*file)).cloned();
+        self.check_reuses()?;
+        let unplanned = self.suite().find(|file| !self.files.contains_key(*file) && !self.reuses.has(file)).cloned();
         match unplanned {
             _ if unlisted.is_some() => Err(Fault::Unlisted(unlisted.unwrap_or_default())),
             Some(file) if !self.partial => Err(Fault::Unplanned { file }),
@@ -313,6 +322,8 @@ fn index(unit: UnitId) -> usize {
 
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod reuse;
 #[cfg(test)]
 mod suites;
 #[cfg(test)]

@@ -113,6 +113,7 @@ impl Proof {
         for view in self.tests() {
             add(&mut counts, &view);
         }
+        counts.reused = self.reused().map(|file| file.tests.len()).sum();
         counts
     }
 
@@ -180,13 +181,16 @@ impl Proof {
         for view in self.tests() {
             add(all.entry(self.unit_suite(view.test.unit)).or_default(), &view);
         }
+        for file in self.reused() {
+            all.entry(file.suite).or_default().reused += file.tests.len();
+        }
         all
     }
 
-    /// Whether there is a suite of which no test ran. A suite that is empty by mistake must not hide behind the others.
+    /// Whether there is a suite of which no test ran, nor was proven before. A suite that is empty by mistake must not hide behind the others.
     pub(super) fn has_empty_suite(&self) -> bool {
         let all = self.counts_by_suite();
-        all.is_empty() || all.values().any(|counts| counts.ran() == 0)
+        all.is_empty() || all.values().any(|counts| counts.shown() == 0)
     }
 
     /// Files of all suites that are listed, in the frameworks' order.

@@ -99,6 +99,11 @@ impl Proof {
         }
     }
 
+    /// Whether tests of a unit were tried again.
+    pub(super) fn was_tried_again(&self, root: UnitId) -> bool {
+        self.retries.of.contains_key(&root)
+    }
+
     /// What became of a test over all its attempts, and whether it is flaky.
     pub(super) fn state_of(&self, root: UnitId, ordinal: u32) -> (TestState<'_>, bool) {
         let Some(unit) = self.units.get(index(root)) else { return (TestState::Missing, false) };

@@ -85,6 +85,11 @@ impl Sessions {
         self.said_hello
     }
 
+    /// Whether it closed in order.
+    pub(super) fn is_clean(&self, session: SessionId) -> bool {
+        self.all.get(&session) == Some(&State::Ended(Close::Clean))
+    }
+
     /// Those that code under test ended wrongly.
     pub(super) fn dirty(&self) -> &[SessionEnded] {
         &self.dirty

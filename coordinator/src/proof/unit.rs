@@ -75,6 +75,8 @@ pub(super) struct UnitProof {
     from: u32,
     stage: Stage,
     newest: Option<Fence>,
+    /// How often it was given to a session.
+    leases: u32,
     /// The lease that was ended last by the unit's end or by a loss.
     ended: Option<Fence>,
     declared: Option<Declared>,
@@ -169,6 +171,7 @@ impl UnitProof {
             from,
             stage: Stage::Waiting,
             newest: None,
+            leases: 0,
             ended: None,
             declared: None,
             conflicting: false,
@@ -186,6 +189,7 @@ impl UnitProof {
             return Err(Fault::LeasedWhenFinal(self.id));
         }
         self.newest = Some(lease.fence);
+        self.leases = self.leases.saturating_add(1);
         if let Stage::Leased(old) = std::mem::replace(&mut self.stage, Stage::Leased(lease)) {
             self.overtake(old.live);
         }
@@ -299,6 +303,11 @@ impl UnitProof {
     /// Whether it was ever given to anybody.
     pub(super) fn was_leased(&self) -> bool {
         self.newest.is_some()
+    }
+
+    /// Whether it came to its end in the first session that had it.
+    pub(super) fn went_straight(&self) -> bool {
+        self.leases == 1 && self.crashes.is_empty() && self.is_final()
     }
 
     pub(super) fn is_superseded(&self) -> bool {

@@ -165,6 +165,8 @@ impl Account {
             EventKind::RunFinished { exit, .. } => self.exit = Some(*exit),
             EventKind::ShardReady { .. }
             | EventKind::SuiteListed { .. }
+            | EventKind::FileReused(_)
+            | EventKind::CanaryPlanned(_)
             | EventKind::PlanMade { .. }
             | EventKind::UnitDeclared { .. }
             | EventKind::UnitFinished { .. }

@@ -1,12 +1,12 @@
 //! What stands between a run and green, one by one, with its place: for reports whose readers jump to a line (CI systems).
 //!
 //! Tests that failed, sessions that ended wrongly, and one for everything that is not proven, so that no list is empty unless the run is green. Behind
-//! them stand tests that passed only when they were tried again, which are in nobody's way.
+//! them stand files that do not do what they were proven to do, and tests that passed only when they were tried again, which are in nobody's way.
 
 use super::account::Account;
 use super::words::{crash, harmless, one_line, repro, session_error};
 use crate::model::verdict::Verdict;
-use crate::proof::{Failing, TestState, TestView};
+use crate::proof::{Canary, Failing, TestState, TestView};
 
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,7 +58,18 @@ pub fn findings(account: &Account) -> Vec<Finding> {
         command: format!("splitci report {run}"),
         mild: false,
     });
-    tests.chain(sessions).chain(stopped).chain(flaky_tests(account, run)).collect()
+    tests.chain(sessions).chain(stopped).chain(differing_files(account)).chain(flaky_tests(account, run)).collect()
+}
+
+/// Files that do not do what they were proven to do. Where that is a failure it stands among the others too.
+fn differing_files(account: &Account) -> impl Iterator<Item = Finding> + '_ {
+    let differing = account.proof().canaries().filter(|(_, canary)| *canary == Canary::Differs);
+    differing.map(|(proven, _)| {
+        let suite = account.started().and_then(|started| started.settings.suite(proven.suite));
+        let path = suite.map_or_else(|| proven.file.clone(), |suite| suite.path(suite.plain(&proven.file)));
+        let reason = format!("it does not do what it did in run {}, on the same image, command and environment", proven.of);
+        Finding { what: harmless(&proven.file), file: harmless(&path), line: 0, reason, command: String::new(), mild: true }
+    })
 }
 
 /// Tests that passed when they were tried again, with their first failures.

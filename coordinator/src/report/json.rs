@@ -13,17 +13,19 @@
 //! | `image` | name, identity and how it came, or null |
 //! | `shards` | number, tests, time in tests, start of the framework, sessions, losses |
 //! | `tests` | `id`, `file`, `outcome` (also `crashed`, `lost`, `missing`), `micros`, `shard`, `session`, `reason`, `place`, `output`, `details`, `attempts` that do not count, `flaky` if it passed only when it was tried again, `tries` with all results of one that was |
+//! | `reused` | files that were not run since they were proven before: file, the run `of` that shows it, its time `at`, the `key`, whether its `record` was there, `tests` |
+//! | `canaries` | files that could have been reused and were run: file, `of`, and `agrees`, `differs` or `unknown` |
 //! | `session_errors`, `missing`, `faults`, `notices` | what else keeps it from being green, and what is to be known, in sentences |
 
 use serde::Serialize;
 
 use super::account::{Account, Texts};
 use super::words::{crash, missing, outcome, session_error, shard_loss};
-use crate::model::event::ImageSource;
+use crate::model::event::{ImageSource, Proven};
 use crate::model::settings::EngineKind;
 use crate::model::verdict::Verdict;
 use crate::model::{ImageIdentity, SessionId};
-use crate::proof::{Counts, Fault, TestResult, TestState, TestView};
+use crate::proof::{Canary, Counts, Fault, TestResult, TestState, TestView};
 
 /// Version of the document.
 const VERSION: u16 = 1;
@@ -62,6 +64,10 @@ struct Document<'a> {
     image: Option<Image<'a>>,
     shards: Vec<Shard>,
     tests: Vec<Test<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reused: Vec<&'a Proven>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    canaries: Vec<CanaryRow<'a>>,
     session_errors: Vec<SessionError<'a>>,
     missing: Vec<String>,
     faults: Vec<String>,
@@ -120,6 +126,13 @@ struct Test<'a> {
     flaky: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tries: Vec<Try<'a>>,
+}
+
+#[derive(Serialize)]
+struct CanaryRow<'a> {
+    file: &'a str,
+    of: &'a str,
+    shows: &'static str,
 }
 
 #[derive(Serialize)]
@@ -190,6 +203,11 @@ fn document(account: &Account) -> Document<'_> {
         image: account.image().map(|image| Image { reference: &image.reference, identity: &image.identity, how: image.how }),
         shards: shards(account),
         tests: proof.tests().map(|view| test(account, &view)).collect(),
+        reused: proof.reused().collect(),
+        canaries: proof
+            .canaries()
+            .map(|(proven, canary)| CanaryRow { file: &proven.file, of: &proven.of.0, shows: shows(canary) })
+            .collect(),
         session_errors: session_errors(account),
         missing: proof.missing().map(|what| missing(&what)).collect(),
         faults,
@@ -211,6 +229,14 @@ fn suites(account: &Account) -> Vec<Suite<'_>> {
             counts: counts.get(&id).copied().unwrap_or_default(),
         })
         .collect()
+}
+
+fn shows(canary: Canary) -> &'static str {
+    match canary {
+        Canary::Agrees => "agrees",
+        Canary::Differs => "differs",
+        Canary::Unknown => "unknown",
+    }
 }
 
 fn name(session: SessionId) -> String {

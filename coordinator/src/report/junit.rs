@@ -4,6 +4,9 @@
 //! keeps the run from being green (sessions that ended wrongly, tests and units that are not proven, contradictions in the record) is an error in a
 //! suite called `splitci`, so that a file with nothing but passes can only come of a run that passed. Two tests with one id are two test cases.
 //!
+//! A test that was not run since it was proven before is a test case that took no time, with the property `splitci.reused`, which names the run that shows
+//! it; its suite has that too, with time and key. It is neither a failure nor, if it passed, skipped: those who count have to count it as what it is.
+//!
 //! A test that was tried again is one test case, with its other failures in it.
 //!
 //! Any bytes that tests printed give valid XML: escape sequences and what XML has no place for are left out.
@@ -16,7 +19,8 @@ use quick_junit::{FlakyOrRerun, NonSuccessKind, Report, SerializeError, TestCase
 use super::account::{Account, Texts};
 use super::words::{crash, missing, one_line, outcome, session_error};
 use crate::model::Outcome;
-use crate::model::event::Crash;
+use crate::model::event::{Crash, Proven};
+use crate::model::settings::SuiteSettings;
 use crate::model::verdict::Verdict;
 use crate::proof::{Fault, TestResult, TestState, TestView};
 
@@ -34,6 +38,9 @@ pub fn render(account: &Account) -> Result<String, JunitError> {
     report.set_time(Duration::from_millis(account.wall_ms()));
     for (file, views) in by_file(account) {
         report.add_test_suite(suite(account, file, &views));
+    }
+    for proven in account.proof().reused() {
+        report.add_test_suite(reused(account, proven));
     }
     let unproven = unproven(account);
     if !unproven.test_cases.is_empty() {
@@ -67,6 +74,35 @@ fn suite(account: &Account, file: &str, views: &[TestView<'_>]) -> TestSuite {
     suite
 }
 
+/// A file that was not run.
+fn reused(account: &Account, proven: &Proven) -> TestSuite {
+    let mut suite = TestSuite::new(clean(&proven.file));
+    suite.set_time(Duration::ZERO);
+    for (name, value) in [("splitci.reused", &proven.of.0), ("splitci.reused.at", &proven.at), ("splitci.reused.key", &proven.key)] {
+        suite.add_property((name.to_owned(), clean(value)));
+    }
+    let settings = account.started().and_then(|started| started.settings.suite(proven.suite)).cloned().unwrap_or_default();
+    let path = settings.path(settings.plain(&proven.file));
+    suite.add_test_cases(proven.tests.iter().map(|test| {
+        let status = if test.outcome == Outcome::Skipped { TestCaseStatus::skipped() } else { TestCaseStatus::success() };
+        let mut case = identified(&settings, (&proven.file, &test.id), status);
+        case.set_time(Duration::ZERO);
+        case.extra.insert("file".into(), clean(&path).into());
+        case.add_property(("splitci.reused".to_owned(), clean(&proven.of.0)));
+        case
+    }));
+    suite
+}
+
+/// A test case with the names of a test of this file.
+fn identified(suite: &SuiteSettings, (file, id): (&str, &str), status: TestCaseStatus) -> TestCase {
+    let (class, name) = class_and_name(suite.plain(file), suite.plain(id));
+    let class = if suite.name.is_empty() { class } else { format!("{}.{class}", suite.name) };
+    let mut case = TestCase::new(clean(name), status);
+    case.set_classname(clean(&class));
+    case
+}
+
 fn micros(view: &TestView<'_>) -> u64 {
     match view.state {
         TestState::Final(result) => result.micros,
@@ -76,8 +112,6 @@ fn micros(view: &TestView<'_>) -> u64 {
 
 fn test_case(account: &Account, view: &TestView<'_>) -> TestCase {
     let suite = account.suite_of(view.test.unit).cloned().unwrap_or_default();
-    let (class, name) = class_and_name(suite.plain(view.unit_file), suite.plain(view.id));
-    let class = if suite.name.is_empty() { class } else { format!("{}.{class}", suite.name) };
     let path = account.path_of(view.test.unit);
     let texts = match view.state {
         TestState::Final(result) => account.texts(view.test, result.fence),
@@ -85,8 +119,7 @@ fn test_case(account: &Account, view: &TestView<'_>) -> TestCase {
     };
     let mut status = status(view, texts);
     add_tries(&mut status, account, view);
-    let mut case = TestCase::new(clean(name), status);
-    case.set_classname(clean(&class));
+    let mut case = identified(&suite, (view.unit_file, view.id), status);
     case.set_time(Duration::from_micros(micros(view)));
     case.extra.insert("file".into(), clean(&path).into());
     let Some(texts) = texts else { return case };

@@ -13,7 +13,7 @@ use super::words::{clip, count, crash, duration, harmless, headline, missing, nu
 use crate::model::SessionId;
 use crate::model::event::{Cancelled, Crash, ImageSource};
 use crate::model::verdict::Verdict;
-use crate::proof::{Counts, Failing, Failure, Fault, TestState, TestView};
+use crate::proof::{Canary, Counts, Failing, Failure, Fault, TestState, TestView};
 
 /// Failures that are shown in full.
 const MOST_FAILURES: usize = 100;
@@ -27,6 +27,7 @@ pub fn render(account: &Account, width: usize) -> String {
     let mut summary = Summary { account, width: width.max(40), text: String::new() };
     summary.failures();
     summary.flaky();
+    summary.differing();
     summary.session_errors();
     summary.unproven();
     summary.slowest();
@@ -105,6 +106,20 @@ impl Summary<'_> {
         if more > 0 {
             let line = format!("and {}: splitci report {} --format json\n", count(more, "more flaky test"), self.run());
             self.line(&line);
+        }
+    }
+
+    /// Files that do not do what they were proven to do on the very same image.
+    fn differing(&mut self) {
+        let account = self.account;
+        let differing: Vec<_> = account.proof().canaries().filter(|(_, canary)| *canary == Canary::Differs).collect();
+        for (proven, _) in differing {
+            let _infallible = writeln!(self.text, "{:<8}{}", "DIFFERS", harmless(&proven.file));
+            let (shown, of) = (count(proven.tests.len(), "test"), harmless(&proven.of.0));
+            self.line(&format!(
+                "        {shown} passed or skipped themselves in run {of}, on the same image, command and environment, and not now"
+            ));
+            self.line("        what was kept of it is thrown away, and it is run in each of its next 20 runs\n");
         }
     }
 
@@ -213,6 +228,9 @@ impl Summary<'_> {
             };
             self.line(&format!("image   {} ({how})", harmless(&image.reference)));
         }
+        if let Some(line) = tables::reused(account) {
+            self.line(&line);
+        }
         let counts = account.proof().counts_by_suite();
         for (id, suite) in account.started().into_iter().flat_map(|started| started.settings.suites()) {
             if !suite.name.is_empty() {
@@ -312,7 +330,7 @@ fn of_empty_suites(account: &Account) -> String {
     let counts = account.proof().counts_by_suite();
     let all = account.started().into_iter().flat_map(|started| started.settings.suites());
     let empty: Vec<&str> = all
-        .filter(|(id, suite)| !suite.name.is_empty() && counts.get(id).is_none_or(|counts| counts.ran() == 0))
+        .filter(|(id, suite)| !suite.name.is_empty() && counts.get(id).is_none_or(|counts| counts.shown() == 0))
         .map(|(_, suite)| &*suite.name)
         .collect();
     if empty.is_empty() { String::new() } else { format!(" of {}", empty.join(", ")) }
@@ -321,6 +339,7 @@ fn of_empty_suites(account: &Account) -> String {
 /// "12 tests: 10 passed, 2 failed".
 fn tally(counts: &Counts) -> String {
     let parts = [
+        (counts.reused, "reused"),
         (counts.passed, "passed"),
         (counts.failed, "failed"),
         (counts.errored, "errored"),

@@ -8,11 +8,11 @@ use super::failed::{FailedFile, failed};
 use super::*;
 use crate::history::History;
 use crate::model::Outcome::{Errored, ExpectedFailure, Failed, Passed, Skipped, UnexpectedPass};
-use crate::model::event::{Cancelled, Close, Crash, EventKind, ImageSource, ShardLoss};
+use crate::model::event::{Cancelled, Close, Crash, EventKind, ImageSource, Proven, ShardLoss};
 use crate::model::settings::Flaky;
-use crate::model::story::{RUN, Story, fallback, file, id, record, record_with_retries, slice};
+use crate::model::story::{RUN, Story, fallback, file, id, proven, record, record_with_retries, record_with_reuse, slice};
 use crate::model::verdict::Verdict;
-use crate::model::{Exit, RunId};
+use crate::model::{Exit, Manifest, RunId};
 
 const WIDTH: usize = 100;
 
@@ -72,6 +72,45 @@ fn a_flaky_test_is_green_and_named_everywhere() {
     let tries = json["tests"][1]["tries"].as_array().expect("tries").iter().map(|one| one["outcome"].clone());
     assert_eq!(tries.collect::<Vec<_>>(), ["failed", "errored", "passed"]);
     assert_eq!((&json["tests"][0]["tries"], failed(account.proof()).len()), (&serde_json::Value::Null, 0));
+}
+
+/// Two files that are not run, one of a run whose record is gone; a canary that agrees, and one that does not and is green all the same.
+fn reusing() -> Story {
+    let mut story = record_with_reuse();
+    let files = ["tests/test_a.py", "tests/test_b.py", "tests/test_c.py", "tests/test_d.py"];
+    let gone = Proven { of: RunId("01JAAAAAAA0000000000000000".to_owned()), record: false, ..proven(files[1], &[Passed]) };
+    story.wait(4_000).image(ImageSource::Found).boot(1).list(&files).reuse(files[0], &[Passed, Skipped]);
+    story.say(EventKind::FileReused(Box::new(gone))).canary(files[2], &[Passed]).canary(files[3], &[Passed, Passed]);
+    story.freeze(Manifest { units: vec![file(files[2]), file(files[3])] });
+    story.run(0, 1, &[Passed]).run(1, 1, &[Passed, Skipped]).close(1, Close::Clean).end(Verdict::Passed);
+    story
+}
+
+#[test]
+fn what_was_not_run_is_told_apart_and_by_what_it_is_proven() {
+    insta::assert_snapshot!(summary::render(&account_of(&reusing().events()), WIDTH));
+}
+
+#[test]
+fn junit_of_files_that_were_not_run() {
+    insta::assert_snapshot!(junit::render(&account_of(&reusing().events())).expect("a document"));
+}
+
+#[test]
+fn programs_and_pages_are_told_what_was_not_run() {
+    let account = account_of(&reusing().events());
+    let json: serde_json::Value = serde_json::from_str(&json::render(&account)).expect("a document");
+    assert_eq!(
+        (json["counts"]["reused"].as_u64(), json["counts"]["passed"].as_u64(), json["tests"].as_array().map(Vec::len)),
+        (Some(3), Some(2), Some(3))
+    );
+    assert_eq!((&json["reused"][1]["of"], &json["reused"][1]["record"]), (&"01JAAAAAAA0000000000000000".into(), &false.into()));
+    let shown: Vec<_> = json["canaries"].as_array().expect("canaries").iter().map(|canary| canary["shows"].clone()).collect();
+    assert_eq!(shown, ["agrees", "differs"]);
+    let found = findings::findings(&account);
+    assert_eq!(found.iter().map(|finding| (&*finding.what, finding.mild)).collect::<Vec<_>>(), [("tests/test_d.py", true)]);
+    let page = markdown::render(&account);
+    assert!(page.starts_with("### PASSED  6 tests: 3 reused, 2 passed, 1 skipped\n") && page.contains("does not do what it did"), "{page}");
 }
 
 /// Everything that can go wrong and still leaves a verdict.
@@ -243,7 +282,7 @@ fn the_lines_of_a_record_do_not_change() {
 
 #[test]
 fn a_replayed_record_gives_the_same_bytes_as_the_run_did() {
-    for story in [green(), red(), killed(), interrupted(), lost(), record()] {
+    for story in [green(), red(), killed(), interrupted(), lost(), reusing(), record()] {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let history = History::open(directory.path()).expect("a history");
         let run = RunId(RUN.to_owned());
@@ -324,6 +363,20 @@ fn outputs_beyond_the_limit_are_left_out_and_said_to_be() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn any_evidence_gives_valid_documents(name in any::<String>(), control in "[\\x00-\\x20\u{fffe}\u{ffff}\u{7f}-\u{9f}<>&'\"\\]]{0,30}") {
+        let mut story = record_with_reuse();
+        let known = proven(&format!("{control}{name}"), &[Passed, Skipped]);
+        let known = Proven { of: RunId(format!("01{control}")), key: format!("k{control}"), at: format!("t{control}"), ..known };
+        story.boot(1).list(&[&known.file]).say(EventKind::FileReused(Box::new(known.clone()))).freeze(Manifest { units: Vec::new() });
+        let account = account_of(&story.close(1, Close::Clean).end(Verdict::Passed).events());
+        let xml = junit::render(&account).expect("a document");
+        let report = quick_junit::Report::deserialize_from_str(&xml).expect("valid XML");
+        prop_assert_eq!((report.tests, report.failures, report.skipped), (2, 0, 1));
+        let text = summary::render(&account, WIDTH);
+        prop_assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{:?}", text);
+    }
 
     #[test]
     fn any_text_gives_valid_documents(id in any::<String>(), message in any::<String>(), output in any::<String>(), control in "[\\x00-\\x20\u{fffe}\u{ffff}\u{7f}-\u{9f}<>&'\"\\]]{0,30}") {

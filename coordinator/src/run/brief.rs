@@ -2,15 +2,32 @@
 
 use splitci_worker::protocol::message::{InjectedFile, Limits, Start, TerminalSize};
 
-use crate::model::event::EventKind;
+use crate::model::event::{EventKind, Proven};
 use crate::model::settings::{RunSettings, SuiteSettings};
 use crate::model::{Launch, Manifest, RunId, SessionId, SuiteId};
 use crate::queue;
 
 /// Says how to start a session of a suite.
 pub type Launcher = Box<dyn Fn(SessionId, SuiteId) -> Launch + Send>;
-/// Makes a manifest from the files of each suite, as their frameworks listed them.
-pub type Planner = Box<dyn Fn(&[Vec<String>]) -> Manifest + Send>;
+/// Makes a plan from the files of each suite, as their frameworks listed them.
+pub type Planner = Box<dyn Fn(&[Vec<String>]) -> Plan + Send>;
+
+/// What is to be run of what was listed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// The units.
+    pub manifest: Manifest,
+    /// Files that are not among them since they were proven before.
+    pub reused: Vec<Proven>,
+    /// Files among them that were proven before too.
+    pub canaries: Vec<Proven>,
+}
+
+impl From<Manifest> for Plan {
+    fn from(manifest: Manifest) -> Self {
+        Self { manifest, reused: Vec::new(), canaries: Vec::new() }
+    }
+}
 
 /// A run, before it begins.
 pub struct Brief {

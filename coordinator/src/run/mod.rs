@@ -16,7 +16,7 @@ mod words;
 #[cfg(test)]
 mod simulation;
 
-pub use brief::{Brief, Launcher, Planner, SuiteBrief};
+pub use brief::{Brief, Launcher, Plan, Planner, SuiteBrief};
 pub use machine::Run;
 pub(crate) use supervisor::chain;
 pub use supervisor::{Control, Outcome, supervise};

@@ -36,6 +36,7 @@ fn settings(engine: EngineKind) -> RunSettings {
         allow_empty: false,
         retries: 0,
         flaky: Flaky::Pass,
+        reuse: false,
         timeouts: Timeouts { test_ms: 1, boot_ms: 1, run_ms: 1, grace_ms: 1 },
         container: ContainerSettings::default(),
         env: Vec::new(),

@@ -2,10 +2,11 @@
 //!
 //! Sums are of tests as they ran; what is compared is stated beside it.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use crate::model::verdict::Verdict;
-use crate::proof::TestState;
+use crate::proof::{Canary, TestState};
 use crate::report::account::{Account, Shard};
 use crate::report::words::{count, duration, harmless, number, times};
 
@@ -13,6 +14,9 @@ use crate::report::words::{count, duration, harmless, number, times};
 const SLOWEST: usize = 5;
 /// Tests faster than this are not slow, whatever the others are.
 const WORTH_NAMING_US: u64 = 100_000;
+
+/// Runs that are named as those which proved what is reused.
+const MOST_RUNS: usize = 3;
 
 /// What comes before the shards is told if it takes this long.
 const WORTH_TELLING_MS: u64 = 1_000;
@@ -33,6 +37,37 @@ pub(super) fn slowest(account: &Account) -> String {
         let _infallible = writeln!(table, "  {:>9}  {}", duration(micros / 1_000), harmless(id));
     }
     table
+}
+
+/// What was not run, since it was proven before, and by which runs; nothing if there was no such thing.
+pub(super) fn reused(account: &Account) -> Option<String> {
+    let proof = account.proof();
+    let mut runs: BTreeMap<&str, (usize, bool)> = BTreeMap::new();
+    for proven in proof.reused() {
+        let run = runs.entry(&proven.of.0).or_insert((0, proven.record));
+        run.0 += proven.tests.len();
+    }
+    let canaries: Vec<_> = proof.canaries().collect();
+    if runs.is_empty() && canaries.is_empty() {
+        return None;
+    }
+    let counts = proof.counts();
+    let micros = proof.reused().flat_map(|proven| &proven.tests).fold(0_u64, |sum, test| sum.saturating_add(test.micros));
+    let mut line =
+        format!("tests   {} reused ({} of tests), {} run", number(counts.reused), duration(micros / 1_000), number(counts.executed()));
+    if !canaries.is_empty() {
+        let agreed = canaries.iter().filter(|(_, canary)| *canary == Canary::Agrees).count();
+        let _infallible = write!(line, "; {} run again to see: {} as before", count(canaries.len(), "file"), number(agreed));
+    }
+    // Newest first.
+    for (run, (tests, record)) in runs.iter().rev().take(MOST_RUNS) {
+        let gone = if *record { "" } else { ", whose record is gone" };
+        let _infallible = write!(line, "\nproof   {} by run {}{gone}", count(*tests, "test"), harmless(run));
+    }
+    if runs.len() > MOST_RUNS {
+        let _infallible = write!(line, "\nproof   and by {}", count(runs.len() - MOST_RUNS, "more run"));
+    }
+    Some(line)
 }
 
 /// Which shard did what.

@@ -2,7 +2,8 @@
 
 use super::{BEAT_MS, Run, Stage};
 use crate::model::ShardId;
-use crate::model::event::{Cancelled, EventKind};
+use crate::model::event::{Cancelled, EventKind, Proven};
+use crate::proof::Canary;
 use crate::queue;
 use crate::run::words::Effect;
 
@@ -94,11 +95,28 @@ impl Run {
         }
     }
 
+    /// Files that do not do what they were proven to do, on the very same image.
+    fn tell_what_differs(&mut self) {
+        let differing = self.proof.canaries().filter(|(_, canary)| *canary == Canary::Differs);
+        let texts: Vec<_> = differing.map(|(proven, _)| differs(proven)).collect();
+        for text in texts {
+            self.tell(EventKind::Notice { session: None, text });
+        }
+    }
+
     fn finish(&mut self) {
+        self.tell_what_differs();
         let verdict = self.proof.verdict();
         let exit = verdict.exit_code(self.brief.settings.allow_empty);
         self.tell(EventKind::RunFinished { verdict, exit });
         self.stage = Stage::Over;
         self.effects.push(Effect::Finished(verdict));
     }
+}
+
+fn differs(proven: &Proven) -> String {
+    format!(
+        "{} does not do what it did in run {}, with the same image, command and environment: its kept results are thrown away, and it is run in each of its next 20 runs",
+        proven.file, proven.of
+    )
 }

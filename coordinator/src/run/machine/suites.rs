@@ -7,6 +7,7 @@ use super::{BUSY_BOOT_MS, Open, Run, Stage};
 use crate::model::event::{Cancelled, EventKind};
 use crate::model::{ShardId, SuiteId, UnitKind};
 use crate::queue::{Queue, QueueUnit};
+use crate::run::brief::Plan;
 
 /// What is known of the suites' files: list and hash of each.
 #[derive(Debug)]
@@ -64,8 +65,14 @@ impl Run {
     }
 
     fn freeze(&mut self, lists: &[Vec<String>]) {
-        let manifest = (self.brief.plan)(lists);
+        let Plan { manifest, reused, canaries } = (self.brief.plan)(lists);
         let units = QueueUnit::of(&manifest);
+        for proven in reused {
+            self.tell(EventKind::FileReused(Box::new(proven)));
+        }
+        for proven in canaries {
+            self.tell(EventKind::CanaryPlanned(Box::new(proven)));
+        }
         self.tell(EventKind::PlanMade { hash: manifest.hash(), manifest: manifest.clone() });
         if self.brief.list_only {
             return self.close();
