@@ -21,12 +21,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("engine", &["docker"]),
     ("history", &[]),
     ("report", &["history", "proof"]),
+    ("reuse", &["proof"]),
     ("run", &["plan", "queue", "engine", "framework", "proof"]),
-    ("pipeline", &["config", "framework", "plan", "queue", "proof", "docker", "image", "engine", "history", "report", "run"]),
+    ("pipeline", &["config", "framework", "plan", "queue", "proof", "docker", "image", "engine", "history", "report", "reuse", "run"]),
 ];
 
 /// Rooms and files that are brains: input and time in, effects out.
-const PURE: &[&str] = &["model/", "framework/", "plan/", "queue/", "proof/", "report/", "image/key.rs", "image/ignore.rs", "run/machine"];
+const PURE: &[&str] =
+    &["model/", "framework/", "plan/", "queue/", "proof/", "report/", "reuse/", "image/key.rs", "image/ignore.rs", "run/machine"];
 
 /// What a brain does not touch.
 const IMPURE: &[&str] = &[

@@ -14,4 +14,5 @@ pub mod plan;
 pub mod proof;
 pub mod queue;
 pub mod report;
+pub mod reuse;
 pub mod run;

@@ -43,6 +43,25 @@ pub struct EntryPoint {
     pub user: Option<String>,
 }
 
+/// What of an image its tests can see. Its id says more: when and how it was built.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ImageContent {
+    /// `os/arch` or `os/arch/variant`.
+    pub platform: String,
+    /// Digests of its layers' contents, lowest first.
+    pub layers: Vec<String>,
+    /// Its environment, `NAME=value`.
+    pub env: Vec<String>,
+    /// What it wants to be started as.
+    pub entry: EntryPoint,
+    /// Its `CMD`.
+    pub command: Vec<String>,
+    /// Its `SHELL`.
+    pub shell: Vec<String>,
+    /// Its `VOLUME`s.
+    pub volumes: Vec<String>,
+}
+
 /// A mount asked for with `--volume`: source, target and options as docker writes them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -26,7 +26,7 @@ pub mod unit;
 pub mod verdict;
 
 pub use ids::{Fence, RunId, SessionId, ShardId, SuiteId, TestKey, UnitId};
-pub use launch::{EntryPoint, ImageIdentity, Launch, Volume};
+pub use launch::{EntryPoint, ImageContent, ImageIdentity, Launch, Volume};
 pub use progress::{Listener, Progress, Telling};
 pub use secret::{BuildSecret, SecretSource, SecretText, SshAgent};
 pub use splitci_worker::protocol::driver::Outcome;
