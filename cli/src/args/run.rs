@@ -36,6 +36,20 @@ pub(crate) struct RunArgs {
     /// A test that passes only when it is tried again: pass or fail [default: pass]
     #[arg(long, value_name = "WORTH", help_heading = "Run")]
     pub flaky: Option<String>,
+    /// Do not run files again that passed before on the same image, command and environment
+    #[arg(
+        long,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_name = "BOOL",
+        hide_possible_values = true,
+        help_heading = "Run"
+    )]
+    pub reuse: Option<String>,
+    /// Run everything, whatever was proven before
+    #[arg(long, help_heading = "Run")]
+    pub fresh: bool,
     /// Stop at the first failure
     #[arg(
         short = 'x',
@@ -99,6 +113,7 @@ impl RunArgs {
         let rows = [
             ("run.retries", "--retries", self.retries),
             ("run.flaky", "--flaky", self.flaky),
+            ("cache.results", "--reuse", self.reuse),
             ("run.fail_fast", "--fail-fast", self.fail_fast),
             ("run.allow_empty", "--allow-empty", self.allow_empty),
             ("run.timeout.test", "--timeout", self.timeout),

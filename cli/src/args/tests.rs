@@ -108,7 +108,7 @@ fn every_key_has_an_option_but_those_that_belong_into_a_file() {
     let in_files = [
         &["project.name", "suite.name", "suite.directory", "suite.command"],
         &tool[..],
-        &["run.timeout.grace", "record.keep", "record.keep_size", "record.state", "cache.epoch", "cache.max_age"],
+        &["run.timeout.grace", "cache.canaries", "cache.epoch", "cache.max_age", "record.keep", "record.keep_size", "record.state"],
     ]
     .concat();
     let text = concat!(include_str!("project.rs"), include_str!("run.rs"));

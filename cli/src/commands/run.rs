@@ -13,7 +13,7 @@ use crate::ui::screen;
 
 /// Does it.
 pub(crate) fn run(args: RunArgs, context: &Context) -> Result<Exit, Failure> {
-    let (only_failed, keep, tty, output) = (args.failed, args.keep, args.tty, args.output.clone());
+    let (only_failed, fresh, keep, tty, output) = (args.failed, args.fresh, args.keep, args.tty, args.output.clone());
     let several = args.project.shards.as_deref().is_some_and(|shards| shards != "1");
     if tty && several {
         return Err(Failure::plain(Exit::USAGE, "`--tty` is for one shard: there is one terminal", "use `--shards 1`, or leave it out"));
@@ -23,6 +23,7 @@ pub(crate) fn run(args: RunArgs, context: &Context) -> Result<Exit, Failure> {
     let mut flags = Flags::default();
     args.into_flags(&mut flags);
     let mut project = project::resolve(context, flags)?;
+    project.cache.fresh = fresh;
     if tty {
         project.settings.shards = 1;
     }

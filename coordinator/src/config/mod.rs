@@ -67,6 +67,8 @@ pub struct Project {
     pub environment: Environment,
     /// Where and how long records are kept.
     pub records: RecordSettings,
+    /// What is not done twice.
+    pub cache: CacheSettings,
     /// What the user should know, a sentence each.
     pub notices: Vec<String>,
 }
@@ -121,6 +123,21 @@ pub struct RecordSettings {
     pub keep: u32,
     /// How many bytes of them.
     pub keep_bytes: u64,
+}
+
+/// What is not done twice.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CacheSettings {
+    /// Files that were proven before are not run again.
+    pub results: bool,
+    /// For this run they are, and are kept.
+    pub fresh: bool,
+    /// How many of a hundred of them are run all the same.
+    pub canaries: u32,
+    /// Another text is another cache.
+    pub epoch: Option<String>,
+    /// The seed of the run, if one was asked for: who asks for one wants to see what it does.
+    pub seed: Option<u64>,
 }
 
 /// A test framework there is, and what speaks for it in a project.

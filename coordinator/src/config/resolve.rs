@@ -12,9 +12,9 @@ use super::fault::{ConfigError, FaultKind, Faults, Place};
 use super::paths::{Bases, relative};
 use super::schema::{CacheSection, Given, ImageSection, Layer, RecordSection, ShardSection, TimeoutSection};
 use super::secrets;
-use super::setting::{Count, EngineChoice, Init, Items, ProjectName, Shards, Span};
+use super::setting::{Count, EngineChoice, Init, Items, Percent, ProjectName, Shards, Span};
 use super::suites::Wholes;
-use super::{BuildSettings, Candidate, ImageSettings, Project, RecordSettings};
+use super::{BuildSettings, CacheSettings, Candidate, ImageSettings, Project, RecordSettings};
 use crate::model::Volume;
 use crate::model::settings::{ContainerSettings, EngineKind, Order, RunSettings, Timeouts};
 
@@ -56,12 +56,20 @@ pub(super) struct Resolver {
 
 impl Resolver {
     fn project(&mut self, layer: Layer) -> Project {
-        let Layer { project, image, suite, suites, pytest, unittest, ruby, run, timeout, shard, record, cache } = layer;
+        let Layer { project, image, suite, suites, pytest, unittest, ruby, run, timeout, shard, cache, record } = layer;
         let root = self.facts.bases.root.clone();
         let kind = self.engine(value(run.engine), &image);
         if kind == EngineKind::Process {
             self.notices.extend(idle_options(&image, &shard));
         }
+        let seed_asked = run.seed.as_ref().map(|seed| u64::from(seed.value.0));
+        let cache_settings = CacheSettings {
+            results: value(cache.results.clone()).unwrap_or(false),
+            fresh: false,
+            canaries: value(cache.canaries.clone()).map_or(2, |Percent(n)| n),
+            epoch: value(cache.epoch.clone()),
+            seed: seed_asked,
+        };
         let built = self.image(kind, image, cache);
         let suites = self.suites((suite, suites), run.suites, kind);
         let wholes = Wholes { pytest: value(pytest.whole), unittest: value(unittest.whole), ruby: value(ruby.whole) };
@@ -79,7 +87,7 @@ impl Resolver {
             allow_empty: value(run.allow_empty).unwrap_or(false),
             retries: value(run.retries).unwrap_or(0),
             flaky: value(run.flaky).unwrap_or_default(),
-            reuse: false,
+            reuse: cache_settings.results && kind == EngineKind::Docker,
             timeouts: timeouts(timeout),
             container: self.container(shard),
             env: env.env,
@@ -89,6 +97,7 @@ impl Resolver {
         Project {
             name: value(project.name).unwrap_or_else(|| named(&root)).0,
             records: self.records(record),
+            cache: cache_settings,
             file: self.facts.file.clone(),
             image: built.map(|(image, _)| image),
             environment: env.values,

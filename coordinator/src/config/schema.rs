@@ -6,8 +6,8 @@
 use super::assignment::{Arguments, Variables};
 use super::fault::{FaultKind, Place};
 use super::setting::{
-    ByteSize, Count, Cpus, EngineChoice, Init, Items, Paths, Pids, Platform, ProjectName, Raw, ResultsKind, Seed, Setting, Shards, Span,
-    SuiteName, Words,
+    ByteSize, Count, Cpus, EngineChoice, Init, Items, Paths, Percent, Pids, Platform, ProjectName, Raw, ResultsKind, Seed, Setting, Shards,
+    Span, SuiteName, Words,
 };
 use crate::model::settings::{Flaky, Order};
 
@@ -242,6 +242,17 @@ schema! {
         /// Limit of processes.
         pids_limit: Pids = "pids_limit",
     }
+    /// What is not done twice.
+    cache: CacheSection = "cache" {
+        /// Files that were proven before are not run again.
+        results: bool = "results",
+        /// How many of a hundred of them are run all the same.
+        canaries: Percent = "canaries",
+        /// Another text wants everything anew: images and results.
+        epoch: String = "epoch",
+        /// Older images are built anew.
+        max_age: Span = "max_age",
+    }
     /// What is kept of runs.
     record: RecordSection = "record" {
         /// How many records.
@@ -250,12 +261,5 @@ schema! {
         keep_size: ByteSize = "keep_size",
         /// Where they are.
         state: String = "state",
-    }
-    /// What is not done twice.
-    cache: CacheSection = "cache" {
-        /// Another one wants everything anew.
-        epoch: String = "epoch",
-        /// Older images are built anew.
-        max_age: Span = "max_age",
     }
 }

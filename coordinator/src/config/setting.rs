@@ -113,6 +113,18 @@ impl Setting for Count {
     }
 }
 
+/// A part of a hundred.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Percent(pub u32);
+
+impl Setting for Percent {
+    const EXPECTED: &'static str = "a whole number from 0 to 100";
+
+    fn parse(raw: Raw<'_>, _: &Place) -> Option<Self> {
+        raw.number().filter(|n| *n <= 100).map(Self)
+    }
+}
+
 /// A suite's name: fit to stand before a colon.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SuiteName(pub String);

@@ -8,7 +8,7 @@ use bollard::query_parameters as query;
 use futures_util::StreamExt;
 
 use super::{Docker, DockerError, LONG, SHORT};
-use crate::model::{EntryPoint, ImageIdentity};
+use crate::model::{EntryPoint, ImageContent, ImageIdentity};
 
 /// How long a pull may be silent.
 const PULL_SILENCE: Duration = Duration::from_mins(5);
@@ -34,6 +34,27 @@ pub struct LocalImage {
     pub triggers: Vec<String>,
     /// Names with digests under which registries have it, e.g. `debian@sha256:…`.
     pub digests: Vec<String>,
+    /// Digests of its layers' contents, lowest first.
+    pub layers: Vec<String>,
+    /// The shell of its Dockerfile's commands.
+    pub shell: Vec<String>,
+    /// Paths that are volumes in its containers.
+    pub volumes: Vec<String>,
+}
+
+impl LocalImage {
+    /// What of it its tests can see.
+    pub fn content(&self) -> ImageContent {
+        ImageContent {
+            platform: self.identity.platform.clone(),
+            layers: self.layers.clone(),
+            env: self.env.clone(),
+            entry: self.entry.clone(),
+            command: self.command.clone(),
+            shell: self.shell.clone(),
+            volumes: self.volumes.clone(),
+        }
+    }
 }
 
 /// A tag of ours, for deciding which to keep.
@@ -145,7 +166,15 @@ fn local_image(found: ImageInspect) -> LocalImage {
         created: found.created.map(time::OffsetDateTime::unix_timestamp),
         triggers: config.on_build.unwrap_or_default(),
         digests,
+        layers: found.root_fs.and_then(|root| root.layers).unwrap_or_default(),
+        shell: config.shell.unwrap_or_default(),
+        volumes: sorted(config.volumes.unwrap_or_default()),
     }
+}
+
+fn sorted(mut paths: Vec<String>) -> Vec<String> {
+    paths.sort_unstable();
+    paths
 }
 
 fn pull_news(info: &CreateImageInfo) -> Option<String> {

@@ -82,7 +82,7 @@ impl History {
 }
 
 /// Waits until nobody else holds the lock; it ends with the file.
-fn lock(path: &Path) -> Result<fs::File, HistoryError> {
+pub(crate) fn lock(path: &Path) -> Result<fs::File, HistoryError> {
     let taken = fs::OpenOptions::new().create(true).append(true).open(path).and_then(|file| {
         file.lock()?;
         Ok(file)
@@ -91,7 +91,7 @@ fn lock(path: &Path) -> Result<fs::File, HistoryError> {
 }
 
 /// Puts a file in its place whole or not at all.
-fn replace(path: &Path, content: &[u8]) -> std::io::Result<()> {
+pub(crate) fn replace(path: &Path, content: &[u8]) -> std::io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.new", std::process::id()));
     let beside = path.with_file_name(name);

@@ -21,7 +21,7 @@ use crate::docker::build::{BuildFailure, BuildRequest, SourceError};
 use crate::docker::images::LocalImage;
 use crate::docker::{Docker, DockerError};
 use crate::model::event::ImageSource;
-use crate::model::{BuildSecret, EntryPoint, ImageIdentity, Listener, Progress, SshAgent, Telling};
+use crate::model::{BuildSecret, EntryPoint, ImageContent, ImageIdentity, Listener, Progress, SshAgent, Telling};
 
 /// The label with the whole key.
 pub(super) const KEY_LABEL: &str = "splitci.key";
@@ -109,6 +109,8 @@ pub struct ReadyImage {
     pub command: Vec<String>,
     /// Its environment, `NAME=value`.
     pub env: Vec<String>,
+    /// What of it its tests can see.
+    pub content: ImageContent,
     /// What the user should know, a sentence each.
     pub notes: Vec<String>,
 }
@@ -259,8 +261,23 @@ fn keyed(mut image: ReadyImage, prepared: &Prepared) -> ReadyImage {
 }
 
 fn ready(image: LocalImage, reference: String, how: ImageSource, platform: Option<String>) -> ReadyImage {
+    let content = image.content();
     let LocalImage { identity, arch, entry, command, env, .. } = image;
-    ReadyImage { identity, reference, how, took_ms: 0, saved_ms: 0, key: None, arch, platform, entry, command, env, notes: Vec::new() }
+    ReadyImage {
+        identity,
+        reference,
+        how,
+        took_ms: 0,
+        saved_ms: 0,
+        key: None,
+        arch,
+        platform,
+        entry,
+        command,
+        env,
+        content,
+        notes: Vec::new(),
+    }
 }
 
 async fn build(from: &BuildFrom, prepared: &Prepared, docker: &Arc<Docker>, listener: &dyn Listener) -> Result<LocalImage, ImageError> {

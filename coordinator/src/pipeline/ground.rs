@@ -5,10 +5,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::results::Surroundings;
 use super::run::Job;
 use super::{PipelineError, World};
 use crate::config::{BuildSettings, ImageSettings, Project};
-use crate::docker;
+use crate::docker::{self, Docker};
 use crate::engine::docker::{DockerEngine, DockerSetup, runs_image_init};
 use crate::engine::process::ProcessEngine;
 use crate::engine::{Engine, EngineError};
@@ -33,6 +34,10 @@ pub(super) struct Ground {
     pub(super) home: String,
     /// What the user should know, a sentence each.
     pub(super) notices: Vec<String>,
+    /// What else tests could notice, where results are kept.
+    pub(super) surroundings: Option<Surroundings>,
+    /// Wall clock when all this was there, RFC 3339 in UTC.
+    pub(super) started: String,
 }
 
 pub(super) async fn prepare(job: &Job<'_>, run: &RunId, world: &World, listener: &dyn Listener) -> Result<Ground, PipelineError> {
@@ -60,6 +65,8 @@ fn processes(job: &Job<'_>, run: &RunId, world: &World) -> Result<Ground, Pipeli
         cwd: None,
         home: job.project.root.display().to_string(),
         notices: Vec::new(),
+        surroundings: None,
+        started: (world.now)(),
     })
 }
 
@@ -109,6 +116,7 @@ async fn containers(job: &Job<'_>, run: &RunId, world: &World, listener: &dyn Li
     let image_ready = EventKind::ImageReady { identity, reference, how, key, took_ms, saved_ms };
     let inherited =
         image.env.iter().filter_map(|row| row.split_once('=')).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let surroundings = if job.settings.reuse { Some(surroundings(&image, &docker, world).await?) } else { None };
     let engine = DockerEngine::new(docker, setup).await?;
     Ok(Ground {
         run: run.clone(),
@@ -119,6 +127,20 @@ async fn containers(job: &Job<'_>, run: &RunId, world: &World, listener: &dyn Li
         entrypoint,
         cwd,
         home,
+        surroundings,
+        started: (world.now)(),
+    })
+}
+
+async fn surroundings(image: &ReadyImage, docker: &Docker, world: &World) -> Result<Surroundings, PipelineError> {
+    let facts = docker.facts().await.map_err(PipelineError::Docker)?;
+    let cpus = facts.cpus.to_string();
+    let engine = [&facts.version, &facts.storage_driver, &facts.cgroup_version, &facts.arch, &cpus].into_iter().chain(&facts.security);
+    Ok(Surroundings {
+        content: image.content.clone(),
+        engine: engine.cloned().collect(),
+        proxies: docker.config().proxies(&docker.endpoint().to_string()),
+        worker: world.workers.get(&image.arch).map_or([0; 32], |program| *blake3::hash(program).as_bytes()),
     })
 }
 

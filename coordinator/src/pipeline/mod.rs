@@ -6,8 +6,10 @@
 
 mod examine;
 mod ground;
+mod launches;
 mod learn;
 mod repro;
+mod results;
 mod run;
 mod shell;
 mod tellers;

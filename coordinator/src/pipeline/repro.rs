@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+use super::results::Reuse;
 use super::run::{Job, at_ease, carry_out, given};
 use super::{Controls, Finished, PipelineError, World};
 use crate::config::Project;
@@ -177,11 +178,12 @@ impl Past {
     pub(super) fn wanted(&self, request: &ReproRequest) -> Result<Vec<SessionId>, PipelineError> {
         if let Some(id) = &request.test {
             return self.last_session_of(id, request.shard.map(ShardId)).map(|session| vec![session]).ok_or_else(|| {
-                nothing(
-                    &self.started.run,
-                    &format!("test `{id}`"),
-                    "give an id as the summary or `splitci report RUN --format json` has it",
-                )
+                let known = self.proof.reused().find(|known| known.tests.iter().any(|test| test.id == *id));
+                let hint = known.map_or_else(
+                    || "give an id as the summary or `splitci report RUN --format json` has it".to_owned(),
+                    |known| format!("it was not run then, for run {0} shows it: `splitci repro {0} --test ...`", known.of),
+                );
+                nothing(&self.started.run, &format!("test `{id}`"), &hint)
             });
         }
         let failing: BTreeSet<ShardId> = self.proof.failures().map(|failure| failure.session.shard).collect();
@@ -250,7 +252,8 @@ impl Past {
             shards: self.started.settings.shards,
             settings,
             planner: given(Manifest { units }),
-            expected_ms: Vec::new(),
+            durations: BTreeMap::new(),
+            reuse: Reuse::Off,
             of: Some(self.started.run.clone()),
             list_only: false,
             as_shard: Some(session),

@@ -1,15 +1,16 @@
 //! `splitci run` and `splitci plan`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::ground::{Ground, prepare};
+use super::launches::{framework_of, launcher};
+use super::results::{Known, Reuse};
 use super::tellers::Tellers;
 use super::{Controls, Finished, PipelineError, Planned, World};
 use crate::config::Project;
 use crate::engine::Engine;
-use crate::framework::{self, Framework, LaunchRequest};
 use crate::history::{History, Keep};
 use crate::model::event::{EventKind, RunStarted};
 use crate::model::settings::{EngineKind, RunSettings, SuiteSettings, Timeouts};
@@ -19,7 +20,8 @@ use crate::plan::{self, PlanRequest, Timings};
 use crate::proof::Proof;
 use crate::queue::Epoch;
 use crate::report::failed::failed;
-use crate::run::{Brief, Launcher, Obstacle, Outcome, Planner, Run, SuiteBrief, chain, supervise};
+use crate::reuse::offer::Choice;
+use crate::run::{Brief, Obstacle, Outcome, Plan, Planner, Run, SuiteBrief, chain, supervise};
 
 /// How long a run that is over waits for the tidying that went on beside it.
 const TIDY_UP: Duration = Duration::from_secs(2);
@@ -48,7 +50,7 @@ pub async fn run(request: &RunRequest, world: &World, listener: Arc<dyn Listener
     if request.terminal.is_some() {
         settings.timeouts = at_ease(settings.timeouts);
     }
-    let expected_ms = expected(&settings, &timings.timings);
+    let durations = durations(&timings.timings);
     let mut failed_tests = Vec::new();
     let (of, planner) = if request.only_failed {
         let (of, only) = failed_before(&history)?;
@@ -62,7 +64,8 @@ pub async fn run(request: &RunRequest, world: &World, listener: Arc<dyn Listener
         project,
         settings,
         planner,
-        expected_ms,
+        durations,
+        reuse: reuse(request),
         of,
         list_only: false,
         as_shard: None,
@@ -97,7 +100,8 @@ pub async fn plan(request: &RunRequest, world: &World, listener: Arc<dyn Listene
         project,
         settings,
         planner: planned(&project.settings, timings.timings)?,
-        expected_ms: Vec::new(),
+        durations: BTreeMap::new(),
+        reuse: Reuse::Off,
         of: None,
         list_only: true,
         as_shard: None,
@@ -122,8 +126,10 @@ pub(super) struct Job<'a> {
     pub(super) project: &'a Project,
     pub(super) settings: RunSettings,
     pub(super) planner: Planner,
-    /// How long each suite took before, in milliseconds.
-    pub(super) expected_ms: Vec<u64>,
+    /// How long each file took before, in microseconds.
+    pub(super) durations: BTreeMap<String, u64>,
+    /// What it has to do with results of other runs.
+    pub(super) reuse: Reuse,
     pub(super) of: Option<RunId>,
     pub(super) list_only: bool,
     /// The shard whose place a reproduction takes.
@@ -157,7 +163,13 @@ pub(super) async fn carry_out(
         // Dropping the preparation cancels a build.
         Some(_) = controls.recv() => return Err(PipelineError::Interrupted),
     };
-    let (project, suites) = (job.project, job.settings.suites.clone());
+    let mut job = job;
+    let known = Known::of(&mut job, &ground, world)?;
+    let job = match &known {
+        Some(known) => known.offer_to(job, &run, history),
+        None => job,
+    };
+    let (project, suites, started) = (job.project, job.settings.suites.clone(), ground.started.clone());
     let record = history.begin(&run)?;
     let path = record.path().to_owned();
     let told = Arc::new(Tellers::new(Some(record), listener));
@@ -169,8 +181,10 @@ pub(super) async fn carry_out(
     match kept {
         Err(error) if exit == 3 => return Err(error.into()),
         Err(error) => notes.push(format!("{}: what is reported is what was written until then", chain(&error))),
-        // Old records are a matter of space, not of this run.
         Ok(()) => {
+            // What is in no record is shown to nobody, and nothing is kept of it.
+            notes.extend(known.iter().flat_map(|known| known.learn(&outcome.proof, &run, &started)));
+            // Old records are a matter of space, not of this run.
             let crowded = history.retain(Keep { records: project.records.keep as usize, bytes: project.records.keep_bytes });
             notes.extend(crowded.err().map(|error| format!("old records could not be removed: {}", chain(&error))));
         }
@@ -213,8 +227,8 @@ fn obstacle(outcome: &Outcome, suites: &[SuiteSettings]) -> Result<(), PipelineE
 async fn go(job: Job<'_>, ground: Ground, world: &World, told: Arc<Tellers>, controls: Controls) -> Result<Outcome, PipelineError> {
     let preamble = preamble(&job, &ground, world);
     let mut suites = Vec::new();
-    for (at, suite) in job.settings.suites.iter().enumerate() {
-        let expected_ms = job.expected_ms.get(at).copied().unwrap_or(0);
+    for suite in &job.settings.suites {
+        let expected_ms = expected(suite, &job.durations);
         suites.push(SuiteBrief { usage_status: framework_of(suite)?.usage_status(), expected_ms });
     }
     let brief = Brief {
@@ -279,7 +293,7 @@ fn preamble(job: &Job<'_>, ground: &Ground, world: &World) -> Vec<EventKind> {
         run: ground.run.clone(),
         splitci: world.version.clone(),
         project: job.project.root.display().to_string(),
-        started: (world.now)(),
+        started: ground.started.clone(),
         settings: job.settings.clone(),
         of: job.of.clone(),
         repeats: job.as_shard,
@@ -294,10 +308,6 @@ fn preamble(job: &Job<'_>, ground: &Ground, world: &World) -> Vec<EventKind> {
 
 pub(super) fn new_run() -> RunId {
     RunId(ulid::Ulid::generate().to_string())
-}
-
-fn framework_of(suite: &SuiteSettings) -> Result<&'static dyn Framework, PipelineError> {
-    framework::by_name(&suite.framework).ok_or_else(|| PipelineError::Framework(suite.framework.clone()))
 }
 
 /// Whether a suite's command runs only some tests of its files.
@@ -329,40 +339,36 @@ fn narrow(settings: &mut RunSettings, failed: &[FileTests]) -> Result<(), Pipeli
     if settings.suites.is_empty() { Err(PipelineError::NothingFailed) } else { Ok(()) }
 }
 
-/// How long each suite took in earlier runs, in milliseconds.
-fn expected(settings: &RunSettings, timings: &Timings) -> Vec<u64> {
-    let of = |suite: &SuiteSettings| {
-        let files = timings.files.iter().filter(|(file, _)| suite.owned(file).is_some());
-        files.fold(0_u64, |sum, (_, timing)| sum.saturating_add(timing.total_us)) / 1_000
-    };
-    settings.suites.iter().map(of).collect()
+/// What is known of how long files take, in microseconds.
+fn durations(timings: &Timings) -> BTreeMap<String, u64> {
+    timings.files.iter().map(|(file, timing)| (file.clone(), timing.total_us)).collect()
 }
 
-/// How each session is started. It owns what it needs, since it goes with the run.
-pub(super) fn launcher(job: &Job<'_>, ground: &Ground, world: &World) -> Result<Launcher, PipelineError> {
-    let settings = job.settings.clone();
-    let mut given = settings.env.clone();
-    given.extend(job.project.environment.iter().map(|(name, value)| (name.to_owned(), value.to_owned())));
-    // A reproduction has the names from the record, and the values from wherever its caller has them.
-    let known: BTreeSet<String> = given.iter().map(|(name, _)| name.clone()).collect();
-    let inherited = settings.env_names.iter().filter(|name| !known.contains(*name));
-    given.extend(inherited.filter_map(|name| Some((name.clone(), world.env.get(name)?.clone()))));
-    given.extend(job.overrides.iter().cloned());
-    let (inherited, entrypoint) = (ground.inherited.clone(), ground.entrypoint.clone());
-    let (shards, as_shard) = (job.shards, job.as_shard);
-    let place = |suite: &SuiteSettings| Ok((framework_of(suite)?, suite.clone(), ground.cwd_of(suite)));
-    let places = settings.suites.iter().map(place).collect::<Result<Vec<_>, PipelineError>>()?;
-    Ok(Box::new(move |session, suite| {
-        let session = as_shard.unwrap_or(session);
-        // Whoever names a suite has it from the same settings.
-        let at = usize::try_from(suite.0).unwrap_or(0).min(places.len().saturating_sub(1));
-        let (framework, suite, cwd) = &places[at];
-        let cwd = cwd.as_deref();
-        let request = LaunchRequest { settings: &settings, suite, session, shards, cwd, given: &given, inherited: &inherited };
-        let mut launch = framework.launch(&request);
-        launch.argv.splice(0..0, entrypoint.iter().cloned());
-        launch
-    }))
+/// How long a suite took in earlier runs, in milliseconds.
+fn expected(suite: &SuiteSettings, durations: &BTreeMap<String, u64>) -> u64 {
+    let files = durations.iter().filter(|(file, _)| suite.owned(file).is_some());
+    files.fold(0_u64, |sum, (_, micros)| sum.saturating_add(*micros)).div_ceil(1_000)
+}
+
+/// What a run has to do with results of others: only one that runs whole files of its own accord keeps any.
+fn reuse(request: &RunRequest) -> Reuse {
+    match (request.project.cache.results, request.project.cache.fresh) {
+        _ if request.only_failed || request.terminal.is_some() => Reuse::Off,
+        (false, _) => Reuse::Watch,
+        (true, true) => Reuse::Keep,
+        (true, false) => Reuse::Use,
+    }
+}
+
+/// A planner of what is left when the files of a choice are taken away.
+pub(super) fn offering(planner: Planner, choose: impl Fn(&[Vec<String>]) -> Choice + Send + 'static) -> Planner {
+    Box::new(move |suites: &[Vec<String>]| {
+        let Choice { reused, canaries } = choose(suites);
+        let gone: BTreeSet<&str> = reused.iter().map(|known| &*known.file).collect();
+        let left = |files: &Vec<String>| files.iter().filter(|file| !gone.contains(file.as_str())).cloned().collect();
+        let rest: Vec<Vec<String>> = suites.iter().map(left).collect();
+        Plan { manifest: planner(&rest).manifest, reused, canaries }
+    })
 }
 
 /// A file and ids of some of its tests.

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::ground::{Ground, prepare};
+use super::launches::launcher;
 use super::repro::Past;
-use super::run::{launcher, new_run};
+use super::run::new_run;
 use super::{Controls, PipelineError, ReproRequest, World};
 use crate::engine::{Inside, ShardSpec, Shell};
 use crate::history::History;
