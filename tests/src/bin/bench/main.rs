@@ -1,6 +1,6 @@
 //! Our figures beside the rivals', from the same minutes on the same machine.
 //!
-//!     cargo run --release -p splitci-tests --bin bench [cost] [eight] [skew] [containers] [context] [unchanged] [hash] [sizes] [--rounds N] [--framework NAME]
+//!     cargo run --release -p splitci-tests --bin bench [cost] [eight] [skew] [containers] [context] [unchanged] [hash] [reuse] [sizes] [--rounds N] [--framework NAME]
 //!
 //! Without names all of it, about forty minutes. `--framework rspec` or `minitest` measures cost, eight and skew in Ruby, beside `parallel_tests`
 //! (Debian's ruby-parallel-tests) and, where `CI_QUEUE` names it, ci-queue (which needs redis-server). Runs are interleaved, round by round; a run counts only if the number of tests that passed is
@@ -16,6 +16,7 @@ mod framework;
 mod hash;
 mod measure;
 mod redis;
+mod reuse;
 mod rivals;
 mod sizes;
 mod skew;
@@ -38,10 +39,11 @@ const PARTS: &[(&str, Part)] = &[
     ("context", context::measure),
     ("unchanged", unchanged::measure),
     ("hash", hash::measure),
+    ("reuse", reuse::measure),
 ];
 
 /// Parts that are pytest's alone.
-const OF_PYTEST: &[&str] = &["sizes", "containers", "context", "unchanged", "hash"];
+const OF_PYTEST: &[&str] = &["sizes", "containers", "context", "unchanged", "hash", "reuse"];
 
 fn main() {
     let mut wanted = Vec::new();
