@@ -67,5 +67,5 @@ fn copies(count: u64, seed: u64) -> Result<String, String> {
 }
 
 fn ignores(count: u64, seed: u64) -> Result<String, String> {
-    splitci_tests::ignores::soak(count, seed).map(|()| format!("{count} ignore files mean the same to both"))
+    splitci_tests::ignores::soak(count, seed).map(|same| format!("{count} ignore files, {same} of them mean the same to both"))
 }
