@@ -430,7 +430,7 @@ async fn an_engine_that_dies_under_a_build_is_said_to_have_gone() {
         let project = Project::on(docker, "dies", "FROM debian:bookworm-slim\nRUN sleep 601\n");
         let request = ImageRequest::Build(BuildFrom { network: Some("none".into()), ..project.from() });
         let ears = Ears::default();
-        let building = ensure_image(&request, &project.docker, &ears);
+        let building = Box::pin(ensure_image(&request, &project.docker, &ears));
         let dying = async {
             until_running(&ears, "sleep 601").await;
             if way == "killed" { second.kill() } else { door.clear() }

@@ -40,7 +40,10 @@ struct Shop {
 
 impl Shop {
     fn new() -> Self {
-        let sandbox = Sandbox::empty().dockerfile().file("tests/test_one.py", "def test_one():\n    pass\n");
+        let sandbox = Sandbox::empty()
+            .dockerfile()
+            .file("pytest.ini", "[pytest]\ntestpaths = tests\n")
+            .file("tests/test_one.py", "def test_one():\n    pass\n");
         for file in 0..FILES {
             sandbox.write(&format!("src/{}/{}/module_{file}.py", file % 20, file % 400), &format!("VALUE = {file}\n").repeat(100));
         }
@@ -143,7 +146,7 @@ fn growth() -> Vec<Bar> {
     let write = |path: &str, text: &[u8]| fs_err::write(folder.path().join(path), text).expect("written");
     write("Dockerfile", b"FROM scratch\nCOPY big /\nCOPY small /\n");
     write("big", &vec![7; 20 << 20]);
-    let small = |value: usize| write("small", value.to_string().repeat(100_000).as_bytes().get(..100_000).expect("long enough"));
+    let small = |value: usize| write("small", format!("{value:04}").repeat(25_000).as_bytes().get(..100_000).expect("long enough"));
     small(1);
     build(&second, folder.path());
     let before = second.build_cache();
