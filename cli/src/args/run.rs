@@ -22,6 +22,7 @@ Examples:
 /// Finds the Dockerfile and the test framework by itself; splitci.toml (see `splitci init`) and the options below say otherwise.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(after_help = EXAMPLES)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option that is given or not")]
 pub(crate) struct RunArgs {
     /// Project, image, containers.
     #[command(flatten)]

@@ -186,13 +186,7 @@ impl Teller {
                 let last_words = self.last_words.remove(session).unwrap_or_default();
                 Lines::always(failure::crash(id, (*how, self.limit_ms), session.shard, &last_words, self.paint))
             }
-            EventKind::Output { session, text, .. } => {
-                let words = self.last_words.entry(*session).or_default();
-                words.push_str(text);
-                let cut = words.floor_char_boundary(words.len().saturating_sub(LAST_WORDS));
-                words.drain(..cut);
-                Lines::default()
-            }
+            EventKind::Output { session, text, .. } => self.said_by(*session, text),
             EventKind::UnitSuperseded { unit, reason: Superseded::IdsChanged } => {
                 let text = format!("the ids of tests in {} differ between two loads: it runs again as a whole", self.board.file(*unit));
                 Lines::always(self.once(&text))
@@ -217,6 +211,15 @@ impl Teller {
             | EventKind::UnitInterrupted { .. }
             | EventKind::RunFinished { .. } => Lines::default(),
         }
+    }
+
+    /// Keeps the end of what a session says, for when it dies.
+    fn said_by(&mut self, session: SessionId, text: &str) -> Lines {
+        let words = self.last_words.entry(session).or_default();
+        words.push_str(text);
+        let cut = words.floor_char_boundary(words.len().saturating_sub(LAST_WORDS));
+        words.drain(..cut);
+        Lines::default()
     }
 
     /// More tests, files and canaries.
