@@ -81,6 +81,12 @@ pub(super) async fn resolve(
                 lock.bases.insert(name.clone(), id.clone());
                 id
             }
+            (None, None) if search.only_look => {
+                bases
+                    .notes
+                    .push(format!("the image `{}` is not in the engine: a run pulls it, and what it is then counts", base.reference));
+                String::new()
+            }
             (None, None) => {
                 bases.unseen.push(format!("the image `{}` is not in the engine and cannot be pulled", base.reference));
                 String::new()
