@@ -16,6 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("plan", &[]),
     ("queue", &[]),
     ("proof", &[]),
+    ("trust", &[]),
     ("docker", &[]),
     ("image", &["docker"]),
     ("engine", &["docker"]),
@@ -26,7 +27,21 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Rooms and files that are brains: input and time in, effects out.
-const PURE: &[&str] = &["model/", "framework/", "plan/", "queue/", "proof/", "report/", "image/key.rs", "image/ignore.rs", "run/machine"];
+const PURE: &[&str] = &[
+    "model/",
+    "framework/",
+    "plan/",
+    "queue/",
+    "proof/",
+    "report/",
+    "image/key.rs",
+    "image/ignore.rs",
+    "run/machine",
+    "trust/envelope.rs",
+    "trust/list.rs",
+    "trust/mac.rs",
+    "trust/seal.rs",
+];
 
 /// What a brain does not touch.
 const IMPURE: &[&str] = &[
@@ -51,6 +66,11 @@ const DOORS: &[(&str, &[&str])] = &[
     ("toml", &["coordinator/src/config/", "tests/"]),
     ("strsim", &["coordinator/src/config/"]),
     ("quick_junit", &["coordinator/src/report/"]),
+    ("p256", &["coordinator/src/trust/"]),
+    ("pkcs8", &["coordinator/src/trust/"]),
+    ("sha2", &["coordinator/src/trust/"]),
+    ("getrandom", &["coordinator/src/trust/"]),
+    ("rustls", &["cli/src/tls.rs"]),
     ("zstd", &["coordinator/src/history/", "cli/"]),
     ("clap", &["cli/src/args", "cli/src/main.rs"]),
     ("clap_complete", &["cli/src/"]),

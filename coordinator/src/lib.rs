@@ -15,3 +15,4 @@ pub mod proof;
 pub mod queue;
 pub mod report;
 pub mod run;
+pub mod trust;

@@ -12,6 +12,7 @@
 //! | lease | a unit held by a session, under a fence | [`Fence`] |
 //! | event | one fact about a run | [`event::RunEvent`] |
 //! | verdict | passed, failed, or none | [`verdict::Verdict`] |
+//! | level | how far a writer of cache entries is trusted | [`trust::Level`] |
 
 pub mod event;
 pub mod ids;
@@ -20,6 +21,7 @@ pub mod progress;
 pub mod settings;
 #[cfg(test)]
 pub(crate) mod story;
+pub mod trust;
 pub mod unit;
 pub mod verdict;
 
