@@ -3,9 +3,11 @@
 //! No decisions here. Options that are also keys of `splitci.toml` stay texts: they are parsed by the key's own rules (`config`), so that a
 //! value means the same wherever it is given and all faults are told at once.
 
+pub(crate) mod cache;
 mod doctor;
 pub(crate) mod generate;
 mod init;
+mod keys;
 mod plan;
 mod project;
 mod report;
@@ -22,6 +24,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 pub(crate) use doctor::DoctorArgs;
 pub(crate) use generate::{CompletionsArgs, ManArgs};
 pub(crate) use init::InitArgs;
+pub(crate) use keys::{KeysArgs, KeysCommand, NewKeyArgs, ShowKeyArgs};
 pub(crate) use plan::PlanArgs;
 pub(crate) use report::{Format, ReportArgs};
 pub(crate) use repro::ReproArgs;
@@ -87,6 +90,8 @@ pub(crate) enum Command {
     Report(ReportArgs),
     /// List the runs there are records of
     Runs(RunsArgs),
+    /// Make and show the keys that cache entries are signed with
+    Keys(KeysArgs),
     /// Write a splitci.toml from what is found here
     Init(InitArgs),
     /// Check this machine, the Dockerfile and the configuration

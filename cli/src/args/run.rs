@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use splitci_coordinator::config::Flags;
 
+use super::cache::CachePlace;
 use super::project::{ProjectArgs, one};
 
 const EXAMPLES: &str = "\
@@ -75,6 +76,9 @@ pub(crate) struct RunArgs {
     #[arg(long, help_heading = "Run")]
     pub keep: bool,
 
+    /// The cache and the key.
+    #[command(flatten)]
+    pub cache: CachePlace,
     /// What is written.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -96,6 +100,7 @@ impl RunArgs {
     /// Puts what was given under its keys.
     pub(crate) fn into_flags(self, flags: &mut Flags) {
         self.project.into_flags(flags);
+        self.cache.into_flags(flags);
         let rows = [
             ("run.retries", "--retries", self.retries),
             ("run.flaky", "--flaky", self.flaky),

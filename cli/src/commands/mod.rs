@@ -4,6 +4,7 @@ mod doctor;
 mod drive;
 mod generate;
 mod init;
+mod keys;
 mod plan;
 mod report;
 mod repro;
@@ -24,6 +25,7 @@ pub(crate) fn dispatch(command: Command, context: &Context) -> Result<Exit, Fail
         Command::Repro(args) => repro::repro(args, context),
         Command::Report(args) => report::report(&args, context),
         Command::Runs(args) => runs::runs(&args, context),
+        Command::Keys(args) => keys::keys(args, context),
         Command::Init(args) => init::init(&args, context),
         Command::Doctor(args) => doctor::doctor(*args, context),
         Command::Completions(args) => generate::completions(&args),

@@ -11,6 +11,7 @@ pub(crate) mod exit;
 pub(crate) mod failure;
 pub(crate) mod json;
 pub(crate) mod panic;
+pub(crate) mod passphrase;
 pub(crate) mod printer;
 pub(crate) mod progress;
 pub(crate) mod raw;

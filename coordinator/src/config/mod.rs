@@ -27,6 +27,7 @@ mod suites;
 mod survey;
 #[cfg(test)]
 mod tests;
+mod trust;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -37,10 +38,12 @@ pub use paths::Bases;
 pub use read::Flags;
 pub use resolve::{Facts, default_state, resolve};
 pub use schema::{KEYS, Key, Layer, SECTIONS, SuiteTable};
-pub use survey::{Request, Where, load, locate, records};
+pub use survey::{Request, Where, caches, load, locate, records};
+pub use trust::{KeyText, PublicKeys};
 
 use crate::model::Recipe;
 use crate::model::settings::RunSettings;
+use crate::model::trust::TrustSettings;
 
 /// The annotated example: the reference of all keys, and the source of the defaults.
 pub const EXAMPLE: &str = include_str!("splitci.example.toml");
@@ -65,6 +68,10 @@ pub struct Project {
     pub environment: Environment,
     /// Where and how long records are kept.
     pub records: RecordSettings,
+    /// Where the cache is.
+    pub cache: CacheSettings,
+    /// Whose entries are believed, and with which key this run writes.
+    pub trust: TrustSettings,
     /// What the user should know, a sentence each.
     pub notices: Vec<String>,
 }
@@ -107,6 +114,32 @@ pub struct RecordSettings {
     pub keep: u32,
     /// How many bytes of them.
     pub keep_bytes: u64,
+    /// What is kept for the whole machine: its own key.
+    pub machine: PathBuf,
+}
+
+/// Where the cache is, and what may be done there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CacheSettings {
+    /// Its directory; none when nothing says where one could be.
+    pub dir: Option<PathBuf>,
+    /// Nothing is written there.
+    pub read_only: bool,
+    /// How much room it may take, if not the default.
+    pub size: Option<u64>,
+}
+
+/// All that commands about the cache need of a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caches {
+    /// Where the cache is.
+    pub cache: CacheSettings,
+    /// Whose entries are believed.
+    pub trust: TrustSettings,
+    /// Where this machine keeps its own key.
+    pub machine: PathBuf,
+    /// The configuration file, if there is one.
+    pub file: Option<PathBuf>,
 }
 
 /// A test framework there is, and what speaks for it in a project.

@@ -10,10 +10,11 @@ use super::assignment::Arguments;
 use super::environment::{self, EnvFile};
 use super::fault::{ConfigError, FaultKind, Faults, Place};
 use super::paths::{Bases, relative};
-use super::schema::{Given, ImageSection, Layer, RecordSection, ShardSection, TimeoutSection};
+use super::schema::{CacheSection, Given, ImageSection, Layer, RecordSection, ShardSection, TimeoutSection};
 use super::setting::{Count, EngineChoice, Init, Items, ProjectName, Shards, Span};
 use super::suites::Wholes;
-use super::{BuildSettings, Candidate, ImageSettings, Project, RecordSettings};
+use super::survey::Where;
+use super::{BuildSettings, CacheSettings, Caches, Candidate, ImageSettings, Project, RecordSettings, trust};
 use crate::model::Volume;
 use crate::model::settings::{ContainerSettings, EngineKind, Order, RunSettings, Timeouts};
 
@@ -55,7 +56,7 @@ pub(super) struct Resolver {
 
 impl Resolver {
     fn project(&mut self, layer: Layer) -> Project {
-        let Layer { project, image, suite, suites, pytest, unittest, ruby, run, timeout, shard, record } = layer;
+        let Layer { project, image, suite, suites, pytest, unittest, ruby, run, timeout, shard, record, cache, trust: keys } = layer;
         let root = self.facts.bases.root.clone();
         let kind = self.engine(value(run.engine), &image);
         if kind == EngineKind::Process {
@@ -87,6 +88,8 @@ impl Resolver {
         Project {
             name: value(project.name).unwrap_or_else(|| named(&root)).0,
             records: self.records(record),
+            cache: self.cache(cache),
+            trust: trust::trust(keys, &self.facts.bases, &mut self.faults),
             file: self.facts.file.clone(),
             image: built.map(|(image, _)| image),
             environment: env.values,
@@ -190,6 +193,24 @@ impl Resolver {
         }
         found
     }
+
+    fn cache(&mut self, cache: CacheSection) -> CacheSettings {
+        let found = trust::cache(cache, &self.facts.bases, &self.facts.env);
+        if let Some(dir) = found.dir.as_ref().filter(|dir| dir.starts_with(&self.facts.bases.root)) {
+            let dir = dir.display();
+            self.notices
+                .push(format!("the cache is kept inside the project: exclude `{dir}` in .dockerignore, or each run changes the image"));
+        }
+        found
+    }
+}
+
+/// What one source after the other says of the cache, and nothing else of a project.
+pub(super) fn caches(layer: Layer, located: &Where, env: &BTreeMap<String, String>, mut faults: Faults) -> Result<Caches, ConfigError> {
+    let records = record_settings(layer.record, &located.bases, env, &mut faults);
+    let cache = trust::cache(layer.cache, &located.bases, env);
+    let trust = trust::trust(layer.trust, &located.bases, &mut faults);
+    faults.finish(Caches { cache, trust, machine: records.machine, file: None })
 }
 
 /// Options of the command line that mean nothing to local processes. A file may well have them for its runs in containers.
@@ -235,6 +256,7 @@ pub(super) fn records(
 }
 
 fn record_settings(record: RecordSection, bases: &Bases, env: &BTreeMap<String, String>, faults: &mut Faults) -> RecordSettings {
+    let chosen = record.state.is_some();
     let state = match record.state {
         Some(Given { value, place }) => Some(bases.absolute(&place, &value)),
         None => default_state(env, &bases.root),
@@ -242,11 +264,13 @@ fn record_settings(record: RecordSection, bases: &Bases, env: &BTreeMap<String, 
     if state.is_none() {
         faults.push(Place::Nowhere, FaultKind::NoStateDirectory);
     }
-    RecordSettings {
+    let found = RecordSettings {
         state: state.unwrap_or_default(),
         keep: value(record.keep).map_or(50, |Count(n)| n),
         keep_bytes: value(record.keep_size).map_or(1 << 30, |size| size.0),
-    }
+        machine: PathBuf::new(),
+    };
+    RecordSettings { machine: trust::home(&found, chosen, &bases.root, env), ..found }
 }
 
 pub(super) fn value<T>(given: Option<Given<T>>) -> Option<T> {
@@ -271,8 +295,13 @@ fn timeouts(timeout: TimeoutSection) -> Timeouts {
 
 /// `$XDG_STATE_HOME/splitci/<hash of the root>`, or the same below `~/.local/state`.
 pub fn default_state(env: &BTreeMap<String, String>, root: &Path) -> Option<PathBuf> {
+    let hash = blake3::hash(root.as_os_str().as_encoded_bytes()).to_hex();
+    Some(state_base(env)?.join(&hash[..12]))
+}
+
+/// The same for all projects of a user.
+pub(super) fn state_base(env: &BTreeMap<String, String>) -> Option<PathBuf> {
     let set = |name: &str| env.get(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let base = set("XDG_STATE_HOME").or_else(|| Some(set("HOME")?.join(".local/state")))?;
-    let hash = blake3::hash(root.as_os_str().as_encoded_bytes()).to_hex();
-    Some(base.join("splitci").join(&hash[..12]))
+    Some(base.join("splitci"))
 }
