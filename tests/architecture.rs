@@ -12,6 +12,7 @@ use std::process::Command;
 const ARROWS: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("config", &[]),
+    ("content", &[]),
     ("framework", &[]),
     ("plan", &[]),
     ("queue", &[]),
@@ -51,7 +52,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("toml", &["coordinator/src/config/", "tests/"]),
     ("strsim", &["coordinator/src/config/"]),
     ("quick_junit", &["coordinator/src/report/"]),
-    ("zstd", &["coordinator/src/history/", "cli/"]),
+    ("zstd", &["coordinator/src/content/", "coordinator/src/history/", "cli/"]),
     ("clap", &["cli/src/args", "cli/src/main.rs"]),
     ("clap_complete", &["cli/src/"]),
     ("indicatif", &["cli/src/ui/"]),
