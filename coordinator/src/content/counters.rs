@@ -1,6 +1,7 @@
 //! What a store counts of itself: every look-up has one of a few ends, and none of them is a bare "miss".
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -74,12 +75,24 @@ pub(super) enum End {
 #[derive(Debug, Default)]
 pub struct Counters {
     stats: Mutex<StoreStats>,
+    /// Bytes that came so far, of whatever: tells slow from dead.
+    moved: AtomicU64,
 }
 
 impl Counters {
     /// What was counted so far.
     pub fn snapshot(&self) -> StoreStats {
         self.stats().clone()
+    }
+
+    /// Some bytes came from far away; there may be more.
+    #[cfg(test)]
+    pub(super) fn arrived(&self, bytes: usize) {
+        self.moved.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn moved(&self) -> u64 {
+        self.moved.load(Ordering::Relaxed)
     }
 
     pub(super) fn blob(&self, end: End, bytes: usize) {

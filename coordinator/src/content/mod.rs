@@ -3,6 +3,8 @@
 //! | store | is |
 //! |---|---|
 //! | [`LocalStore`] | a directory, shared by any number of processes without a server |
+//! | [`MemoryStore`] | a process's own, for tests |
+//! | [`Tiered`] | a chain of them: what one has not, the next one may have |
 //!
 //! Every store keeps one contract, which `contract.rs` checks: what comes out is what went in, or nothing. Blobs are hashed again when they are read
 //! and records carry a hash of their own, over their key too, so that whatever a disk, a network or a neighbour did to an entry, it is gone at worst.
@@ -17,8 +19,10 @@ mod digest;
 mod envelope;
 mod frames;
 pub mod local;
+mod memory;
 mod name;
 mod place;
+mod tiered;
 
 #[cfg(test)]
 mod contract;
@@ -33,6 +37,8 @@ use bytes::Bytes;
 pub use counters::{Counters, Lookups, StoreStats};
 pub use digest::Digest;
 pub use local::{Access, Lease, Limit, LocalStore};
+pub use memory::MemoryStore;
+pub use tiered::{Patience, TierReport, Tiered};
 
 /// Most bytes of a record: its payload, and 32 for each blob that it names.
 pub const MOST_OF_A_RECORD: usize = 1 << 20;
