@@ -12,6 +12,7 @@ use std::process::Command;
 const ARROWS: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("config", &[]),
+    ("content", &[]),
     ("framework", &[]),
     ("plan", &[]),
     ("queue", &[]),
@@ -71,7 +72,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("sha2", &["coordinator/src/trust/"]),
     ("getrandom", &["coordinator/src/trust/"]),
     ("rustls", &["cli/src/tls.rs"]),
-    ("zstd", &["coordinator/src/history/", "cli/"]),
+    ("zstd", &["coordinator/src/content/", "coordinator/src/history/", "cli/"]),
     ("clap", &["cli/src/args", "cli/src/main.rs"]),
     ("clap_complete", &["cli/src/"]),
     ("indicatif", &["cli/src/ui/"]),
