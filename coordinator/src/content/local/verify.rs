@@ -51,15 +51,22 @@ impl LocalStore {
 }
 
 fn verify(files: &Files, repair: Repair) -> Result<Verified, StoreError> {
-    let entries = gc::walk(files.root())?;
-    let blobs: HashSet<Digest> =
+    let mut entries = gc::walk(files.root())?;
+    // Blobs first: a record that names a damaged one is of no use either.
+    entries.sort_by_key(|entry| matches!(entry.what, Kept::Record { .. }));
+    let mut blobs: HashSet<Digest> =
         entries.iter().filter_map(|entry| if let Kept::Blob(digest) = entry.what { Some(digest) } else { None }).collect();
     let mut verified = Verified::default();
     for entry in entries {
         match state(files, &entry, &blobs, repair) {
             Ok(State::Whole) => verified.whole += 1,
             Ok(State::Gone) => {}
-            Ok(State::Damaged) => verified.damaged.push(entry),
+            Ok(State::Damaged) => {
+                if let Kept::Blob(digest) = entry.what {
+                    blobs.remove(&digest);
+                }
+                verified.damaged.push(entry);
+            }
             Ok(State::WithoutBlobs) => verified.without_blobs.push(entry),
             Ok(State::OtherVersion) => verified.other_version += 1,
             Err(error) => {
