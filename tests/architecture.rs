@@ -18,6 +18,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("queue", &[]),
     ("proof", &[]),
     ("trust", &[]),
+    ("tally", &["content"]),
     ("docker", &[]),
     ("image", &["docker"]),
     ("engine", &["docker"]),
@@ -63,7 +64,7 @@ const IMPURE: &[&str] = &[
 /// Foreign crates and the places that may name them.
 const DOORS: &[(&str, &[&str])] = &[
     ("bollard", &["coordinator/src/docker/"]),
-    ("tar", &["coordinator/src/image/", "coordinator/src/docker/"]),
+    ("tar", &["coordinator/src/image/", "coordinator/src/docker/", "coordinator/src/content/"]),
     ("toml", &["coordinator/src/config/", "tests/"]),
     ("strsim", &["coordinator/src/config/"]),
     ("quick_junit", &["coordinator/src/report/"]),

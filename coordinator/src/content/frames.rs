@@ -236,6 +236,11 @@ pub(super) fn check(source: &dyn ReadAt, length: u64) -> Result<Digest, Unreadab
     decode_frames(source, &frames(source, length)?, &Nowhere)
 }
 
+/// How many bytes a kept blob says it comes to: what its reader would get, if it is whole.
+pub(super) fn unpacked(source: &dyn ReadAt, length: u64) -> Result<u64, Unreadable> {
+    Ok(frames(source, length)?.iter().map(|frame| frame.uncompressed as u64).sum())
+}
+
 /// Where nothing is kept.
 struct Nowhere;
 

@@ -196,6 +196,29 @@ impl Files {
         })
     }
 
+    /// Takes a blob as another store kept it, if it comes to at most `most` bytes, and says to how many. Nothing if it is not what it is called.
+    pub(super) fn adopt_blob(&self, digest: Digest, kept: &mut dyn Read, most: u64) -> Result<Option<u64>, StoreError> {
+        let mut temporary = self.scratch.file()?;
+        let length = std::io::copy(kept, &mut temporary)?;
+        let checked = frames::unpacked(temporary.file(), length).and_then(|bytes| {
+            if bytes > most {
+                return Err(Unreadable::TooLarge { bytes, most });
+            }
+            frames::check(temporary.file(), length).map(|found| (bytes, found))
+        });
+        match checked {
+            Ok((bytes, found)) if found == digest => self.publish(temporary, &self.blob(digest)).map(|()| Some(bytes)),
+            Ok(_) | Err(Unreadable::Damaged) => Ok(None),
+            Err(Unreadable::TooLarge { bytes, most }) => Err(StoreError::TooLarge { what: "a blob", bytes, most }),
+            Err(Unreadable::Files(error)) => Err(error.into()),
+        }
+    }
+
+    /// Takes a record as another store kept it, at its place. That it belongs there is the caller's to know.
+    pub(super) fn adopt_record(&self, path: &Path, kept: &[u8]) -> Result<(), StoreError> {
+        self.write(path, kept)
+    }
+
     pub(super) fn entry(&self, key: &RecordKey) -> Result<Option<Record>, StoreError> {
         let path = self.record(key);
         let read = look(&path).and_then(|opened| opened.map(read_kept).transpose());

@@ -14,6 +14,8 @@
 //! a file may be empty or old, and readers find out, for they verify everything. Nothing here needs an index, and any file may be
 //! deleted by anybody at any time. The modification time of a file says when it was last used, to the hour.
 
+mod archive;
+mod browse;
 mod evict;
 mod files;
 mod gc;
@@ -30,6 +32,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+pub use self::archive::{ArchiveError, Candidate, Exported, Imported, Judge};
 pub use self::evict::{Entry, Kept, Limit, Why};
 use self::files::Files;
 pub use self::gc::{Collected, Sweep};

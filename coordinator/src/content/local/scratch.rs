@@ -99,6 +99,11 @@ pub(super) struct Temporary {
 }
 
 impl Temporary {
+    /// The file, to be read again.
+    pub(super) fn file(&self) -> &fs::File {
+        &self.file
+    }
+
     /// Gives the file its name, in place of what had it. Says how long it is.
     pub(super) fn publish(mut self, name: &Path) -> std::io::Result<u64> {
         let length = self.file.metadata()?.len();
