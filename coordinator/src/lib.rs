@@ -16,4 +16,5 @@ pub mod proof;
 pub mod queue;
 pub mod report;
 pub mod run;
+pub mod tally;
 pub mod trust;
