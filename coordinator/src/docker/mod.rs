@@ -17,6 +17,7 @@ pub mod facts;
 pub mod images;
 mod raw;
 mod trace;
+pub mod usage;
 pub mod volume;
 
 use std::future::Future;
