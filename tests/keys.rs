@@ -135,3 +135,21 @@ fn a_list_that_cannot_be_read_is_told_with_its_place() {
         sandbox.splitci("keys show").env("SPLITCI_KEY", &private).run().expect_exit(2).expect_says(words);
     }
 }
+
+#[test]
+fn processes_that_start_at_once_make_one_key_for_their_machine() {
+    let sandbox = Sandbox::empty();
+    let line = "cache import there-is-none";
+    let running: Vec<_> = (0..6).map(|_| sandbox.splitci(line).env("SPLITCI_CACHE_DIR", sandbox.outside("cache")).start()).collect();
+    for one in running {
+        one.wait().expect_exit(2).expect_says("there-is-none");
+    }
+    let mode = fs_err::metadata(sandbox.state().join("key.pem")).expect("a key").permissions().mode() & 0o777;
+    assert_eq!(mode, 0o600);
+    let left = fs_err::read_dir(sandbox.state()).expect("read").flatten().map(|entry| entry.file_name().into_string().expect("text"));
+    let left: Vec<String> = left.filter(|name| name.contains(".new")).collect();
+    assert!(left.is_empty(), "{left:?}");
+    let first = shown(&sandbox.splitci("keys show --json").run());
+    assert_eq!((first["level"].as_str(), first["listed"].as_bool()), (Some("local"), Some(false)));
+    assert_eq!(shown(&sandbox.splitci("keys show --json").run())["id"], first["id"]);
+}

@@ -8,9 +8,9 @@ use super::cache::CachePlace;
 
 const EXAMPLES: &str = "\
 Examples:
-  splitci keys new --out main.pem          a key for jobs of the default branch
-  splitci keys new --out pull.pem          another one for jobs of pull requests
-  splitci keys show --key main.pem         its public half, for [trust] in splitci.toml
+  splitci keys new --out ~/main.pem > keys/main.pem
+                                           a key for jobs of the default branch, and its public half
+  splitci keys show --key ~/main.pem       its public half again, and what it is trusted as
   splitci keys new --out - | gh secret set SPLITCI_KEY --env main
 
 In splitci.toml:

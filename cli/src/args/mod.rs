@@ -21,6 +21,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+pub(crate) use cache::CacheArgs;
 pub(crate) use doctor::DoctorArgs;
 pub(crate) use generate::{CompletionsArgs, ManArgs};
 pub(crate) use init::InitArgs;
@@ -90,6 +91,8 @@ pub(crate) enum Command {
     Report(ReportArgs),
     /// List the runs there are records of
     Runs(RunsArgs),
+    /// Look at the cache, make room in it, carry it elsewhere
+    Cache(CacheArgs),
     /// Make and show the keys that cache entries are signed with
     Keys(KeysArgs),
     /// Write a splitci.toml from what is found here

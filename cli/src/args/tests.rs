@@ -27,7 +27,7 @@ fn the_help_of_run_has_every_option() {
 
 #[test]
 fn the_help_of_the_others_is_short() {
-    let all = ["repro", "report", "runs", "init", "keys"].map(|command| help(&[command]));
+    let all = ["repro", "report", "runs", "init", "keys", "cache"].map(|command| help(&[command]));
     insta::assert_snapshot!(all.join("\n----\n"));
 }
 
@@ -107,7 +107,7 @@ fn every_key_has_an_option_but_those_that_belong_into_a_file() {
     let in_files = [
         &["project.name", "suite.name", "suite.directory", "suite.command"],
         &tool[..],
-        &["run.timeout.grace", "record.keep", "record.keep_size", "record.state", "cache.size", "trust.partition"],
+        &["run.timeout.grace", "record.keep", "record.keep_size", "record.state", "trust.partition"],
         &["trust.release", "trust.protected", "trust.branch", "trust.pull", "trust.fork"],
     ]
     .concat();

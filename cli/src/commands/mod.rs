@@ -1,5 +1,6 @@
 //! What is done: a file per subcommand, arguments in, an exit status or a failure out.
 
+mod cache;
 mod doctor;
 mod drive;
 mod generate;
@@ -25,6 +26,7 @@ pub(crate) fn dispatch(command: Command, context: &Context) -> Result<Exit, Fail
         Command::Repro(args) => repro::repro(args, context),
         Command::Report(args) => report::report(&args, context),
         Command::Runs(args) => runs::runs(&args, context),
+        Command::Cache(args) => cache::cache(args, context),
         Command::Keys(args) => keys::keys(args, context),
         Command::Init(args) => init::init(&args, context),
         Command::Doctor(args) => doctor::doctor(*args, context),

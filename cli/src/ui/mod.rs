@@ -4,6 +4,7 @@
 //! both on a terminal, or calm lines into a log. `error` and `exit` are the two tables of how things end.
 
 pub(crate) mod board;
+pub(crate) mod caches;
 pub(crate) mod checks;
 pub(crate) mod ci;
 pub(crate) mod error;
