@@ -221,6 +221,22 @@ fn a_key_has_one_meaning() {
     assert_eq!(twice.len(), 2);
 }
 
+#[test]
+fn the_form_of_an_envelope_stands_still() {
+    let head = envelope::Head {
+        layer: "results".into(),
+        key: [7; 32],
+        space: Space { level: Level::Pull, partition: Partition::new("17") },
+        written_at: 1,
+        expires_at: 2,
+        writer: KeyId::from_bytes([8; 32]),
+        digest: [9; 32],
+        length: 3,
+    };
+    let hex = envelope::encode(&head).iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
+    insta::assert_snapshot!(hex, @"73637365616c6564010086000700726573756c74730707070707070707070707070707070707070707070707070707070707070707020200313701000000000000000200000000000000080808080808080808080808080808080808080808080808080808080808080809090909090909090909090909090909090909090909090909090909090909090300000000000000");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
