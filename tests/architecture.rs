@@ -19,6 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("proof", &[]),
     ("trust", &[]),
     ("tally", &["content"]),
+    ("vault", &["content", "trust"]),
     ("docker", &[]),
     ("image", &["docker"]),
     ("engine", &["docker"]),

@@ -18,3 +18,4 @@ pub mod report;
 pub mod run;
 pub mod tally;
 pub mod trust;
+pub mod vault;
