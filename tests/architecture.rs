@@ -49,6 +49,7 @@ const IMPURE: &[&str] = &[
 const DOORS: &[(&str, &[&str])] = &[
     ("bollard", &["coordinator/src/docker/"]),
     ("tar", &["coordinator/src/image/", "coordinator/src/docker/"]),
+    ("redis", &["coordinator/src/content/"]),
     ("toml", &["coordinator/src/config/", "tests/"]),
     ("strsim", &["coordinator/src/config/"]),
     ("quick_junit", &["coordinator/src/report/"]),

@@ -3,6 +3,7 @@
 //! | store | is |
 //! |---|---|
 //! | [`LocalStore`] | a directory, shared by any number of processes without a server |
+//! | [`RedisStore`] | a Redis server, shared by many machines |
 //! | [`MemoryStore`] | a process's own, for tests |
 //! | [`Tiered`] | a chain of them: what one has not, the next one may have |
 //!
@@ -22,6 +23,7 @@ pub mod local;
 mod memory;
 mod name;
 mod place;
+mod redis;
 mod tiered;
 
 #[cfg(test)]
@@ -34,6 +36,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+pub use self::redis::{RedisMemory, RedisSettings, RedisStore};
 pub use counters::{Counters, Lookups, StoreStats};
 pub use digest::Digest;
 pub use local::{Access, Lease, Limit, LocalStore};
