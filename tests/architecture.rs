@@ -50,6 +50,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("bollard", &["coordinator/src/docker/"]),
     ("tar", &["coordinator/src/image/", "coordinator/src/docker/"]),
     ("redis", &["coordinator/src/content/"]),
+    ("object_store", &["coordinator/src/content/"]),
     ("toml", &["coordinator/src/config/", "tests/"]),
     ("strsim", &["coordinator/src/config/"]),
     ("quick_junit", &["coordinator/src/report/"]),

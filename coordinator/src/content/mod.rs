@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`LocalStore`] | a directory, shared by any number of processes without a server |
 //! | [`RedisStore`] | a Redis server, shared by many machines |
+//! | [`S3Store`] | a bucket, for what is large |
 //! | [`MemoryStore`] | a process's own, for tests |
 //! | [`Tiered`] | a chain of them: what one has not, the next one may have |
 //!
@@ -24,6 +25,7 @@ mod memory;
 mod name;
 mod place;
 mod redis;
+mod s3;
 mod tiered;
 
 #[cfg(test)]
@@ -41,6 +43,7 @@ pub use counters::{Counters, Lookups, StoreStats};
 pub use digest::Digest;
 pub use local::{Access, Lease, Limit, LocalStore};
 pub use memory::MemoryStore;
+pub use s3::{S3Settings, S3Store};
 pub use tiered::{Patience, TierReport, Tiered};
 
 /// Most bytes of a record: its payload, and 32 for each blob that it names.
