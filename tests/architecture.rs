@@ -66,6 +66,8 @@ const IMPURE: &[&str] = &[
 const DOORS: &[(&str, &[&str])] = &[
     ("bollard", &["coordinator/src/docker/"]),
     ("tar", &["coordinator/src/image/", "coordinator/src/docker/", "coordinator/src/content/"]),
+    ("redis", &["coordinator/src/content/"]),
+    ("object_store", &["coordinator/src/content/"]),
     ("toml", &["coordinator/src/config/", "tests/"]),
     ("strsim", &["coordinator/src/config/"]),
     ("quick_junit", &["coordinator/src/report/"]),

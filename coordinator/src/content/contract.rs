@@ -176,14 +176,18 @@ async fn writers_of_one_record_do_not_mix(store: &dyn Store) {
         let key = &key;
         async move {
             for _ in 0..10 {
-                store.put_record(key, payload.clone()).await.unwrap();
+                // A server may be too busy for that, and say so.
+                let told = store.put_record(key, payload.clone()).await;
+                assert!(matches!(told, Ok(()) | Err(StoreError::Remote { .. })), "{told:?}");
             }
         }
     };
     let read = async {
         for _ in 0..20 {
-            let found = store.record(&key).await.unwrap().expect("one of them is always there");
-            assert!(payloads.contains(&found), "a mixture of {} bytes", found.len());
+            match store.record(&key).await {
+                Err(StoreError::Remote { .. }) => {}
+                found => assert!(payloads.contains(&found.unwrap().expect("one of them is always there")), "a mixture"),
+            }
         }
     };
     futures_util::future::join4(write(payloads[0].clone()), write(payloads[1].clone()), write(payloads[2].clone()), read).await;

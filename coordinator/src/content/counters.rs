@@ -86,7 +86,6 @@ impl Counters {
     }
 
     /// Some bytes came from far away; there may be more.
-    #[cfg(test)]
     pub(super) fn arrived(&self, bytes: usize) {
         self.moved.fetch_add(bytes as u64, Ordering::Relaxed);
     }

@@ -17,6 +17,9 @@ use super::digest::{BLOCK, BlockHash, Digest};
 /// zstd's level for what stays on this machine: the disk is faster than any higher one.
 pub(super) const NEAR: i32 = 1;
 
+/// zstd's level for what goes over a network.
+pub(super) const FAR: i32 = 3;
+
 const SKIPPABLE: u32 = 0x184D_2A5E;
 const SEEKABLE: u32 = 0x8F92_EAB1;
 /// Magic number and length of the table's frame.
@@ -110,7 +113,6 @@ pub(super) fn encode(source: &dyn ReadAt, length: u64, level: i32, sink: &mut (d
 }
 
 /// The same in memory.
-#[cfg(test)]
 pub(super) fn encode_bytes(bytes: &[u8], level: i32) -> io::Result<Vec<u8>> {
     let mut encoded = Vec::with_capacity(bytes.len() / 3 + 64);
     encode(&bytes, bytes.len() as u64, level, &mut encoded)?;

@@ -3,6 +3,8 @@
 //! | store | is |
 //! |---|---|
 //! | [`LocalStore`] | a directory, shared by any number of processes without a server |
+//! | [`RedisStore`] | a Redis server, shared by many machines |
+//! | [`S3Store`] | a bucket, for what is large |
 //! | [`MemoryStore`] | a process's own, for tests |
 //! | [`Tiered`] | a chain of them: what one has not, the next one may have |
 //!
@@ -22,6 +24,8 @@ pub mod local;
 mod memory;
 mod name;
 mod place;
+mod redis;
+mod s3;
 mod tiered;
 
 #[cfg(test)]
@@ -34,10 +38,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+pub use self::redis::{RedisMemory, RedisSettings, RedisStore};
 pub use counters::{Counters, Lookups, StoreStats};
 pub use digest::Digest;
 pub use local::{Access, Lease, Limit, LocalStore};
 pub use memory::MemoryStore;
+pub use s3::{S3Settings, S3Store};
 pub use tiered::{Patience, TierReport, Tiered};
 
 /// Most bytes of a record: its payload, and 32 for each blob that it names.
