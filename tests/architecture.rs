@@ -12,10 +12,14 @@ use std::process::Command;
 const ARROWS: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("config", &[]),
+    ("content", &[]),
     ("framework", &[]),
     ("plan", &[]),
     ("queue", &[]),
     ("proof", &[]),
+    ("trust", &[]),
+    ("tally", &["content"]),
+    ("vault", &["content", "trust"]),
     ("docker", &[]),
     ("image", &["docker"]),
     ("engine", &["docker"]),
@@ -27,8 +31,22 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Rooms and files that are brains: input and time in, effects out.
-const PURE: &[&str] =
-    &["model/", "framework/", "plan/", "queue/", "proof/", "report/", "reuse/", "image/key.rs", "image/ignore.rs", "run/machine"];
+const PURE: &[&str] = &[
+    "model/",
+    "framework/",
+    "plan/",
+    "queue/",
+    "proof/",
+    "report/",
+    "reuse/",
+    "image/key.rs",
+    "image/ignore.rs",
+    "run/machine",
+    "trust/envelope.rs",
+    "trust/list.rs",
+    "trust/mac.rs",
+    "trust/seal.rs",
+];
 
 /// What a brain does not touch.
 const IMPURE: &[&str] = &[
@@ -52,12 +70,18 @@ const DOORS: &[(&str, &[&str])] = &[
     ("bollard_buildkit_proto", &["coordinator/src/docker/session/"]),
     ("tonic", &["coordinator/src/docker/session/"]),
     ("hyper", &["coordinator/src/docker/session/"]),
-    ("rustls", &["coordinator/src/docker/session/wire.rs"]),
-    ("tar", &["coordinator/src/docker/"]),
+    ("tar", &["coordinator/src/docker/", "coordinator/src/content/"]),
+    ("redis", &["coordinator/src/content/"]),
+    ("object_store", &["coordinator/src/content/"]),
     ("toml", &["coordinator/src/config/", "tests/"]),
     ("strsim", &["coordinator/src/config/"]),
     ("quick_junit", &["coordinator/src/report/"]),
-    ("zstd", &["coordinator/src/history/", "coordinator/src/image/kept.rs", "cli/"]),
+    ("p256", &["coordinator/src/trust/"]),
+    ("pkcs8", &["coordinator/src/trust/"]),
+    ("sha2", &["coordinator/src/trust/"]),
+    ("getrandom", &["coordinator/src/trust/"]),
+    ("rustls", &["coordinator/src/docker/session/wire.rs", "cli/src/tls.rs"]),
+    ("zstd", &["coordinator/src/content/", "coordinator/src/history/", "coordinator/src/image/kept.rs", "cli/"]),
     ("clap", &["cli/src/args", "cli/src/main.rs"]),
     ("clap_complete", &["cli/src/"]),
     ("indicatif", &["cli/src/ui/"]),

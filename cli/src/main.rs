@@ -7,6 +7,7 @@ mod args;
 mod commands;
 mod project;
 mod signals;
+mod tls;
 mod ui;
 mod variables;
 mod worker;
@@ -48,6 +49,7 @@ impl Context {
 }
 
 fn main() -> ExitCode {
+    tls::choose();
     // A value that is not text is none that we or a framework's driver could pass on.
     let env: Env = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect();
     panic::hook(env.get(TMPDIR).map_or_else(|| "/tmp".into(), PathBuf::from), std::env::args().collect());

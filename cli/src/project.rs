@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::path::Path;
 
-use splitci_coordinator::config::{Candidate, Flags, Project, Request, load, records};
+use splitci_coordinator::config::{Caches, Candidate, Flags, Project, Request, caches as found, load, records};
 use splitci_coordinator::framework::{ALL, Framework, PROGRAMS, Place, ProjectFacts, samples, texts_wanted};
 use splitci_coordinator::history::History;
 
@@ -27,6 +27,11 @@ pub(crate) fn resolve(context: &Context, flags: Flags) -> Result<Project, Failur
 pub(crate) fn history(context: &Context) -> Result<History, Failure> {
     let records = records(request(context, Flags::default()))?;
     History::open(&records.state).map_err(|error| Failure::new(Exit::NO_VERDICT, &error, error.hint()))
+}
+
+/// The cache of the project here, and whose entries in it are believed.
+pub(crate) fn caches(context: &Context, flags: Flags) -> Result<Caches, Failure> {
+    Ok(found(request(context, flags))?)
 }
 
 fn request(context: &Context, mut flags: Flags) -> Request {

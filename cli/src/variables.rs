@@ -9,6 +9,8 @@ pub(crate) type Env = BTreeMap<String, String>;
 
 /// A directory with workers to use instead of the one inside: `splitci-worker-linux-<arch>`.
 pub(crate) const WORKER_DIR: &str = "SPLITCI_WORKER_DIR";
+/// What the private key is encrypted with. The key itself is the variable of `trust.key`: `SPLITCI_KEY`.
+pub(crate) const KEY_PASSPHRASE: &str = "SPLITCI_KEY_PASSPHRASE";
 /// Set to anything: no colour (no-color.org).
 pub(crate) const NO_COLOR: &str = "NO_COLOR";
 /// `0`: no colour.

@@ -3,6 +3,7 @@
 //! A library that never prints and never reads environment or home: what it needs comes in as values, what it says goes out as events.
 
 pub mod config;
+pub mod content;
 pub mod docker;
 pub mod engine;
 pub mod framework;
@@ -16,3 +17,6 @@ pub mod queue;
 pub mod report;
 pub mod reuse;
 pub mod run;
+pub mod tally;
+pub mod trust;
+pub mod vault;

@@ -3,10 +3,11 @@
 //! No decisions here. Options that are also keys of `splitci.toml` stay texts: they are parsed by the key's own rules (`config`), so that a
 //! value means the same wherever it is given and all faults are told at once.
 
-mod cache;
+pub(crate) mod cache;
 mod doctor;
 pub(crate) mod generate;
 mod init;
+mod keys;
 mod plan;
 mod project;
 mod report;
@@ -21,10 +22,11 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-pub(crate) use cache::{CacheArgs, CacheCommand};
+pub(crate) use cache::CacheArgs;
 pub(crate) use doctor::DoctorArgs;
 pub(crate) use generate::{CompletionsArgs, ManArgs};
 pub(crate) use init::InitArgs;
+pub(crate) use keys::{KeysArgs, KeysCommand, NewKeyArgs, ShowKeyArgs};
 pub(crate) use plan::PlanArgs;
 pub(crate) use report::{Format, ReportArgs};
 pub(crate) use repro::ReproArgs;
@@ -91,8 +93,10 @@ pub(crate) enum Command {
     Report(ReportArgs),
     /// List the runs there are records of
     Runs(RunsArgs),
-    /// See what is reused, and why not
+    /// Say why an image is built; look at the cache, make room in it, carry it elsewhere
     Cache(CacheArgs),
+    /// Make and show the keys that cache entries are signed with
+    Keys(KeysArgs),
     /// Write a splitci.toml from what is found here
     Init(InitArgs),
     /// Check this machine, the Dockerfile and the configuration

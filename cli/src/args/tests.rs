@@ -27,7 +27,7 @@ fn the_help_of_run_has_every_option() {
 
 #[test]
 fn the_help_of_the_others_is_short() {
-    let all = ["repro", "report", "runs", "init"].map(|command| help(&[command]));
+    let all = ["repro", "report", "runs", "init", "keys", "cache"].map(|command| help(&[command]));
     insta::assert_snapshot!(all.join("\n----\n"));
 }
 
@@ -109,9 +109,10 @@ fn every_key_has_an_option_but_those_that_belong_into_a_file() {
         &["project.name", "suite.name", "suite.directory", "suite.command"],
         &tool[..],
         &["run.timeout.grace", "cache.canaries", "cache.epoch", "cache.max_age", "record.keep", "record.keep_size", "record.state"],
+        &["trust.partition", "trust.release", "trust.protected", "trust.branch", "trust.pull", "trust.fork"],
     ]
     .concat();
-    let text = concat!(include_str!("project.rs"), include_str!("run.rs"));
+    let text = concat!(include_str!("project.rs"), include_str!("run.rs"), include_str!("cache.rs"));
     let without: Vec<&str> = KEYS.iter().map(|key| key.path).filter(|path| !text.contains(&format!("\"{path}\""))).collect();
     assert_eq!(without, in_files);
 }

@@ -5,6 +5,7 @@ mod doctor;
 mod drive;
 mod generate;
 mod init;
+mod keys;
 mod plan;
 mod report;
 mod repro;
@@ -26,6 +27,7 @@ pub(crate) fn dispatch(command: Command, context: &Context) -> Result<Exit, Fail
         Command::Report(args) => report::report(&args, context),
         Command::Runs(args) => runs::runs(&args, context),
         Command::Cache(args) => cache::cache(args, context),
+        Command::Keys(args) => keys::keys(args, context),
         Command::Init(args) => init::init(&args, context),
         Command::Doctor(args) => doctor::doctor(*args, context),
         Command::Completions(args) => generate::completions(&args),

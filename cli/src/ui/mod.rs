@@ -4,6 +4,7 @@
 //! both on a terminal, or calm lines into a log. `error` and `exit` are the two tables of how things end.
 
 pub(crate) mod board;
+pub(crate) mod caches;
 pub(crate) mod checks;
 pub(crate) mod ci;
 pub(crate) mod error;
@@ -11,6 +12,7 @@ pub(crate) mod exit;
 pub(crate) mod failure;
 pub(crate) mod json;
 pub(crate) mod panic;
+pub(crate) mod passphrase;
 pub(crate) mod printer;
 pub(crate) mod progress;
 pub(crate) mod raw;

@@ -200,6 +200,9 @@ pub enum FaultKind {
     /// A pattern that is none.
     #[error("`{0}` is not a pattern of files")]
     Pattern(String),
+    /// A private key where everybody can read it.
+    #[error("a private key does not belong there")]
+    KeyInTheOpen,
     /// Neither XDG nor HOME.
     #[error("there is no place for records: neither `--state`, `SPLITCI_STATE`, `XDG_STATE_HOME` nor `HOME` is set")]
     NoStateDirectory,
@@ -207,6 +210,7 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// What to do about it.
+    #[expect(clippy::too_many_lines, reason = "flat table: one row for each fault")]
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Syntax(_) => Some("`splitci init --reference` prints a complete example".into()),
@@ -264,6 +268,9 @@ impl FaultKind {
             Self::TwoListings => Some("keep `suite.files` or `suite.list`".into()),
             Self::NamelessBatch => Some("drop `suite.batch`, or use `results = \"junit\"` with files in the report".into()),
             Self::Pattern(_) => Some("`*` is any name, `**` any directories, `{a,b}` a choice".into()),
+            Self::KeyInTheOpen => {
+                Some("put it into a file that only you can read, and name that file; or hand it on in `SPLITCI_KEY`".into())
+            }
             Self::NoStateDirectory => Some("set `SPLITCI_STATE` to a directory outside of the project".into()),
             Self::Unreadable { .. } | Self::NoDirectory(_) | Self::NoSuchFile(_) => None,
         }
@@ -330,12 +337,12 @@ impl Faults {
         if self.0.is_empty() { Ok(value) } else { Err(ConfigError { faults: self.0 }) }
     }
 
-    /// Those about the keys of one section.
-    pub(super) fn about(self, section: &str) -> Self {
-        let keys = schema::KEYS.iter().filter(|key| key.path.starts_with(section));
-        let variables: Vec<String> = keys.map(schema::Key::variable).collect();
+    /// Those about the keys of some sections.
+    pub(super) fn about(self, sections: &[&str]) -> Self {
+        let within = |key: &str| sections.iter().any(|section| key.starts_with(section));
+        let variables: Vec<String> = schema::KEYS.iter().filter(|key| within(key.path)).map(schema::Key::variable).collect();
         let about = |fault: &Fault| match &fault.place {
-            Place::File { key, .. } => key.starts_with(section),
+            Place::File { key, .. } => within(key),
             Place::Variable(name) => variables.contains(name),
             Place::Flag(_) | Place::Nowhere => true,
         };

@@ -28,6 +28,7 @@ mod suites;
 mod survey;
 #[cfg(test)]
 mod tests;
+mod trust;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -39,9 +40,11 @@ pub use paths::Bases;
 pub use read::Flags;
 pub use resolve::{Facts, default_state, resolve};
 pub use schema::{KEYS, Key, Layer, SECTIONS, SuiteTable};
-pub use survey::{Request, Where, load, locate, records};
+pub use survey::{Request, Where, caches, load, locate, records};
+pub use trust::{KeyText, PublicKeys};
 
 use crate::model::settings::RunSettings;
+use crate::model::trust::TrustSettings;
 use crate::model::{BuildSecret, Recipe, SshAgent};
 
 /// The annotated example: the reference of all keys, and the source of the defaults.
@@ -69,6 +72,8 @@ pub struct Project {
     pub records: RecordSettings,
     /// What is not done twice.
     pub cache: CacheSettings,
+    /// Whose entries are believed, and with which key this run writes.
+    pub trust: TrustSettings,
     /// What the user should know, a sentence each.
     pub notices: Vec<String>,
 }
@@ -123,11 +128,19 @@ pub struct RecordSettings {
     pub keep: u32,
     /// How many bytes of them.
     pub keep_bytes: u64,
+    /// What is kept for the whole machine: its own key.
+    pub machine: PathBuf,
 }
 
-/// What is not done twice.
+/// What is not done twice, where that is kept, and what may be done there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CacheSettings {
+    /// Its directory; none when nothing says where one could be.
+    pub dir: Option<PathBuf>,
+    /// Nothing is written there.
+    pub read_only: bool,
+    /// How much room it may take, if not the default.
+    pub size: Option<u64>,
     /// Files that were proven before are not run again.
     pub results: bool,
     /// For this run they are, and are kept.
@@ -138,6 +151,19 @@ pub struct CacheSettings {
     pub epoch: Option<String>,
     /// The seed of the run, if one was asked for: who asks for one wants to see what it does.
     pub seed: Option<u64>,
+}
+
+/// All that commands about the cache need of a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caches {
+    /// Where the cache is.
+    pub cache: CacheSettings,
+    /// Whose entries are believed.
+    pub trust: TrustSettings,
+    /// Where this machine keeps its own key.
+    pub machine: PathBuf,
+    /// The configuration file, if there is one.
+    pub file: Option<PathBuf>,
 }
 
 /// A test framework there is, and what speaks for it in a project.

@@ -14,7 +14,8 @@ use super::schema::{CacheSection, Given, ImageSection, Layer, RecordSection, Sha
 use super::secrets;
 use super::setting::{Count, EngineChoice, Init, Items, Percent, ProjectName, Shards, Span};
 use super::suites::Wholes;
-use super::{BuildSettings, CacheSettings, Candidate, ImageSettings, Project, RecordSettings};
+use super::survey::Where;
+use super::{BuildSettings, CacheSettings, Caches, Candidate, ImageSettings, Project, RecordSettings, trust};
 use crate::model::Volume;
 use crate::model::settings::{ContainerSettings, EngineKind, Order, RunSettings, Timeouts};
 
@@ -56,7 +57,7 @@ pub(super) struct Resolver {
 
 impl Resolver {
     fn project(&mut self, layer: Layer) -> Project {
-        let Layer { project, image, suite, suites, pytest, unittest, ruby, run, timeout, shard, cache, record } = layer;
+        let Layer { project, image, suite, suites, pytest, unittest, ruby, run, timeout, shard, record, cache, trust: keys } = layer;
         let root = self.facts.bases.root.clone();
         let kind = self.engine(value(run.engine), &image);
         if kind == EngineKind::Process {
@@ -69,6 +70,7 @@ impl Resolver {
             canaries: value(cache.canaries.clone()).map_or(2, |Percent(n)| n),
             epoch: value(cache.epoch.clone()),
             seed: seed_asked,
+            ..self.cache(&cache)
         };
         let built = self.image(kind, image, cache);
         let suites = self.suites((suite, suites), run.suites, kind);
@@ -98,6 +100,7 @@ impl Resolver {
             name: value(project.name).unwrap_or_else(|| named(&root)).0,
             records: self.records(record),
             cache: cache_settings,
+            trust: trust::trust(keys, &self.facts.bases, &mut self.faults),
             file: self.facts.file.clone(),
             image: built.map(|(image, _)| image),
             environment: env.values,
@@ -220,6 +223,24 @@ impl Resolver {
         }
         found
     }
+
+    fn cache(&mut self, cache: &CacheSection) -> CacheSettings {
+        let found = trust::cache(cache, &self.facts.bases, &self.facts.env);
+        if let Some(dir) = found.dir.as_ref().filter(|dir| dir.starts_with(&self.facts.bases.root)) {
+            let dir = dir.display();
+            self.notices
+                .push(format!("the cache is kept inside the project: exclude `{dir}` in .dockerignore, or each run changes the image"));
+        }
+        found
+    }
+}
+
+/// What one source after the other says of the cache, and nothing else of a project.
+pub(super) fn caches(layer: Layer, located: &Where, env: &BTreeMap<String, String>, mut faults: Faults) -> Result<Caches, ConfigError> {
+    let records = record_settings(layer.record, &located.bases, env, &mut faults);
+    let cache = trust::cache(&layer.cache, &located.bases, env);
+    let trust = trust::trust(layer.trust, &located.bases, &mut faults);
+    faults.finish(Caches { cache, trust, machine: records.machine, file: None })
 }
 
 /// Options of the command line that mean nothing to local processes. A file may well have them for its runs in containers.
@@ -269,6 +290,7 @@ pub(super) fn records(
 }
 
 fn record_settings(record: RecordSection, bases: &Bases, env: &BTreeMap<String, String>, faults: &mut Faults) -> RecordSettings {
+    let chosen = record.state.is_some();
     let state = match record.state {
         Some(Given { value, place }) => Some(bases.absolute(&place, &value)),
         None => default_state(env, &bases.root),
@@ -276,11 +298,13 @@ fn record_settings(record: RecordSection, bases: &Bases, env: &BTreeMap<String, 
     if state.is_none() {
         faults.push(Place::Nowhere, FaultKind::NoStateDirectory);
     }
-    RecordSettings {
+    let found = RecordSettings {
         state: state.unwrap_or_default(),
         keep: value(record.keep).map_or(50, |Count(n)| n),
         keep_bytes: value(record.keep_size).map_or(1 << 30, |size| size.0),
-    }
+        machine: PathBuf::new(),
+    };
+    RecordSettings { machine: trust::home(&found, chosen, &bases.root, env), ..found }
 }
 
 pub(super) fn value<T>(given: Option<Given<T>>) -> Option<T> {
@@ -305,8 +329,13 @@ fn timeouts(timeout: TimeoutSection) -> Timeouts {
 
 /// `$XDG_STATE_HOME/splitci/<hash of the root>`, or the same below `~/.local/state`.
 pub fn default_state(env: &BTreeMap<String, String>, root: &Path) -> Option<PathBuf> {
+    let hash = blake3::hash(root.as_os_str().as_encoded_bytes()).to_hex();
+    Some(state_base(env)?.join(&hash[..12]))
+}
+
+/// The same for all projects of a user.
+pub(super) fn state_base(env: &BTreeMap<String, String>) -> Option<PathBuf> {
     let set = |name: &str| env.get(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let base = set("XDG_STATE_HOME").or_else(|| Some(set("HOME")?.join(".local/state")))?;
-    let hash = blake3::hash(root.as_os_str().as_encoded_bytes()).to_hex();
-    Some(base.join("splitci").join(&hash[..12]))
+    Some(base.join("splitci"))
 }

@@ -9,7 +9,9 @@ use super::setting::{
     ByteSize, Count, Cpus, EngineChoice, Init, Items, Paths, Percent, Pids, Platform, ProjectName, Raw, ResultsKind, Seed, Setting, Shards,
     Span, SuiteName, Words,
 };
+use super::trust::{KeyText, PublicKeys};
 use crate::model::settings::{Flaky, Order};
+use crate::model::trust::Partition;
 
 /// A value and where it was given.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,10 +32,11 @@ pub struct Key {
 }
 
 impl Key {
-    /// Its environment variable: `SPLITCI_` and the key. The state directory's is shorter, since it is set most often.
+    /// Its environment variable: `SPLITCI_` and the key. Those of the state directory and of the private key are shorter, since they are set most often.
     pub fn variable(&self) -> String {
         match self.path {
             "record.state" => "SPLITCI_STATE".into(),
+            "trust.key" => "SPLITCI_KEY".into(),
             path => format!("SPLITCI_{}", path.replace('.', "_").to_ascii_uppercase()),
         }
     }
@@ -252,6 +255,12 @@ schema! {
         epoch: String = "epoch",
         /// Older images are built anew.
         max_age: Span = "max_age",
+        /// Where it is.
+        dir: String = "dir",
+        /// Whether it is only read.
+        read_only: bool = "read_only",
+        /// How much room it may take.
+        size: ByteSize = "size",
     }
     /// What is kept of runs.
     record: RecordSection = "record" {
@@ -261,5 +270,22 @@ schema! {
         keep_size: ByteSize = "keep_size",
         /// Where they are.
         state: String = "state",
+    }
+    /// Whose word counts.
+    trust: TrustSection = "trust" {
+        /// The private key that this run writes with.
+        key: KeyText = "key",
+        /// The partition of its level that it writes to.
+        partition: Partition = "partition",
+        /// Public keys of what makes releases.
+        release: PublicKeys = "release",
+        /// Those of the default branch and the merge queue.
+        protected: PublicKeys = "protected",
+        /// Those of branches.
+        branch: PublicKeys = "branch",
+        /// Those of pull requests.
+        pull: PublicKeys = "pull",
+        /// Those of pull requests from elsewhere.
+        fork: PublicKeys = "fork",
     }
 }

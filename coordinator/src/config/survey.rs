@@ -12,7 +12,7 @@ use super::read::{self, Flags};
 use super::resolve::{self, Facts};
 use super::schema::{Given, Layer};
 use super::suites::directory_of;
-use super::{Candidate, FILE_NAME, Project, RecordSettings};
+use super::{Caches, Candidate, FILE_NAME, Project, RecordSettings};
 
 /// What configuration starts from.
 #[derive(Debug)]
@@ -63,7 +63,15 @@ pub fn load(request: Request, detect: &dyn Fn(&Path) -> Vec<Candidate>) -> Resul
 pub fn records(request: Request) -> Result<RecordSettings, ConfigError> {
     let located = locate(&request.directory, &request.env)?;
     let (layer, faults) = layers(&located, request.flags, &request.env);
-    resolve::records(layer.record, &located.bases, &request.env, faults.about("record"))
+    resolve::records(layer.record, &located.bases, &request.env, faults.about(&["record"]))
+}
+
+/// The first half alone: where the cache is and whose entries are believed.
+pub fn caches(request: Request) -> Result<Caches, ConfigError> {
+    let located = locate(&request.directory, &request.env)?;
+    let (layer, faults) = layers(&located, request.flags, &request.env);
+    let caches = resolve::caches(layer, &located, &request.env, faults.about(&["record", "cache", "trust"]))?;
+    Ok(Caches { file: located.file, ..caches })
 }
 
 /// What each framework finds in the directories of suites.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::schema::{KEYS, Layer};
 use super::*;
 use crate::model::settings::{EngineKind, Order};
+use crate::model::trust::{KeySource, Level, Partition, TrustedKey};
 
 fn env(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     let home = [("HOME".to_owned(), "/home/ann".to_owned())];
@@ -421,4 +422,76 @@ fn what_is_named_must_be_there() {
     cannot read `gone.env`
       where: command line, `--env-file`
     ");
+}
+
+// --- trust and cache ---
+
+const PRIVATE: &str = "-----BEGIN PRIVATE KEY-----\nMIGHSECRET\n-----END PRIVATE KEY-----\n";
+
+fn from_file_and_environment(text: &str, variables: &[(&str, &str)], facts: Facts) -> Result<Project, ConfigError> {
+    let (file, mut faults) = read::file(Path::new("splitci.toml"), text);
+    let (environment, more) = read::environment(&env(variables));
+    faults.extend(more);
+    resolve(environment.over(file), facts, faults)
+}
+
+#[test]
+fn keys_are_files_or_texts_and_each_has_its_level() {
+    let text = "[trust]\nkey = \"own.pem\"\nprotected = [\"keys/main.pem\", \"-----BEGIN PUBLIC KEY-----\"]\nbranch = [{ key = \"b.pem\", partition = \"2.x\" }]\n";
+    let trust = from_file_and_environment(text, &[("SPLITCI_TRUST_PULL", "a.pem b.pem")], facts()).expect("good").trust;
+    assert_eq!(trust.key, Some(KeySource::File("/src/shop/own.pem".into())));
+    let entry = |level, partition, key| TrustedKey { level, partition: Partition::new(partition), key };
+    let file = |path: &str| KeySource::File(Path::new("/src/shop").join(path));
+    let expected = [
+        entry(Level::Protected, "", file("keys/main.pem")),
+        entry(Level::Protected, "", KeySource::Text("-----BEGIN PUBLIC KEY-----".into())),
+        entry(Level::Branch, "2.x", file("b.pem")),
+        entry(Level::Pull, "", file("a.pem")),
+        entry(Level::Pull, "", file("b.pem")),
+    ];
+    assert_eq!(trust.trusted, expected);
+}
+
+#[test]
+fn the_environment_can_take_trust_away() {
+    let text = "[trust]\nprotected = [\"a.pem\", \"b.pem\"]\n";
+    let trust = from_file_and_environment(text, &[("SPLITCI_TRUST_PROTECTED", "a.pem")], facts()).expect("good").trust;
+    assert_eq!(trust.trusted.len(), 1);
+}
+
+#[test]
+fn a_private_key_comes_in_a_variable_or_a_file_and_is_never_shown() {
+    let project = from_file_and_environment("", &[("SPLITCI_KEY", PRIVATE)], facts()).expect("good");
+    assert_eq!(project.trust.key, Some(KeySource::Text(PRIVATE.into())));
+    assert!(!format!("{project:?}").contains("SECRET"));
+    assert!(!format!("{:?}", read::environment(&env(&[("SPLITCI_KEY", PRIVATE)])).0).contains("SECRET"));
+    assert_eq!(from_file_and_environment("", &[("SPLITCI_KEY", "")], facts()).expect("good").trust.key, None);
+    let open = from_file_and_environment(&format!("[trust]\nkey = \"\"\"{PRIVATE}\"\"\"\n"), &[], facts()).expect_err("faults");
+    insta::assert_snapshot!(told(&open), @r"
+    a private key does not belong there
+      where: splitci.toml:2, key `trust.key`
+      hint: put it into a file that only you can read, and name that file; or hand it on in `SPLITCI_KEY`
+    ");
+}
+
+#[test]
+fn a_machines_key_is_not_kept_where_projects_are_saved() {
+    let machine = |state: &str| good(&[("record.state", "--state", state)], facts()).records.machine;
+    assert_eq!(good(&[], facts()).records.machine, Path::new("/home/ann/.local/state/splitci"));
+    assert_eq!(machine(".state"), Path::new("/home/ann/.local/state/splitci"));
+    assert_eq!(machine("/ci/state"), Path::new("/ci/state"));
+    let homeless = Facts { env: BTreeMap::new(), ..facts() };
+    assert_eq!(good(&[("record.state", "--state", ".state")], homeless).records.machine, Path::new("/src/shop/.state"));
+}
+
+#[test]
+fn the_cache_has_a_place_if_anything_says_where() {
+    let dir = |options: &[(&str, &str, &str)], facts| good(options, facts).cache.dir;
+    assert_eq!(dir(&[], facts()), Some("/home/ann/.cache/splitci".into()));
+    let elsewhere = Facts { env: env(&[("XDG_CACHE_HOME", "/cache")]), ..facts() };
+    assert_eq!(dir(&[], elsewhere), Some("/cache/splitci".into()));
+    let homeless = Facts { env: BTreeMap::new(), ..facts() };
+    assert_eq!(dir(&[("record.state", "--state", "/s")], homeless), None);
+    let inside = good(&[("cache.dir", "--cache-dir", ".cache"), ("cache.size", "--size", "5g")], facts());
+    assert_eq!((inside.cache.dir, inside.cache.size, inside.notices.len()), (Some("/src/shop/.cache".into()), Some(5 << 30), 1));
 }

@@ -13,7 +13,7 @@ use bollard::models::{BuildInfo, BuildInfoAux};
 use bollard::query_parameters as query;
 use futures_util::StreamExt;
 
-use super::raw::encoded;
+use super::raw::{Method, encoded};
 use super::session::Session;
 pub use super::session::{SentEntry, SentKind, SourceError, Sources, nanoseconds};
 pub use super::trace::FailedStep;
@@ -159,7 +159,7 @@ impl Docker {
 
     /// Stops a build.
     async fn cancel_build(&self, id: &str) -> Result<(), DockerError> {
-        self.post(&format!("/build/cancel?id={}", encoded(id)), SHORT).await.map(|_| ())
+        self.raw(Method::Post, &format!("/build/cancel?id={}", encoded(id)), SHORT).await.map(|_| ())
     }
 }
 

@@ -18,6 +18,7 @@ pub mod images;
 mod raw;
 mod session;
 mod trace;
+pub mod usage;
 pub mod volume;
 
 use std::future::Future;

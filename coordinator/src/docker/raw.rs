@@ -1,4 +1,4 @@
-//! Requests that `bollard` has no method for: cancelling a build.
+//! Requests that `bollard` has no method for, or reads by a newer schema than older engines speak: build cache records, cancelling a build.
 //!
 //! `bollard` lets a request be modified before it is sent, so a call that hands back bytes (`export_image`) is pointed at another path.
 //! Nothing else of the crate may rely on this trick.
@@ -9,15 +9,22 @@ use futures_util::StreamExt;
 
 use super::{Docker, DockerError};
 
+/// HTTP methods that are needed.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Method {
+    Get,
+    Post,
+}
+
 impl Docker {
-    /// Posts a request without a body and returns the whole answer. `path` begins with a slash and carries an encoded query.
-    pub(super) async fn post(&self, path: &str, within: Duration) -> Result<Vec<u8>, DockerError> {
+    /// Does one request and returns its whole body. `path` begins with a slash and carries an encoded query.
+    pub(super) async fn raw(&self, method: Method, path: &str, within: Duration) -> Result<Vec<u8>, DockerError> {
         let target = path.to_owned();
         let client = self.client.clone().with_request_modifier(move |mut request| {
             if let Ok(uri) = redirect(&request.uri().to_string(), &target).parse() {
                 *request.uri_mut() = uri;
             }
-            if let Ok(post) = "POST".parse() {
+            if let (Method::Post, Ok(post)) = (method, "POST".parse()) {
                 *request.method_mut() = post;
             }
             request

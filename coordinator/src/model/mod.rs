@@ -12,6 +12,7 @@
 //! | lease | a unit held by a session, under a fence | [`Fence`] |
 //! | event | one fact about a run | [`event::RunEvent`] |
 //! | verdict | passed, failed, or none | [`verdict::Verdict`] |
+//! | level | how far a writer of cache entries is trusted | [`trust::Level`] |
 
 pub mod encoding;
 pub mod event;
@@ -22,6 +23,7 @@ pub mod secret;
 pub mod settings;
 #[cfg(test)]
 pub(crate) mod story;
+pub mod trust;
 pub mod unit;
 pub mod verdict;
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::config::{ImageSettings, Project};
+use crate::docker::usage::{BuildCache, collects_by_default, configured_collection};
 use crate::docker::{Docker, DockerError, connect};
 use crate::image::dockerfile::Choices;
 use crate::image::facts::base_images;
@@ -42,6 +43,38 @@ pub async fn examine(project: &Project, env: &BTreeMap<String, String>) -> Resul
         memory: facts.memory,
         root: docker.endpoint().is_local().then(|| facts.root.clone().into()),
         images: images(&docker, project).await?,
+    })
+}
+
+/// An engine's own build cache, and its clock.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EngineCache {
+    /// Version, e.g. `20.10.24`.
+    pub version: String,
+    /// Where it is.
+    pub endpoint: String,
+    /// Seconds since 1970 by its clock, if it says.
+    pub clock: Option<f64>,
+    /// What it keeps of builds, if it could be counted.
+    pub kept: Option<BuildCache>,
+    /// Whether it makes room by itself, if that is known.
+    pub collects: Option<bool>,
+}
+
+/// Where an engine on this machine is configured.
+const CONFIGURATION: &str = "/etc/docker/daemon.json";
+
+/// Asks the engine that the environment names about its own cache.
+pub async fn examine_cache(env: &BTreeMap<String, String>) -> Result<EngineCache, DockerError> {
+    let docker = connect(None, env).await?;
+    let facts = docker.facts().await?;
+    let configured = docker.endpoint().is_local().then(|| configured_collection(CONFIGURATION.as_ref())).flatten();
+    Ok(EngineCache {
+        version: facts.version.clone(),
+        endpoint: docker.endpoint().to_string(),
+        clock: facts.clock.parse().ok().filter(|seconds| *seconds > 0.0),
+        kept: docker.build_cache().await.ok(),
+        collects: configured.or_else(|| collects_by_default(&facts.version)),
     })
 }
 

@@ -18,7 +18,8 @@ mod why;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-pub use examine::{Examined, examine};
+pub use crate::docker::usage::BuildCache;
+pub use examine::{EngineCache, Examined, examine, examine_cache};
 pub use repro::{ReproRequest, repro};
 pub use run::{RunRequest, plan, run};
 pub use shell::{OpenShell, shell};
