@@ -265,8 +265,7 @@ async fn a_secret_reaches_its_step_and_nothing_else() {
     assert_ne!(project.ensure(fewer).await.0.expect("an image").key, image.key);
 
     fs_err::remove_file(&file).expect("removed");
-    project.write("unrelated", "x");
-    let error = project.ensure(from).await.0.expect_err("the secret is gone");
+    let error = project.ensure(BuildFrom { no_cache: true, ..from }).await.0.expect_err("the secret is gone");
     assert!(matches!(&error, ImageError::Source(SourceError::Secret { id, .. }) if id == "file") && error.exit_code() == 2, "{error:?}");
     assert!(error.hint().is_some());
 }
@@ -329,8 +328,7 @@ async fn a_step_talks_to_the_ssh_agent() {
     assert_eq!(docker_says(&format!("run --rm {} find / -xdev -type s", image.reference)), "", "the socket is no part of the image");
 
     drop(agent);
-    project.write("unrelated", "x");
-    let error = project.ensure(from).await.0.expect_err("nobody is there");
+    let error = project.ensure(BuildFrom { no_cache: true, ..from }).await.0.expect_err("nobody is there");
     assert!(matches!(&error, ImageError::Source(SourceError::Agent { .. })) && error.exit_code() == 2, "{error:?}");
 }
 
