@@ -153,7 +153,7 @@ pub(crate) struct VerifyArgs {
 
 /// Make room
 ///
-/// What was used longest ago goes first, but no level takes the room of another, and what running runs use stays. Done by itself after runs that wrote much.
+/// What was used longest ago goes first, but no level takes the room of another, and what running runs use stays. Nothing does it by itself yet.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct GcArgs {
     /// The cache.
