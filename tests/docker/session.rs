@@ -217,6 +217,28 @@ async fn remembered_layers_do_not_pass_for_old_code() {
     }
 }
 
+/// The second is sent while the first still works, and comes to the mount after it.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_builds_of_a_directory_do_not_pass_for_each_other() {
+    let dockerfile = "FROM debian:bookworm-slim\nCOPY source /source\nRUN --mount=type=cache,target=/m \
+                      sleep 3; if [ ! -e /m/out ] || [ /source -nt /m/out ]; then cp /source /m/out; fi; cp /m/out /out\n";
+    let project = Project::new("overtaken", dockerfile).await;
+    let state = tempfile::tempdir().expect("a folder");
+    let from = BuildFrom { state: Some(state.path().to_owned()), ..project.from() };
+    let mark = unique("mark");
+    project.write("source", format!("{mark} 1"));
+    let first = project.ensure(from.clone());
+    let second = async {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        project.write("source", format!("{mark} 2"));
+        project.ensure(from.clone()).await
+    };
+    let (first, second) = tokio::join!(first, second);
+    for (image, value) in [(first.0, 1), (second.0, 2)] {
+        assert_eq!(cat(&image.expect("an image").reference, "/out"), format!("{mark} {value}"));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn cache_mounts_are_a_projects_own() {
     let dockerfile =

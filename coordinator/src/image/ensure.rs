@@ -283,7 +283,7 @@ fn ready(image: LocalImage, reference: String, how: ImageSource, platform: Optio
 async fn build(from: &BuildFrom, prepared: &Prepared, docker: &Arc<Docker>, listener: &dyn Listener) -> Result<LocalImage, ImageError> {
     let context = &prepared.context;
     doing(listener, format!("building the image from {} entries, {} bytes", context.entries.len(), context.bytes()));
-    let sources = sources(from, (context, &prepared.items), prepared.dockerfile.clone(), docker).await?;
+    let (sources, _turn) = sources(from, (context, &prepared.items), prepared.dockerfile.clone(), docker).await?;
     let request = build_request(from, prepared, docker);
     match docker.build(&request, sources, |news| listener.hear(&Telling::Progress(news))).await {
         Ok(built) => docker.image(&built).await?.ok_or(ImageError::NoImage),

@@ -6,33 +6,48 @@ use super::context::{Context, ContextError, Entry, EntryKind};
 use super::dockerfile::{Choices, outside};
 use super::ensure::BuildFrom;
 use super::error::ImageError;
-use super::key::{ContextItem, ItemContent};
+use super::flight::{self, Turn};
+use super::key::{ContextItem, ItemContent, Key};
 use super::times::{Rule, Sent, constant};
 use crate::docker::Docker;
 use crate::docker::build::{SentEntry, SentKind, Sources};
 
-/// Everything that a build of this context may ask for. `dockerfile` is what the builder sees as such.
+/// Everything that a build of this context may ask for, and the right to build it: where times are compared with those of earlier builds, one build of a
+/// directory comes after the other, since a second one would call what the first still works on older than it is. `dockerfile` is what the builder sees.
 pub(super) async fn sources(
     from: &BuildFrom,
     (context, items): (&Context, &[ContextItem]),
     dockerfile: Vec<u8>,
     docker: &Docker,
-) -> Result<Sources, ImageError> {
-    let rule = rule(from, &dockerfile, docker).await?;
+) -> Result<(Sources, Option<Turn>), ImageError> {
+    let (rule, turn) = if let Some(rule) = constant_rule(from, &dockerfile, docker).await? {
+        (rule, None)
+    } else {
+        let turn = turn(from).await;
+        // After the wait: what the other build made is older than this.
+        (Rule::SinceSent(docker.now().await?), turn)
+    };
     let dated = matches!(rule, Rule::SinceSent(_));
     let times = times(from, items, rule)?;
     let sent = context.entries.iter().zip(items).zip(times);
-    Ok(Sources {
+    let sources = Sources {
         dockerfile,
         root: context.root.clone(),
         context: sent.map(|((entry, item), modified)| sent_entry(entry, item, (modified, dated))).collect(),
         shared_key: shared_key(&context.root),
         secrets: from.secrets.clone(),
         ssh: from.ssh.clone(),
-    })
+    };
+    Ok((sources, turn))
 }
 
-async fn rule(from: &BuildFrom, dockerfile: &[u8], docker: &Docker) -> Result<Rule, ImageError> {
+async fn turn(from: &BuildFrom) -> Option<Turn> {
+    let directory = Key::from_bytes(*blake3::hash(from.context.as_os_str().as_encoded_bytes()).as_bytes());
+    flight::turn(from.state.as_deref()?, directory, &from.whom, |_| {}).await
+}
+
+/// The rule, if no step can find anything of an earlier build.
+async fn constant_rule(from: &BuildFrom, dockerfile: &[u8], docker: &Docker) -> Result<Option<Rule>, ImageError> {
     let platform = match &from.platform {
         Some(platform) => platform.clone(),
         None => docker.facts().await?.platform(),
@@ -43,15 +58,10 @@ async fn rule(from: &BuildFrom, dockerfile: &[u8], docker: &Docker) -> Result<Ru
         bases.push(docker.image(&base.reference).await?);
     }
     let triggered = bases.iter().flatten().flat_map(|base| &base.triggers).any(|line| line.contains("--mount"));
-    let constant = if outside.cache_mounts || triggered || !outside.unseen.is_empty() {
-        None
-    } else {
-        Rule::upon(bases.iter().map(|base| base.as_ref()?.created))
-    };
-    match constant {
-        Some(rule) => Ok(rule),
-        None => Ok(Rule::SinceSent(docker.now().await?)),
+    if outside.cache_mounts || triggered || !outside.unseen.is_empty() {
+        return Ok(None);
     }
+    Ok(Rule::upon(bases.iter().map(|base| base.as_ref()?.created)))
 }
 
 fn times(from: &BuildFrom, items: &[ContextItem], rule: Rule) -> Result<Vec<i64>, ContextError> {
