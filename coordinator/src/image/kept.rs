@@ -162,7 +162,7 @@ pub(super) fn looks_secret(name: &str) -> bool {
     ["TOKEN", "SECRET", "PASS", "KEY", "CREDENTIAL", "AUTH", "PRIVATE", "COOKIE", "SESSION"].iter().any(|word| name.contains(word))
 }
 
-/// Puts a file in its place, whole or not at all, for its owner alone; makes its directory if need be.
+/// Puts a file in its place, whole or not at all, for its owner alone; makes its directory if need be. When it returns, a loss of power takes nothing back.
 pub(super) fn replace(file: &Path, content: &[u8]) -> std::io::Result<()> {
     use fs_err::os::unix::fs::OpenOptionsExt;
     use std::io::Write;
@@ -178,8 +178,12 @@ pub(super) fn replace(file: &Path, content: &[u8]) -> std::io::Result<()> {
         .truncate(true)
         .mode(0o600)
         .open(&beside)
-        .and_then(|mut open| open.write_all(content))
-        .and_then(|()| fs_err::rename(&beside, file));
+        .and_then(|mut open| {
+            open.write_all(content)?;
+            open.sync_all()
+        })
+        .and_then(|()| fs_err::rename(&beside, file))
+        .and_then(|()| file.parent().map_or(Ok(()), |folder| fs_err::File::open(folder)?.sync_all()));
     if written.is_err() {
         // A disk that is full is not to be fuller.
         fs_err::remove_file(&beside).ok();

@@ -10,12 +10,13 @@
 //! By the second rule a time counts like content (an attribute of the file says it): a layer that the builder remembers holds the times of when it was
 //! made, and before a step that runs anew, for whatever reason, an old content that comes back would look older than the work on what replaced it.
 //!
-//! The second rule has a memory, the `Sent` table, one file for a context in the state directory. It is written before the builder is told anything, so
-//! that work of a build that failed is never younger than what is said later. A table that is lost or cannot be read makes everything *now*.
+//! The second rule has a memory, the `Sent` table, one file for a context in the state directory. It is on the disk before the builder is told
+//! anything, so that work of a build that failed is never younger than what is said later, nor work that outlives a loss of power. A table that is lost or cannot be read makes everything *now*.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::kept::replace;
 use super::key::{ContextItem, ItemContent};
 use crate::docker::build::nanoseconds;
 
@@ -83,14 +84,9 @@ impl Sent {
 
     /// Keeps the table. One that cannot be kept must not leave an older one behind: that would call changed files unchanged.
     pub(super) fn store(&self, path: &Path) -> std::io::Result<()> {
-        let fresh = path.with_extension(std::process::id().to_string());
-        let written = fs_err::create_dir_all(path.parent().unwrap_or(path))
-            .and_then(|()| fs_err::write(&fresh, self.encode()))
-            .and_then(|()| fs_err::rename(&fresh, path));
-        if written.is_ok() {
+        if replace(path, &self.encode()).is_ok() {
             return Ok(());
         }
-        fs_err::remove_file(&fresh).ok();
         match fs_err::remove_file(path) {
             Err(error) if fs_err::symlink_metadata(path).is_ok() => Err(error),
             _ => Ok(()),
@@ -202,7 +198,7 @@ mod tests {
         let path = folder.path().join("table");
         Sent::default().store(&path).expect("stored");
         // What is written first has a directory in its place.
-        fs_err::create_dir(path.with_extension(std::process::id().to_string())).expect("made");
+        fs_err::create_dir(folder.path().join(format!("table.{}.new", std::process::id()))).expect("made");
         Sent::default().next(7, &[file("a", 1)]).1.store(&path).expect("everything is new next time");
         assert!(!path.exists());
     }
