@@ -27,7 +27,27 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("report", &["history", "proof"]),
     ("reuse", &["proof"]),
     ("run", &["plan", "queue", "engine", "framework", "proof"]),
-    ("pipeline", &["config", "framework", "plan", "queue", "proof", "docker", "image", "engine", "history", "report", "reuse", "run"]),
+    (
+        "pipeline",
+        &[
+            "config",
+            "content",
+            "docker",
+            "engine",
+            "framework",
+            "history",
+            "image",
+            "plan",
+            "proof",
+            "queue",
+            "report",
+            "reuse",
+            "run",
+            "tally",
+            "trust",
+            "vault",
+        ],
+    ),
 ];
 
 /// Rooms and files that are brains: input and time in, effects out.

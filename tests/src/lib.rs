@@ -8,6 +8,7 @@
 //! | [`expected`] | `expected.toml`: what a fixture's run must come to |
 //! | [`plain`] | a suite under its framework alone, beside what we made of it |
 //! | [`python`] | virtual environments with a framework and its friends |
+//! | [`redis`] | a Redis server of a test's own |
 //! | [`schedules`] | random schedules for a queue, and a judge of what it does |
 //! | [`ignores`] | random ignore files, and what docker's own client makes of them |
 //! | [`second`] | another Docker engine, which may be killed |
@@ -27,6 +28,7 @@ pub mod keys;
 pub mod plain;
 pub mod program;
 pub mod python;
+pub mod redis;
 pub mod sandbox;
 pub mod schedules;
 pub mod second;

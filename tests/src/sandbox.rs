@@ -79,6 +79,11 @@ impl Sandbox {
         self.directory.path().join("state")
     }
 
+    /// Where the cache is.
+    pub fn cache(&self) -> PathBuf {
+        self.directory.path().join("cache")
+    }
+
     /// Where private directories of shards are made.
     fn scratch(&self) -> PathBuf {
         self.directory.path().join("tmp")
@@ -104,6 +109,7 @@ impl Sandbox {
         splitci
             .current_dir(&self.project())
             .env("SPLITCI_STATE", self.state())
+            .env("SPLITCI_CACHE_DIR", self.cache())
             .env("TMPDIR", self.scratch())
             .env("XDG_STATE_HOME", self.state())
             .env(MARK, &self.mark)

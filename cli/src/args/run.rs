@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use splitci_coordinator::config::Flags;
 
+use super::cache::CachePlace;
 use super::project::{ProjectArgs, one};
 
 const EXAMPLES: &str = "\
@@ -90,6 +91,9 @@ pub(crate) struct RunArgs {
     #[arg(long, help_heading = "Run")]
     pub keep: bool,
 
+    /// Where it remembers.
+    #[command(flatten)]
+    pub cache: CachePlace,
     /// What is written.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -111,6 +115,7 @@ impl RunArgs {
     /// Puts what was given under its keys.
     pub(crate) fn into_flags(self, flags: &mut Flags) {
         self.project.into_flags(flags);
+        self.cache.into_flags(flags);
         let rows = [
             ("run.retries", "--retries", self.retries),
             ("run.flaky", "--flaky", self.flaky),

@@ -32,7 +32,7 @@ use crate::ui::progress::Progress;
 use crate::ui::screen::{Keyboard, Screen};
 use crate::ui::summary::colour;
 use crate::ui::terminal::Terminal;
-use crate::variables::{Env, TMPDIR};
+use crate::variables::{Env, KEY_PASSPHRASE, TMPDIR};
 use crate::worker;
 
 /// After a second signal, the run gets this long to end by itself before it is dropped.
@@ -83,6 +83,7 @@ impl Kit {
         let workers = worker::binaries(&context.env).map_err(|error| Failure::new(Exit::NO_VERDICT, &error, Some(error.hint())))?;
         let world = World {
             env: context.env.clone(),
+            passphrase: context.env.get(KEY_PASSPHRASE).cloned(),
             workers,
             version: env!("CARGO_PKG_VERSION").into(),
             arch: std::env::consts::ARCH.into(),

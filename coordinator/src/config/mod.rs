@@ -45,7 +45,7 @@ pub use trust::{KeyText, PublicKeys};
 
 use crate::model::settings::RunSettings;
 use crate::model::trust::TrustSettings;
-use crate::model::{BuildSecret, Recipe, SshAgent};
+use crate::model::{BuildSecret, Recipe, SecretText, SshAgent};
 
 /// The annotated example: the reference of all keys, and the source of the defaults.
 pub const EXAMPLE: &str = include_str!("splitci.example.toml");
@@ -141,6 +141,10 @@ pub struct CacheSettings {
     pub read_only: bool,
     /// How much room it may take, if not the default.
     pub size: Option<u64>,
+    /// A Redis server that is shared with other machines: its URL, which may have a password in it.
+    pub redis: Option<SecretText>,
+    /// A bucket that is shared with other machines: its name, and what stands before all names in it.
+    pub s3: Option<(String, String)>,
     /// Files that were proven before are not run again.
     pub results: bool,
     /// For this run they are, and are kept.

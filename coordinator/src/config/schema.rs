@@ -9,7 +9,7 @@ use super::setting::{
     ByteSize, Count, Cpus, EngineChoice, Init, Items, Paths, Percent, Pids, Platform, ProjectName, Raw, ResultsKind, Seed, Setting, Shards,
     Span, SuiteName, Words,
 };
-use super::trust::{KeyText, PublicKeys};
+use super::trust::{Bucket, KeyText, PublicKeys, RedisUrl};
 use crate::model::settings::{Flaky, Order};
 use crate::model::trust::Partition;
 
@@ -259,6 +259,10 @@ schema! {
         dir: String = "dir",
         /// Whether it is only read.
         read_only: bool = "read_only",
+        /// A Redis that is shared with other machines.
+        redis: RedisUrl = "redis",
+        /// A bucket that is shared with other machines.
+        s3: Bucket = "s3",
         /// How much room it may take.
         size: ByteSize = "size",
     }

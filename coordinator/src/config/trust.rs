@@ -15,6 +15,7 @@ use super::resolve::{state_base, value};
 use super::schema::{CacheSection, Given, TrustSection};
 use super::setting::{Raw, Setting, texts};
 use super::{CacheSettings, RecordSettings};
+use crate::model::SecretText;
 use crate::model::trust::{KeySource, Level, Partition, TrustSettings, TrustedKey};
 
 /// Where a private key is, or in a variable the key itself.
@@ -36,6 +37,32 @@ impl Setting for KeyText {
 impl fmt::Debug for KeyText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("KeyText(..)")
+    }
+}
+
+/// The URL of a Redis. It may hold a password, so nothing is refused here: what is refused is shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RedisUrl(pub SecretText);
+
+impl Setting for RedisUrl {
+    const EXPECTED: &'static str = "`redis://`, `rediss://` or `redis+unix://` with what follows";
+
+    fn parse(raw: Raw<'_>, place: &Place) -> Option<Self> {
+        String::parse(raw, place).map(|url| Self(SecretText(url)))
+    }
+}
+
+/// A bucket, and what stands before all names in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bucket(pub String, pub String);
+
+impl Setting for Bucket {
+    const EXPECTED: &'static str = "`s3://BUCKET` or `s3://BUCKET/PREFIX`";
+
+    fn parse(raw: Raw<'_>, place: &Place) -> Option<Self> {
+        let url = String::parse(raw, place)?;
+        let (name, prefix) = url.strip_prefix("s3://").map(|rest| rest.split_once('/').unwrap_or((rest, "")))?;
+        (!name.is_empty()).then(|| Self(name.to_owned(), prefix.trim_matches('/').to_owned()))
     }
 }
 
@@ -111,7 +138,14 @@ pub(super) fn cache(section: &CacheSection, bases: &Bases, env: &BTreeMap<String
         None => default_cache(env),
     };
     let read_only = value(section.read_only.clone()).unwrap_or(false);
-    CacheSettings { dir, read_only, size: value(section.size.clone()).map(|size| size.0), ..CacheSettings::default() }
+    CacheSettings {
+        dir,
+        read_only,
+        size: value(section.size.clone()).map(|size| size.0),
+        redis: value(section.redis.clone()).map(|url| url.0),
+        s3: value(section.s3.clone()).map(|Bucket(name, prefix)| (name, prefix)),
+        ..CacheSettings::default()
+    }
 }
 
 /// `$XDG_CACHE_HOME/splitci`, or the same below `~/.cache`.

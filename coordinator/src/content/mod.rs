@@ -102,6 +102,11 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// A record as it was put, whether or not its blobs are still here. What cannot be read is not there; what another version wrote stays.
     async fn entry(&self, key: &RecordKey) -> Result<Option<Record>, StoreError>;
 
+    /// All that is kept under this name, the nearest first: where stores stand in a chain, each may have what another writer put there. For records that grow.
+    async fn versions(&self, key: &RecordKey) -> Result<Vec<Record>, StoreError> {
+        Ok(self.entry(key).await?.into_iter().collect())
+    }
+
     /// Keeps a record, whole or not at all. The last writer wins. Put its blobs before.
     async fn put_entry(&self, key: &RecordKey, record: Record) -> Result<(), StoreError>;
 

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::bases::{fits, remove_old, remove_old_bases};
 use super::context::ContextError;
+use super::elsewhere::{Elsewhere, fetched};
 use super::error::ImageError;
 use super::flight;
 use super::kept::{Kept, Shelf};
@@ -82,6 +83,8 @@ pub struct BuildFrom {
     pub epoch: Option<String>,
     /// Older images are built anew.
     pub max_age: Option<Duration>,
+    /// Who knows what other machines built.
+    pub elsewhere: Option<Arc<dyn Elsewhere>>,
 }
 
 /// An image that is there.
@@ -177,7 +180,7 @@ async fn found_or_built(
     let repository = repository(&from.project);
     let reference = format!("{repository}:{}", prepared.key.short());
     let reliable = prepared.unseen.is_empty();
-    let mut turn = None;
+    let (mut turn, mut unfetched) = (None, None);
     if reliable && !from.no_cache {
         doing(listener, format!("looking for {reference}"));
         if let Some(found) = found(from, prepared, &reference, docker).await? {
@@ -190,12 +193,17 @@ async fn found_or_built(
                 return Ok(found);
             }
         }
+        match fetched(from, prepared, &reference, (docker, listener)).await? {
+            Ok(found) => return Ok(found),
+            Err(why) => unfetched = why,
+        }
     }
     let began = Instant::now();
     let image = build(from, prepared, docker, listener).await?;
     docker.tag(&image.identity.config, &reference).await?;
     let mut built = keyed(ready(image, reference.clone(), ImageSource::Built, from.platform.clone()), prepared);
     built.took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    built.notes.extend(unfetched);
     if reliable {
         built.notes.extend(keep(from, prepared, built.took_ms).await);
     }
@@ -251,7 +259,7 @@ async fn base_is_gone(prepared: &Prepared, docker: &Docker) -> Result<bool, Imag
     Ok(false)
 }
 
-fn keyed(mut image: ReadyImage, prepared: &Prepared) -> ReadyImage {
+pub(super) fn keyed(mut image: ReadyImage, prepared: &Prepared) -> ReadyImage {
     if prepared.unseen.is_empty() {
         image.key = Some(prepared.key.to_hex());
     }
@@ -260,7 +268,7 @@ fn keyed(mut image: ReadyImage, prepared: &Prepared) -> ReadyImage {
     image
 }
 
-fn ready(image: LocalImage, reference: String, how: ImageSource, platform: Option<String>) -> ReadyImage {
+pub(super) fn ready(image: LocalImage, reference: String, how: ImageSource, platform: Option<String>) -> ReadyImage {
     let content = image.content();
     let LocalImage { identity, arch, entry, command, env, .. } = image;
     ReadyImage {

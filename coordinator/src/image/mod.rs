@@ -11,6 +11,7 @@
 //! | `bases` | which images these are right now, and how they are named so that they can be no others |
 //! | `prepare` | all of this: what is known before a build |
 //! | [`ensure`] | the story: key, look up, else build, tag, keep the last few |
+//! | [`elsewhere`] | images that other machines built |
 //! | `flight` | one build of a key at a time |
 //! | [`kept`], [`why`], [`explain`] | what earlier keys were made of, how they differ, and what that means for the next run |
 //!
@@ -20,6 +21,7 @@
 mod bases;
 pub mod context;
 pub mod dockerfile;
+pub mod elsewhere;
 pub mod ensure;
 mod error;
 pub mod explain;

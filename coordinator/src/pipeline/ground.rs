@@ -13,6 +13,7 @@ use crate::docker::{self, Docker};
 use crate::engine::docker::{DockerEngine, DockerSetup, runs_image_init};
 use crate::engine::process::ProcessEngine;
 use crate::engine::{Engine, EngineError};
+use crate::image::elsewhere::Elsewhere;
 use crate::image::{BuildFrom, ImageRequest, ReadyImage, ensure_image};
 use crate::model::event::EventKind;
 use crate::model::settings::{EngineKind, RunSettings, SuiteSettings};
@@ -40,14 +41,14 @@ pub(super) struct Ground {
     pub(super) started: String,
 }
 
-pub(super) async fn prepare(job: &Job<'_>, run: &RunId, world: &World, listener: &dyn Listener) -> Result<Ground, PipelineError> {
+pub(super) async fn prepare(job: &Job<'_>, world: &World, listener: &dyn Listener) -> Result<Ground, PipelineError> {
     match job.settings.engine {
-        EngineKind::Process => processes(job, run, world),
-        EngineKind::Docker => containers(job, run, world, listener).await,
+        EngineKind::Process => processes(job, world),
+        EngineKind::Docker => containers(job, world, listener).await,
     }
 }
 
-fn processes(job: &Job<'_>, run: &RunId, world: &World) -> Result<Ground, PipelineError> {
+fn processes(job: &Job<'_>, world: &World) -> Result<Ground, PipelineError> {
     let worker = worker_on_disk(world, &job.project.records.state).map_err(PipelineError::Worker)?;
     let engine = ProcessEngine::new(worker, job.project.root.clone(), world.env.clone(), world.scratch.clone());
     let engine = engine.map_err(|cause| EngineError {
@@ -57,7 +58,7 @@ fn processes(job: &Job<'_>, run: &RunId, world: &World) -> Result<Ground, Pipeli
         refused: false,
     })?;
     Ok(Ground {
-        run: run.clone(),
+        run: job.run.clone(),
         engine: Arc::new(engine),
         image_ready: None,
         inherited: world.env.clone(),
@@ -91,9 +92,9 @@ fn worker_on_disk(world: &World, state: &Path) -> std::io::Result<PathBuf> {
 }
 
 /// The image comes first: without it there is nothing to start.
-async fn containers(job: &Job<'_>, run: &RunId, world: &World, listener: &dyn Listener) -> Result<Ground, PipelineError> {
+async fn containers(job: &Job<'_>, world: &World, listener: &dyn Listener) -> Result<Ground, PipelineError> {
     let docker = Arc::new(docker::connect(None, &world.env).await.map_err(PipelineError::Docker)?);
-    let image = ensure_image(&wanted(job, run), &docker, listener).await?;
+    let image = ensure_image(&wanted(job), &docker, listener).await?;
     let container = job.settings.container.clone();
     // An init that stays the container's first process starts the worker itself; every other entrypoint comes before the test command.
     let entrypoint = if runs_image_init(&image.entry, &container) {
@@ -102,7 +103,7 @@ async fn containers(job: &Job<'_>, run: &RunId, world: &World, listener: &dyn Li
         container.entrypoint.clone().unwrap_or_else(|| image.entry.entrypoint.clone())
     };
     let setup = DockerSetup {
-        run: run.clone(),
+        run: job.run.clone(),
         image: image.identity.config.clone(),
         platform: image.platform.clone(),
         arch: image.arch.clone(),
@@ -119,7 +120,7 @@ async fn containers(job: &Job<'_>, run: &RunId, world: &World, listener: &dyn Li
     let surroundings = if job.settings.reuse { Some(surroundings(&image, &docker, world).await?) } else { None };
     let engine = DockerEngine::new(docker, setup).await?;
     Ok(Ground {
-        run: run.clone(),
+        run: job.run.clone(),
         engine: Arc::new(engine),
         image_ready: Some(image_ready),
         notices: image.notes,
@@ -144,14 +145,15 @@ async fn surroundings(image: &ReadyImage, docker: &Docker, world: &World) -> Res
     })
 }
 
-fn wanted(job: &Job<'_>, run: &RunId) -> ImageRequest {
+fn wanted(job: &Job<'_>) -> ImageRequest {
     if let Some((identity, _)) = &job.image {
         return ImageRequest::Given { reference: identity.config.clone(), platform: None };
     }
     match &job.project.image {
         Some(ImageSettings::Build(build)) => {
-            let whom = format!("run {run} (process {})", std::process::id());
-            ImageRequest::Build(build_from(job.project, build, &job.settings, whom))
+            let whom = format!("run {} (process {})", job.run, std::process::id());
+            let elsewhere = job.cache.clone().map(|cache| cache as Arc<dyn Elsewhere>);
+            ImageRequest::Build(BuildFrom { elsewhere, ..build_from(job.project, build, &job.settings, whom) })
         }
         Some(ImageSettings::Given { reference, platform }) => {
             ImageRequest::Given { reference: reference.clone(), platform: platform.clone() }
@@ -181,6 +183,7 @@ pub(super) fn build_from(project: &Project, build: &BuildSettings, settings: &Ru
         no_cache: build.no_cache,
         epoch: build.epoch.clone(),
         max_age: build.max_age,
+        elsewhere: None,
     }
 }
 

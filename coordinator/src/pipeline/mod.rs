@@ -4,15 +4,21 @@
 //! listener, and what was learnt is kept for the next run. `plan` stops when the suite is listed; `repro` runs again what a shard ran, `shell` opens a shell
 //! there; `why` explains the image. Only `ground` names concrete engines. This is the façade: whoever starts runs needs `Project` from `config` and what is here.
 
+mod cache;
 mod examine;
 mod ground;
+mod images;
 mod launches;
 mod learn;
+mod plans;
+mod repository;
 mod repro;
 mod results;
 mod run;
 mod shell;
 mod tellers;
+mod tiers;
+mod timings;
 mod why;
 
 use std::collections::BTreeMap;
@@ -33,6 +39,7 @@ use crate::image::ImageError;
 use crate::model::verdict::Verdict;
 use crate::model::{Manifest, RunId};
 pub use crate::run::Control;
+use crate::trust::TrustError;
 
 /// Orders to a run that goes on.
 pub type Controls = tokio::sync::mpsc::UnboundedReceiver<Control>;
@@ -42,6 +49,8 @@ pub type Controls = tokio::sync::mpsc::UnboundedReceiver<Control>;
 pub struct World {
     /// The caller's environment.
     pub env: BTreeMap<String, String>,
+    /// What the private key of `[trust]` is encrypted with, if it is.
+    pub passphrase: Option<String>,
     /// The worker's programs.
     pub workers: WorkerBinaries,
     /// This machine's architecture, as the kernel spells it.
@@ -87,6 +96,9 @@ pub enum PipelineError {
     /// The docker engine cannot be reached.
     #[error(transparent)]
     Docker(DockerError),
+    /// The key that was given, or the list of trusted ones.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     /// The image cannot be had.
     #[error(transparent)]
     Image(#[from] ImageError),
@@ -165,6 +177,7 @@ impl PipelineError {
             | Self::NotTheSame { .. }
             | Self::NothingFailed
             | Self::NothingBuilt
+            | Self::Trust(_)
             | Self::History(HistoryError::NoSuchRun(_) | HistoryError::AmbiguousRun { .. } | HistoryError::NoRuns) => 2,
             Self::Image(error) => error.exit_code(),
             Self::Interrupted => 130,
@@ -187,6 +200,7 @@ impl PipelineError {
             Self::Docker(error) => error.hint().map(str::to_owned),
             Self::Image(error) => error.hint(),
             Self::History(error) => error.hint(),
+            Self::Trust(error) => error.hint(),
             Self::Framework(_) => {
                 Some("use `pytest`, `unittest`, `django`, `rspec` or `minitest`, with the key `suite.framework`".to_owned())
             }

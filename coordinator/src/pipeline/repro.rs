@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+use super::plans::given;
 use super::results::Reuse;
-use super::run::{Job, at_ease, carry_out, given};
+use super::run::{Job, at_ease, carry_out, new_run};
 use super::{Controls, Finished, PipelineError, World};
 use crate::config::Project;
 use crate::history::History;
@@ -249,6 +250,9 @@ impl Past {
         }
         Job {
             project: &request.project,
+            project_id: [0; 32],
+            run: new_run(),
+            cache: None,
             shards: self.started.settings.shards,
             settings,
             planner: given(Manifest { units }),

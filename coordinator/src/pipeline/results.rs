@@ -1,41 +1,41 @@
-//! Results of earlier runs, as far as they touch the outside: where they are kept, what their key is made of, what a run is offered, and what it leaves.
+//! Results of earlier runs, as far as they touch the outside: what their key is made of, what a run is offered, and what it leaves in the cache.
 //!
 //! What may be kept and reused is `reuse`'s decision. Everything here may fail, or be lost, at any moment: then more is run, that is all, and the user is told.
 //!
-//! | in the state directory | is |
+//! | in the cache | is |
 //! |---|---|
-//! | `results/secret` | 32 bytes of chance, for this user's eyes: it seals what follows, and stands for values that nobody is to guess |
-//! | `results/standings` | the standing of each file |
-//! | `results/<key>.pack` | what is kept under a key |
-//! | `results/lock` | held while a run adds what it showed to what others did |
+//! | layer `results`, by the key of results | a pack: what is kept under that key |
+//! | layer `standings`, by the project | the standing of each file |
 
 use std::collections::BTreeMap;
-use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use fs_err as fs;
-use fs_err::os::unix::fs::OpenOptionsExt as _;
-
+use super::cache::{Cache, milliseconds};
 use super::ground::Ground;
 use super::launches::{canonical_launch, variables};
-use super::run::{Job, offering};
+use super::plans::offering;
+use super::run::Job;
 use super::{PipelineError, World};
-use crate::history::{History, lock, replace};
+use crate::content::StoreError;
+use crate::history::{History, lock};
 use crate::model::settings::EngineKind;
 use crate::model::{ImageContent, RunId, SuiteId};
 use crate::proof::Proof;
-use crate::reuse::key::{Key, KeyInputs, key, masked};
+use crate::reuse::key::{Key, KeyInputs, key};
 use crate::reuse::lessons::Lessons;
 use crate::reuse::offer::{Offer, Withheld};
-use crate::reuse::pack::Pack;
+use crate::reuse::pack::{EXPIRES_MS, Pack};
 use crate::reuse::standing::Standings;
 use crate::run::chain;
+use crate::tally::Worth;
+use crate::trust::MacKey;
 
-/// Packs that are kept of a project: those that were written last.
-const MOST_PACKS: usize = 32;
-/// A file that is larger is none of ours.
-const MOST_BYTES: u64 = 256 << 20;
+const RESULTS: &str = "results";
+const STANDINGS: &str = "standings";
+/// How long a project's standings are kept after its last run.
+const KEEP_STANDINGS: Duration = Duration::from_hours(90 * 24);
 /// Files that are named in one sentence.
 const MOST_NAMES: usize = 3;
 
@@ -64,9 +64,12 @@ pub(super) struct Surroundings {
 
 /// What is known of earlier results, for one run.
 pub(super) struct Known {
-    shelf: Shelf,
-    secret: [u8; 32],
+    cache: Arc<Cache>,
     keys: BTreeMap<SuiteId, Key>,
+    /// Names what is kept of the project as a whole.
+    project: [u8; 32],
+    /// Held while a run adds what it showed to what others of this machine did.
+    lock: PathBuf,
 }
 
 impl Known {
@@ -75,62 +78,38 @@ impl Known {
         if job.reuse == Reuse::Off {
             return Ok(None);
         }
-        let shelf = Shelf { directory: job.project.records.state.join("results") };
-        let secret = match shelf.secret() {
-            Ok(secret) => secret,
-            Err(error) => {
-                let text = format!("nothing is reused: results cannot be kept: {}", chain(&error));
-                job.notices.extend((job.reuse != Reuse::Watch).then_some(text));
-                return Ok(None);
-            }
+        let Some(cache) = job.cache.clone() else {
+            let text = "nothing is reused: there is no cache to keep results in";
+            job.notices.extend((job.reuse != Reuse::Watch).then(|| text.to_owned()));
+            return Ok(None);
         };
-        let mut known = Self { shelf, secret, keys: BTreeMap::new() };
+        let mut keys = BTreeMap::new();
         let unkeyed = unkeyed(job);
         if let (None, Reuse::Keep | Reuse::Use, Some(surroundings)) = (&unkeyed, job.reuse, &ground.surroundings)
             && !surroundings.content.layers.is_empty()
         {
+            let mac = cache.mac_key();
             for (suite, _) in job.settings.suites() {
-                known.keys.insert(suite, known.key(suite, (job, ground, world), surroundings)?);
+                keys.insert(suite, key_of(suite, (job, ground, world), surroundings, &mac)?);
             }
         }
         job.notices.extend(unkeyed);
-        Ok(Some(known))
-    }
-
-    fn key(&self, suite: SuiteId, (job, ground, world): (&Job<'_>, &Ground, &World), around: &Surroundings) -> Result<Key, PipelineError> {
-        let public: Vec<&String> = job.settings.env.iter().map(|(name, _)| name).collect();
-        let mask = |(name, value): (String, String)| {
-            let value = if public.contains(&&name) { value } else { masked(&self.secret, &name, &value) };
-            (name, value)
-        };
-        let given: Vec<_> = variables(job, world).into_iter().map(mask).collect();
-        let proxies = around.proxies.iter().map(|(name, value)| (name.clone(), masked(&self.secret, name, value))).collect();
-        Ok(key(&KeyInputs {
-            image: around.content.clone(),
-            launch: canonical_launch(job, ground, suite, &given)?,
-            suite: job.settings.suite(suite).cloned().unwrap_or_default(),
-            container: job.settings.container.clone(),
-            test_ms: job.settings.timeouts.test_ms,
-            worker: around.worker,
-            engine: around.engine.clone(),
-            proxies,
-            seed: job.project.cache.seed,
-            epoch: job.project.cache.epoch.clone(),
-        }))
+        Ok(Some(Self { cache, keys, project: job.project_id, lock: job.project.records.state.join("results.lock") }))
     }
 
     /// The same job, less what it may reuse.
-    pub(super) fn offer_to<'a>(&self, mut job: Job<'a>, run: &RunId, history: &History) -> Job<'a> {
+    pub(super) async fn offer_to<'a>(&self, mut job: Job<'a>, run: &RunId, history: &History) -> Job<'a> {
         if job.reuse != Reuse::Use {
             return job;
         }
-        let Some(standings) = self.standings() else { return job };
+        let began = Instant::now();
+        let Some(standings) = self.standings().await else { return job };
         let mut offer = Offer::default();
         for (suite, key) in &self.keys {
-            if let Some(pack) = self.pack(*key) {
-                offer.add(*suite, (&pack, *key), (&standings, milliseconds(run)), |of| history.record(of).exists());
-            }
+            let pack = self.pack(*key).await;
+            offer.add(*suite, (&pack, *key), (&standings, milliseconds(run)), |of| history.record(of).exists());
         }
+        self.cost(began);
         job.notices.extend(barred(&standings));
         job.notices.extend(withheld(&offer.withheld));
         for (file, micros) in &mut job.durations {
@@ -143,9 +122,13 @@ impl Known {
     }
 
     /// Keeps what a run showed. Returns what the user should know.
-    pub(super) fn learn(&self, proof: &Proof, run: &RunId, started: &str) -> Vec<String> {
+    pub(super) async fn learn(&self, proof: &Proof, run: &RunId, started: &str) -> Vec<String> {
+        let began = Instant::now();
         let lessons = Lessons::of(proof, run, started, milliseconds(run));
-        match self.teach(&lessons) {
+        let taught = self.teach(&lessons).await;
+        self.count(proof);
+        self.cost(began);
+        match taught {
             Ok(contradicted) => {
                 let told: Vec<&str> = proof.canaries().map(|(known, _)| &*known.file).collect();
                 let untold = contradicted.iter().filter(|file| !told.contains(&file.as_str()));
@@ -162,41 +145,81 @@ impl Known {
         }
     }
 
-    fn teach(&self, lessons: &Lessons) -> std::io::Result<Vec<String>> {
-        let _lock = self.shelf.lock()?;
-        let mut standings = self.standings().unwrap_or_default();
-        let read = |(suite, key): (&SuiteId, &Key)| (*suite, self.pack(*key).unwrap_or_default());
-        let mut packs = self.keys.iter().map(read).collect();
+    /// Without a lock, what another run of this machine shows at the same time may get lost: more is run then.
+    async fn teach(&self, lessons: &Lessons) -> Result<Vec<String>, StoreError> {
+        let path = self.lock.clone();
+        let _lock = tokio::task::spawn_blocking(move || lock(&path).ok()).await;
+        let mut standings = self.standings().await.unwrap_or_default();
+        let mut packs = BTreeMap::new();
+        for (suite, key) in &self.keys {
+            packs.insert(*suite, self.pack(*key).await);
+        }
         let contradicted = lessons.teach(&self.keys, &mut packs, &mut standings);
         // Standings first: a bar that is known is worth more than a result.
-        self.shelf.write(STANDINGS, &standings.write(&self.secret))?;
+        self.cache.remember(STANDINGS, self.project, standings.write(), KEEP_STANDINGS).await?;
         for (suite, key) in &self.keys {
             if let Some(pack) = packs.get(suite) {
-                self.shelf.write(&name_of(*key), &pack.write(*key, &self.secret))?;
+                self.cache.remember(RESULTS, key.0, pack.write(*key), Duration::from_millis(EXPIRES_MS)).await?;
             }
         }
-        self.shelf.make_room();
         Ok(contradicted)
     }
 
-    fn standings(&self) -> Option<Standings> {
-        Standings::read(&self.shelf.read(STANDINGS)?, &self.secret)
+    async fn standings(&self) -> Option<Standings> {
+        let kept = self.cache.recall(STANDINGS, self.project).await;
+        kept.iter().filter_map(|bytes| Standings::read(bytes)).reduce(|mut all, more| {
+            all.join(more);
+            all
+        })
     }
 
-    fn pack(&self, key: Key) -> Option<Pack> {
-        Pack::read(&self.shelf.read(&name_of(key))?, key, &self.secret)
+    async fn pack(&self, key: Key) -> Pack {
+        let kept = self.cache.recall(RESULTS, key.0).await;
+        kept.iter().filter_map(|bytes| Pack::read(bytes, key)).fold(Pack::default(), |mut all, more| {
+            all.join(more);
+            all
+        })
+    }
+
+    /// Counts what was not run again, by what it took when it was.
+    fn count(&self, proof: &Proof) {
+        let tests = || proof.reused().flat_map(|known| &known.tests);
+        let saved_ms = tests().map(|test| test.micros).sum::<u64>() / 1_000;
+        self.cache.count(RESULTS, Worth { reused: tests().count() as u64, saved_ms, cost_ms: 0 });
+    }
+
+    fn cost(&self, began: Instant) {
+        let cost_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.cache.count(RESULTS, Worth { cost_ms, ..Worth::default() });
     }
 }
 
-const STANDINGS: &str = "standings";
-
-fn name_of(key: Key) -> String {
-    format!("{}.pack", key.to_hex())
-}
-
-/// When a run began, by its name, in milliseconds since 1970.
-fn milliseconds(run: &RunId) -> u64 {
-    ulid::Ulid::from_string(&run.0).map_or(0, |ulid| ulid.timestamp_ms())
+fn key_of(
+    suite: SuiteId,
+    (job, ground, world): (&Job<'_>, &Ground, &World),
+    around: &Surroundings,
+    mac: &MacKey,
+) -> Result<Key, PipelineError> {
+    let public: Vec<&String> = job.settings.env.iter().map(|(name, _)| name).collect();
+    let masked = |name: &str, value: &str| format!("mac:{}", blake3::Hash::from_bytes(mac.mac(name, value.as_bytes())).to_hex());
+    let mask = |(name, value): (String, String)| {
+        let value = if public.contains(&&name) { value } else { masked(&name, &value) };
+        (name, value)
+    };
+    let given: Vec<_> = variables(job, world).into_iter().map(mask).collect();
+    let proxies = around.proxies.iter().map(|(name, value)| (name.clone(), masked(name, value))).collect();
+    Ok(key(&KeyInputs {
+        image: around.content.clone(),
+        launch: canonical_launch(job, ground, suite, &given)?,
+        suite: job.settings.suite(suite).cloned().unwrap_or_default(),
+        container: job.settings.container.clone(),
+        test_ms: job.settings.timeouts.test_ms,
+        worker: around.worker,
+        engine: around.engine.clone(),
+        proxies,
+        seed: job.project.cache.seed,
+        epoch: job.project.cache.epoch.clone(),
+    }))
 }
 
 /// Why a run that asks for results can neither reuse nor keep any, if so.
@@ -234,69 +257,4 @@ fn withheld(withheld: &Withheld) -> Vec<String> {
         sentences.push(format!("{} files with results have no history here: they are run", withheld.unknown));
     }
     sentences
-}
-
-/// Where results are kept: what a content store takes the place of.
-struct Shelf {
-    directory: PathBuf,
-}
-
-impl Shelf {
-    /// What is kept under a name; nothing if it cannot be read.
-    fn read(&self, name: &str) -> Option<Vec<u8>> {
-        let mut bytes = Vec::new();
-        let file = fs::File::open(self.directory.join(name)).ok()?;
-        let read = file.take(MOST_BYTES + 1).read_to_end(&mut bytes).ok()?;
-        (read as u64 <= MOST_BYTES).then_some(bytes)
-    }
-
-    /// Keeps bytes under a name, whole or not at all.
-    fn write(&self, name: &str, bytes: &[u8]) -> std::io::Result<()> {
-        replace(&self.directory.join(name), bytes)
-    }
-
-    fn lock(&self) -> std::io::Result<fs::File> {
-        lock(&self.directory.join("lock")).map_err(std::io::Error::other)
-    }
-
-    /// The secret; made if there is none, or one that others could have seen.
-    fn secret(&self) -> std::io::Result<[u8; 32]> {
-        fs::create_dir_all(&self.directory)?;
-        let path = self.directory.join("secret");
-        if let Some(secret) = secret_in(&path) {
-            return Ok(secret);
-        }
-        let _lock = self.lock()?;
-        if let Some(secret) = secret_in(&path) {
-            return Ok(secret);
-        }
-        let mut secret = [0; 32];
-        fs::File::open("/dev/urandom")?.read_exact(&mut secret)?;
-        let fresh = self.directory.join(format!("secret.{}.new", std::process::id()));
-        fs::remove_file(&fresh).or_else(|error| if error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(error) })?;
-        let mut file = fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(&fresh)?;
-        file.write_all(&secret)?;
-        fs::rename(&fresh, &path)?;
-        Ok(secret)
-    }
-
-    /// Removes what was written longest ago. What cannot be removed is in nobody's way.
-    fn make_room(&self) {
-        let Ok(found) = fs::read_dir(&self.directory) else { return };
-        let packs = found.flatten().filter(|entry| entry.path().extension().is_some_and(|end| end == "pack"));
-        let mut packs: Vec<_> = packs.filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path()))).collect();
-        packs.sort_unstable_by(|a, b| b.cmp(a));
-        for (_, path) in packs.into_iter().skip(MOST_PACKS) {
-            let _kept = fs::remove_file(path);
-        }
-    }
-}
-
-fn secret_in(path: &Path) -> Option<[u8; 32]> {
-    let file = fs::File::open(path).ok()?;
-    // Nobody else may read or write it.
-    let private = file.metadata().ok()?.permissions().mode().trailing_zeros() >= 6;
-    let mut bytes = Vec::new();
-    file.take(33).read_to_end(&mut bytes).ok()?;
-    bytes.try_into().ok().filter(|_| private)
 }

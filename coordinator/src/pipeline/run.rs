@@ -1,27 +1,29 @@
 //! `splitci run` and `splitci plan`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::cache::{Cache, Opening};
 use super::ground::{Ground, prepare};
 use super::launches::{framework_of, launcher};
+use super::plans::{durations, expected, failed_before, narrow, planned, replanned, vanished};
+use super::repository::identity;
 use super::results::{Known, Reuse};
 use super::tellers::Tellers;
-use super::{Controls, Finished, PipelineError, Planned, World};
+use super::{Controls, Finished, PipelineError, Planned, World, images, timings};
 use crate::config::Project;
 use crate::engine::Engine;
 use crate::history::{History, Keep};
-use crate::model::event::{EventKind, RunStarted};
+use crate::model::event::{EventKind, ImageSource, RunStarted};
 use crate::model::settings::{EngineKind, RunSettings, SuiteSettings, Timeouts};
 use crate::model::verdict::Verdict;
-use crate::model::{ImageIdentity, Listener, Manifest, Progress, RunId, SessionId, SuiteId, Telling, TerminalSize};
-use crate::plan::{self, PlanRequest, Timings};
+use crate::model::{ImageIdentity, Listener, Progress, RunId, SessionId, Telling, TerminalSize};
+use crate::plan::Timings;
 use crate::proof::Proof;
 use crate::queue::Epoch;
-use crate::report::failed::failed;
-use crate::reuse::offer::Choice;
-use crate::run::{Brief, Obstacle, Outcome, Plan, Planner, Run, SuiteBrief, chain, supervise};
+use crate::run::{Brief, Obstacle, Outcome, Planner, Run, SuiteBrief, chain, supervise};
+use crate::tally::Worth;
 
 /// How long a run that is over waits for the tidying that went on beside it.
 const TIDY_UP: Duration = Duration::from_secs(2);
@@ -45,7 +47,11 @@ pub struct RunRequest {
 pub async fn run(request: &RunRequest, world: &World, listener: Arc<dyn Listener>, controls: Controls) -> Result<Finished, PipelineError> {
     let project = &request.project;
     let history = History::open(&project.records.state)?;
-    let timings = history.timings().load::<Timings>();
+    let run = new_run();
+    let Opening { cache, mut notices } = Cache::open(project, &run, world).await?;
+    let project_id = identity(project);
+    let timings = timings::known(&history, cache.as_deref(), project_id).await;
+    notices.extend(timings.notice);
     let mut settings = project.settings.clone();
     if request.terminal.is_some() {
         settings.timeouts = at_ease(settings.timeouts);
@@ -62,6 +68,9 @@ pub async fn run(request: &RunRequest, world: &World, listener: Arc<dyn Listener
     };
     let job = Job {
         project,
+        project_id,
+        run,
+        cache: cache.clone(),
         settings,
         planner,
         durations,
@@ -72,7 +81,7 @@ pub async fn run(request: &RunRequest, world: &World, listener: Arc<dyn Listener
         shards: project.settings.shards,
         image: None,
         keep: request.keep,
-        notices: timings.notice.into_iter().collect(),
+        notices,
         overrides: Vec::new(),
         terminal: request.terminal,
     };
@@ -81,9 +90,9 @@ pub async fn run(request: &RunRequest, world: &World, listener: Arc<dyn Listener
     let picking: Vec<_> = project.settings.suites.iter().filter(|suite| picks_tests(suite)).collect();
     let whole = |file: &str| !request.only_failed && picking.iter().all(|suite| suite.owned(file).is_none());
     let lessons = told.loads().lessons(&proof, whole);
-    // What was learnt is worth less than the run: if it cannot be kept the next plan is worse, and nothing else.
-    if let Err(error) = history.timings().update::<Timings>(|timings| timings.learn(&lessons)) {
-        finished.notes.push(format!("what this run took is not remembered, the next one is planned without it: {}", chain(&error)));
+    finished.notes.extend(timings::learn(&lessons, &history, cache.as_deref(), project_id).await);
+    if let Some(cache) = cache {
+        finished.notes.extend(cache.close(&(world.now)()).await);
     }
     Ok(finished)
 }
@@ -98,6 +107,9 @@ pub async fn plan(request: &RunRequest, world: &World, listener: Arc<dyn Listene
     let shards = project.settings.shards;
     let job = Job {
         project,
+        project_id: identity(project),
+        run: new_run(),
+        cache: None,
         settings,
         planner: planned(&project.settings, timings.timings)?,
         durations: BTreeMap::new(),
@@ -113,8 +125,7 @@ pub async fn plan(request: &RunRequest, world: &World, listener: Arc<dyn Listene
         terminal: None,
     };
     let told = Arc::new(Tellers::new(None, listener));
-    let run = new_run();
-    let ground = prepare(&job, &run, world, told.user.as_ref()).await?;
+    let ground = prepare(&job, world, told.user.as_ref()).await?;
     let outcome = go(job, ground, world, Arc::clone(&told), controls).await?;
     obstacle(&outcome, &project.settings.suites)?;
     let manifest = told.manifest().ok_or(PipelineError::NotListed)?;
@@ -124,6 +135,12 @@ pub async fn plan(request: &RunRequest, world: &World, listener: Arc<dyn Listene
 /// One run, as its caller has decided it.
 pub(super) struct Job<'a> {
     pub(super) project: &'a Project,
+    /// What the project is called where memory is shared.
+    pub(super) project_id: [u8; 32],
+    /// Its name.
+    pub(super) run: RunId,
+    /// What it remembers beside its record, if it remembers anything.
+    pub(super) cache: Option<Arc<Cache>>,
     pub(super) settings: RunSettings,
     pub(super) planner: Planner,
     /// How long each file took before, in microseconds.
@@ -156,17 +173,24 @@ pub(super) async fn carry_out(
     listener: Arc<dyn Listener>,
     mut controls: Controls,
 ) -> Result<(Finished, Arc<Tellers>, Proof), PipelineError> {
-    let run = new_run();
-    let keep = job.keep;
+    let (run, keep) = (job.run.clone(), job.keep);
+    let began = Instant::now();
     let ground = tokio::select! {
-        ground = prepare(&job, &run, world, listener.as_ref()) => ground?,
+        ground = prepare(&job, world, listener.as_ref()) => ground?,
         // Dropping the preparation cancels a build.
         Some(_) = controls.recv() => return Err(PipelineError::Interrupted),
     };
     let mut job = job;
+    if let Some(cache) = &job.cache {
+        cache.count(images::IMAGE, worth_of_image(&ground, began.elapsed()));
+        if let Some(image) = &ground.image_ready {
+            // Counted by the store: what is not remembered is built again elsewhere.
+            let _counted = images::remember(cache, image, None).await;
+        }
+    }
     let known = Known::of(&mut job, &ground, world)?;
     let job = match &known {
-        Some(known) => known.offer_to(job, &run, history),
+        Some(known) => known.offer_to(job, &run, history).await,
         None => job,
     };
     let (project, suites, started) = (job.project, job.settings.suites.clone(), ground.started.clone());
@@ -183,7 +207,9 @@ pub(super) async fn carry_out(
         Err(error) => notes.push(format!("{}: what is reported is what was written until then", chain(&error))),
         Ok(()) => {
             // What is in no record is shown to nobody, and nothing is kept of it.
-            notes.extend(known.iter().flat_map(|known| known.learn(&outcome.proof, &run, &started)));
+            if let Some(known) = &known {
+                notes.extend(known.learn(&outcome.proof, &run, &started).await);
+            }
             // Old records are a matter of space, not of this run.
             let crowded = history.retain(Keep { records: project.records.keep as usize, bytes: project.records.keep_bytes });
             notes.extend(crowded.err().map(|error| format!("old records could not be removed: {}", chain(&error))));
@@ -196,6 +222,16 @@ pub(super) async fn carry_out(
             .push(format!("containers were kept: `docker ps -a {these}` lists them, `docker rm -v $(docker ps -aq {these})` removes them"));
     }
     Ok((Finished { run, verdict: outcome.verdict, exit, record: path, notes }, told, outcome.proof))
+}
+
+/// What it was good for that the image was there. The search is counted where it was instead of a build.
+fn worth_of_image(ground: &Ground, took: Duration) -> Worth {
+    match ground.image_ready {
+        Some(EventKind::ImageReady { how: ImageSource::Found, saved_ms, .. }) => {
+            Worth { reused: 1, saved_ms, cost_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX) }
+        }
+        _ => Worth::default(),
+    }
 }
 
 /// An image without tests is mostly one that they did not get into.
@@ -315,41 +351,6 @@ fn picks_tests(suite: &SuiteSettings) -> bool {
     framework_of(suite).is_ok_and(|framework| framework.picks_tests(&suite.command))
 }
 
-fn planned(settings: &RunSettings, timings: Timings) -> Result<Planner, PipelineError> {
-    let groups = settings.suites.iter().map(|suite| Ok(framework_of(suite)?.group())).collect::<Result<_, PipelineError>>()?;
-    let request = PlanRequest { shards: settings.shards, order: settings.order, seed: settings.seed, groups };
-    Ok(Box::new(move |suites: &[Vec<String>]| plan::plan(suites, &timings, &request).into()))
-}
-
-/// The plan of failures alone.
-fn replanned(settings: &RunSettings, only: Vec<FileTests>, paths_given: bool) -> Planner {
-    let suites = settings.suites.clone();
-    let owner = move |file: &str| (0..).map(SuiteId).zip(&suites).find(|(_, suite)| suite.owned(file).is_some()).map(|(id, _)| id);
-    Box::new(move |suites: &[Vec<String>]| {
-        // Where paths are given, failures elsewhere are not asked for.
-        let asked = |file: &String| !paths_given || suites.iter().any(|files| files.contains(file));
-        let wanted: Vec<_> = only.iter().filter(|(file, _)| asked(file)).cloned().collect();
-        plan::plan_only(suites, &wanted, |file| owner(file).unwrap_or_default()).into()
-    })
-}
-
-/// Leaves out the suites that have none of these failures: they would run nothing, which is no pass.
-fn narrow(settings: &mut RunSettings, failed: &[FileTests]) -> Result<(), PipelineError> {
-    settings.suites.retain(|suite| failed.iter().any(|(file, _)| suite.owned(file).is_some()));
-    if settings.suites.is_empty() { Err(PipelineError::NothingFailed) } else { Ok(()) }
-}
-
-/// What is known of how long files take, in microseconds.
-fn durations(timings: &Timings) -> BTreeMap<String, u64> {
-    timings.files.iter().map(|(file, timing)| (file.clone(), timing.total_us)).collect()
-}
-
-/// How long a suite took in earlier runs, in milliseconds.
-fn expected(suite: &SuiteSettings, durations: &BTreeMap<String, u64>) -> u64 {
-    let files = durations.iter().filter(|(file, _)| suite.owned(file).is_some());
-    files.fold(0_u64, |sum, (_, micros)| sum.saturating_add(*micros)).div_ceil(1_000)
-}
-
 /// What a run has to do with results of others: only one that runs whole files of its own accord keeps any.
 fn reuse(request: &RunRequest) -> Reuse {
     match (request.project.cache.results, request.project.cache.fresh) {
@@ -358,48 +359,4 @@ fn reuse(request: &RunRequest) -> Reuse {
         (true, true) => Reuse::Keep,
         (true, false) => Reuse::Use,
     }
-}
-
-/// A planner of what is left when the files of a choice are taken away.
-pub(super) fn offering(planner: Planner, choose: impl Fn(&[Vec<String>]) -> Choice + Send + 'static) -> Planner {
-    Box::new(move |suites: &[Vec<String>]| {
-        let Choice { reused, canaries } = choose(suites);
-        let gone: BTreeSet<&str> = reused.iter().map(|known| &*known.file).collect();
-        let left = |files: &Vec<String>| files.iter().filter(|file| !gone.contains(file.as_str())).cloned().collect();
-        let rest: Vec<Vec<String>> = suites.iter().map(left).collect();
-        Plan { manifest: planner(&rest).manifest, reused, canaries }
-    })
-}
-
-/// A file and ids of some of its tests.
-type FileTests = (String, Vec<String>);
-
-/// The failures of the last run, by file.
-fn failed_before(history: &History) -> Result<(RunId, Vec<FileTests>), PipelineError> {
-    let run = history.resolve("last")?;
-    let mut proof = Proof::default();
-    for event in history.read(&run)? {
-        proof.apply(&event?);
-    }
-    let only: Vec<_> = failed(&proof).into_iter().map(|failed| (failed.file, failed.ids)).collect();
-    if only.is_empty() { Err(PipelineError::NothingFailed) } else { Ok((run, only)) }
-}
-
-/// Tests that failed before and are no more: that they do not fail now proves nothing.
-fn vanished(failed: &[FileTests], proof: &Proof) -> Option<String> {
-    let ran: BTreeSet<_> = proof.tests().map(|test| (test.unit_file, test.id)).collect();
-    let files: BTreeSet<_> = ran.iter().map(|(file, _)| *file).collect();
-    let all = failed
-        .iter()
-        .filter(|(file, _)| files.contains(file.as_str()))
-        .flat_map(|(file, ids)| ids.iter().map(move |id| (file.as_str(), id.as_str())));
-    let gone: Vec<_> = all.filter(|test| !ran.contains(test)).map(|(_, id)| id).collect();
-    let first = gone.first()?;
-    let more = if gone.len() > 1 { format!(" and {} more", gone.len() - 1) } else { String::new() };
-    Some(format!("failed in the last run and not there any more: {first}{more}"))
-}
-
-/// A plan that is given: nothing is decided any more.
-pub(super) fn given(manifest: Manifest) -> Planner {
-    Box::new(move |_| manifest.clone().into())
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::ground::{Ground, prepare};
 use super::launches::launcher;
 use super::repro::Past;
-use super::run::new_run;
 use super::{Controls, PipelineError, ReproRequest, World};
 use crate::engine::{Inside, ShardSpec, Shell};
 use crate::history::History;
@@ -37,7 +36,7 @@ pub async fn shell(
     let session = sessions.first().copied().unwrap_or(SessionId { shard: ShardId(1), number: 1 });
     let job = past.job(request, session, world);
     let opening = async {
-        let ground = prepare(&job, &new_run(), world, listener.as_ref()).await?;
+        let ground = prepare(&job, world, listener.as_ref()).await?;
         let launch = launcher(&job, &ground, world)?(session, SuiteId::default());
         // What is for our driver alone is of no use to anybody else.
         let told = |name: &str| !name.starts_with("SPLITCI_") || matches!(name, "SPLITCI_SHARD" | "SPLITCI_SHARDS");

@@ -24,17 +24,14 @@ use crate::model::settings::{ContainerSettings, SuiteSettings};
 use crate::model::{ImageContent, Launch};
 
 /// Names the derivation; changes whenever the encoding does.
-const CONTEXT: &str = "splitci results v1";
-
-/// Names the derivation of what stands for a secret value.
-const SECRET_CONTEXT: &str = "splitci results, secret values v1";
+const CONTEXT: &str = "splitci results v2";
 
 /// Everything that counts.
 #[derive(Debug, Clone, PartialEq)]
 pub struct KeyInputs {
     /// What is in the image.
     pub image: ImageContent,
-    /// What a session is started with. Of no shard and no seed in particular, secret values replaced by what [`masked`] makes of them.
+    /// What a session is started with. Of no shard and no seed in particular, secret values replaced by keyed MACs.
     pub launch: Launch,
     /// What is run.
     pub suite: SuiteSettings,
@@ -63,14 +60,6 @@ impl Key {
     pub fn to_hex(self) -> String {
         blake3::Hash::from_bytes(self.0).to_hex().to_string()
     }
-}
-
-/// What stands for the value of a variable that must not be known: the same for the same name and value, and nothing that could be guessed without the secret.
-pub fn masked(secret: &[u8; 32], name: &str, value: &str) -> String {
-    let mut encoding = Encoding::default();
-    encoding.pair(name.as_bytes(), value.as_bytes());
-    let key = blake3::derive_key(SECRET_CONTEXT, secret);
-    format!("mac:{}", blake3::keyed_hash(&key, encoding.bytes()).to_hex())
 }
 
 /// The key.

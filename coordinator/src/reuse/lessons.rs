@@ -69,7 +69,7 @@ impl Lessons {
             };
             if contradicts {
                 contradicted.extend(kept.map(|_| file.clone()));
-                pack.files.remove(file);
+                pack.take_back(file, self.at_ms);
                 standings.bar(file);
                 continue;
             }
@@ -81,14 +81,14 @@ impl Lessons {
                     let entry = Entry::of(&self.run, &self.at, self.at_ms, tests);
                     match entry.filter(|_| may_be_kept) {
                         Some(entry) => drop(pack.files.insert(file.clone(), entry)),
-                        None => drop(pack.files.remove(file)),
+                        None => pack.take_back(file, self.at_ms),
                     }
                 }
                 Shown::Contradiction | Shown::Nothing => {}
             }
         }
         for pack in packs.values_mut() {
-            pack.files.retain(|_, entry| entry.is_fresh(self.at_ms));
+            pack.expire(self.at_ms);
         }
         contradicted
     }

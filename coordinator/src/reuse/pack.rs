@@ -1,10 +1,11 @@
 //! What is kept of all files of one key, as one piece of bytes.
 //!
-//! `{"splitci-results":1,"key":"…","files":{"tests/test_a.py":{"of":"01J…","at":"2026-…","at_ms":…,"tests":[["tests/test_a.py::test_x",false,12000]]}}}`: of each
-//! test its id, whether it skipped itself, and its microseconds. The key is inside, so that a pack under another's name is none. A pack of another version,
-//! or with anything in it that no run would have kept, is not there.
+//! `{"splitci-results":2,"key":"…","files":{"tests/test_a.py":{"of":"01J…","at":"2026-…","at_ms":…,"tests":[["tests/test_a.py::test_x",false,12000]]}},"gone":{}}`:
+//! of each test its id, whether it skipped itself, and its microseconds. The key is inside, so that a pack under another's name is none. A pack of another
+//! version, or with anything in it that no run would have kept, is not there.
 //!
-//! It is sealed before it is kept: 32 bytes of a keyed hash stand before it. Who cannot read the secret cannot make a pack that opens, nor change a bit of one.
+//! Several machines write packs of one key, and none waits for another: packs are put together when they are read. So what is taken back leaves a mark with its
+//! time, or an older pack would bring it in again. Who may write one is not known here: packs come out of sealed records.
 
 use std::collections::BTreeMap;
 
@@ -15,20 +16,19 @@ use crate::model::event::{Proven, ProvenTest};
 use crate::model::{Outcome, RunId, SuiteId};
 
 /// Another number is another format.
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 /// What is kept this long is not believed any more: what no key holds has changed too often.
 pub const EXPIRES_MS: u64 = 14 * 24 * 3_600_000;
 /// A clock may be wrong by so much; what is kept from a later time is not believed.
 const AHEAD_MS: u64 = 24 * 3_600_000;
-/// Names the derivation of the key that packs are sealed with.
-const SEAL_CONTEXT: &str = "splitci results, seal v1";
-const SEAL: usize = 32;
 
 /// What is kept under one key.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pack {
     /// By file, as the run names it.
     pub files: BTreeMap<String, Entry>,
+    /// What was taken back, and when, in milliseconds since 1970: nothing that is not younger counts.
+    pub gone: BTreeMap<String, u64>,
 }
 
 /// What is kept of a file.
@@ -50,6 +50,7 @@ struct Body {
     version: u16,
     key: String,
     files: BTreeMap<String, Entry>,
+    gone: BTreeMap<String, u64>,
 }
 
 impl Entry {
@@ -102,36 +103,46 @@ impl Entry {
 
 impl Pack {
     /// The pack in these bytes, if it is one of this key.
-    pub fn read(bytes: &[u8], key: Key, secret: &[u8; 32]) -> Option<Self> {
-        let body: Body = serde_json::from_slice(open(bytes, secret)?).ok()?;
+    pub fn read(bytes: &[u8], key: Key) -> Option<Self> {
+        let body: Body = serde_json::from_slice(bytes).ok()?;
         let ours = body.version == VERSION && body.key == key.to_hex() && body.files.values().all(Entry::is_sound);
-        ours.then_some(Self { files: body.files })
+        ours.then_some(Self { files: body.files, gone: body.gone })
+    }
+
+    /// What both say: the younger entry of each file, unless it was taken back since.
+    pub fn join(&mut self, other: Self) {
+        for (file, at_ms) in other.gone {
+            let since = self.gone.entry(file).or_default();
+            *since = at_ms.max(*since);
+        }
+        for (file, entry) in other.files {
+            if self.files.get(&file).is_none_or(|ours| ours.at_ms < entry.at_ms) {
+                self.files.insert(file, entry);
+            }
+        }
+        let gone = &self.gone;
+        self.files.retain(|file, entry| gone.get(file).is_none_or(|since| entry.at_ms > *since));
+    }
+
+    /// Takes back what is kept of a file.
+    pub fn take_back(&mut self, file: &str, at_ms: u64) {
+        self.files.remove(file);
+        self.gone.insert(file.to_owned(), at_ms);
+    }
+
+    /// Forgets what is too old to be believed, and marks that nothing can be younger than.
+    pub fn expire(&mut self, now_ms: u64) {
+        self.files.retain(|_, entry| entry.is_fresh(now_ms));
+        self.gone.retain(|_, since| now_ms.saturating_sub(*since) <= EXPIRES_MS);
     }
 
     /// It as bytes.
     ///
     /// # Panics
     /// Never: it is plain data with string keys, which always serialises.
-    pub fn write(&self, key: Key, secret: &[u8; 32]) -> Vec<u8> {
-        let body = Body { version: VERSION, key: key.to_hex(), files: self.files.clone() };
+    pub fn write(&self, key: Key) -> Vec<u8> {
+        let body = Body { version: VERSION, key: key.to_hex(), files: self.files.clone(), gone: self.gone.clone() };
         #[expect(clippy::expect_used, reason = "plain data with string keys always serialises")]
-        let body = serde_json::to_vec(&body).expect("a pack serialises");
-        seal(&body, secret)
+        serde_json::to_vec(&body).expect("a pack serialises")
     }
-}
-
-/// Puts a seal before bytes.
-pub fn seal(bytes: &[u8], secret: &[u8; 32]) -> Vec<u8> {
-    [seal_of(bytes, secret).as_bytes(), bytes].concat()
-}
-
-/// Bytes behind a seal, if it is theirs.
-pub fn open<'a>(sealed: &'a [u8], secret: &[u8; 32]) -> Option<&'a [u8]> {
-    let (seal, bytes) = sealed.split_first_chunk::<SEAL>()?;
-    // Compared in constant time.
-    (seal_of(bytes, secret) == blake3::Hash::from_bytes(*seal)).then_some(bytes)
-}
-
-fn seal_of(bytes: &[u8], secret: &[u8; 32]) -> blake3::Hash {
-    blake3::keyed_hash(&blake3::derive_key(SEAL_CONTEXT, secret), bytes)
 }

@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::key::Key;
-use super::pack::{open, seal};
 
 /// Runs of a file in which it is not reused once it was seen to be flaky.
 pub const BARRED_FOR: u32 = 20;
@@ -59,8 +58,8 @@ impl Standing {
 
 impl Standings {
     /// What is in these bytes; nothing if they are not ours.
-    pub fn read(bytes: &[u8], secret: &[u8; 32]) -> Option<Self> {
-        let body: Body = serde_json::from_slice(open(bytes, secret)?).ok()?;
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        let body: Body = serde_json::from_slice(bytes).ok()?;
         (body.version == VERSION).then_some(Self { runs: body.runs, files: body.files })
     }
 
@@ -68,11 +67,31 @@ impl Standings {
     ///
     /// # Panics
     /// Never: they are plain data with string keys, which always serialise.
-    pub fn write(&self, secret: &[u8; 32]) -> Vec<u8> {
+    pub fn write(&self) -> Vec<u8> {
         let body = Body { version: VERSION, runs: self.runs, files: self.files.clone() };
         #[expect(clippy::expect_used, reason = "plain data with string keys always serialises")]
-        let body = serde_json::to_vec(&body).expect("standings serialise");
-        seal(&body, secret)
+        serde_json::to_vec(&body).expect("standings serialise")
+    }
+
+    /// What both know, the worse of each file: several machines write standings, and none waits for another. A file may be run more often for that, never less.
+    pub fn join(&mut self, other: Self) {
+        let runs = self.runs.max(other.runs);
+        let (ours, theirs) = (runs - self.runs, runs - other.runs);
+        for standing in self.files.values_mut() {
+            standing.seen += ours;
+        }
+        self.runs = runs;
+        for (file, mut theirs_of) in other.files {
+            theirs_of.seen += theirs;
+            match self.files.get_mut(&file) {
+                None => drop(self.files.insert(file, theirs_of)),
+                Some(own) => {
+                    own.seen = own.seen.max(theirs_of.seen);
+                    own.barred = own.barred.max(theirs_of.barred);
+                    own.failed = own.failed.take().or(theirs_of.failed);
+                }
+            }
+        }
     }
 
     /// A file's, if it has a past.

@@ -92,6 +92,22 @@ impl Vault {
         Recall::Missed(missed)
     }
 
+    /// All that can be believed of a record that several write to: at each level that is read, from each store of a chain, this run's own place first. Blobs that
+    /// they name may be gone. Whoever asks puts them together.
+    pub async fn recall_all(&self, layer: &'static str, key: [u8; 32], now: u64) -> Vec<Opened> {
+        let mut all = Vec::new();
+        for space in &self.reads {
+            let name = RecordKey { layer, space: space.name(), key };
+            for record in self.store.versions(&name).await.unwrap_or_default() {
+                match self.seal.open(&Address { layer, key, space: space.clone() }, &record.payload, now) {
+                    Ok(opened) => all.push(opened),
+                    Err(refusal) => self.count(&refusal),
+                }
+            }
+        }
+        all
+    }
+
     /// Writes a record at this run's level.
     pub async fn remember(&self, layer: &'static str, key: [u8; 32], memory: Memory) -> Result<(), StoreError> {
         let Memory { payload, blobs, life } = memory;

@@ -195,6 +195,17 @@ impl Store for Tiered {
         Ok(found)
     }
 
+    async fn versions(&self, key: &RecordKey) -> Result<Vec<Record>, StoreError> {
+        let mut found: Vec<Record> = to_the_caller(self.near.entry(key).await)?.flatten().into_iter().collect();
+        for tier in self.tiers_afar() {
+            let far = tier.ask(Wait::Answer, tier.store().entry(key)).await?.flatten();
+            found.extend(far.filter(|far| !found.contains(far)));
+        }
+        let bytes = found.iter().map(|record| record.payload.len()).sum();
+        self.counters.record(key.layer, if found.is_empty() { End::Absent } else { End::Hit }, bytes);
+        Ok(found)
+    }
+
     async fn put_entry(&self, key: &RecordKey, record: Record) -> Result<(), StoreError> {
         to_the_caller(self.near.put_entry(key, record.clone()).await)?;
         self.counters.written(record.payload.len() as u64);

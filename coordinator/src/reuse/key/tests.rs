@@ -1,4 +1,4 @@
-//! Keys of results: whatever changes is another key, and nothing of a secret is in what is written.
+//! Keys of results: whatever changes is another key.
 
 use proptest::prelude::*;
 
@@ -164,13 +164,4 @@ fn plain() -> KeyInputs {
 #[test]
 fn the_key_of_known_inputs_stands_still() {
     insta::assert_snapshot!(key(&plain()).to_hex(), @"a011d66348748eed2b09d3e9816f75f05721a738bcecdd1a6a5594e27c831132");
-}
-
-#[test]
-fn a_secret_value_counts_and_is_not_shown() {
-    let one = masked(&[1; 32], "TOKEN", "hunter2");
-    assert!(!one.contains("hunter2"));
-    assert_eq!(one, masked(&[1; 32], "TOKEN", "hunter2"));
-    let others = [masked(&[1; 32], "TOKEN", "hunter3"), masked(&[1; 32], "TOKE", "Nhunter2"), masked(&[2; 32], "TOKEN", "hunter2")];
-    assert!(others.iter().all(|other| *other != one));
 }

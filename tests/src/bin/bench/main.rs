@@ -8,6 +8,7 @@
 //! What the rows are held against is in the table of bars at the end; a bar that is missed is said to be, and changes nothing else.
 #![expect(clippy::print_stdout, clippy::expect_used, reason = "a program for people, which stops at what it cannot measure")]
 
+mod ci_queue;
 mod containers;
 mod context;
 mod cost;
@@ -15,7 +16,6 @@ mod eight;
 mod framework;
 mod hash;
 mod measure;
-mod redis;
 mod reuse;
 mod rivals;
 mod sizes;

@@ -5,9 +5,9 @@ use std::process::Command;
 
 use splitci_tests::python::Python;
 
+use crate::ci_queue::CiQueue;
 use crate::framework::Framework;
 use crate::measure::{Took, run};
-use crate::redis::Redis;
 
 /// A way to run a suite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,18 +30,18 @@ pub(crate) enum Runner {
 pub(crate) struct Contest {
     /// The framework whose suites are measured.
     pub(crate) framework: Framework,
-    redis: Option<Redis>,
+    ci_queue: Option<CiQueue>,
 }
 
 impl Contest {
     /// For this framework. The rivals that are missing are named.
     #[expect(clippy::print_stdout, reason = "a program for people")]
     pub(crate) fn of(framework: Framework) -> Self {
-        let redis = if framework == Framework::Pytest { None } else { Redis::of_ci_queue() };
-        if framework != Framework::Pytest && redis.is_none() {
+        let ci_queue = if framework == Framework::Pytest { None } else { CiQueue::if_there() };
+        if framework != Framework::Pytest && ci_queue.is_none() {
             println!("ci-queue is not measured: CI_QUEUE names the folder of its Ruby code, with its redis gem in GEM_PATH");
         }
-        Self { framework, redis }
+        Self { framework, ci_queue }
     }
 
     /// The framework, ours, and the rivals with this many shards.
@@ -55,7 +55,7 @@ impl Contest {
             }
             Framework::Rspec | Framework::Minitest => runners.push(Runner::ParallelTests(shards, "filesize")),
         }
-        runners.extend(self.redis.as_ref().map(|_| Runner::CiQueue(shards)));
+        runners.extend(self.ci_queue.as_ref().map(|_| Runner::CiQueue(shards)));
         runners
     }
 
@@ -70,7 +70,7 @@ impl Contest {
             ],
             _ => vec![Runner::ParallelTests(shards, "filesize"), Runner::ParallelTests(shards, "runtime")],
         };
-        rivals.extend(self.redis.as_ref().map(|_| Runner::CiQueue(shards)));
+        rivals.extend(self.ci_queue.as_ref().map(|_| Runner::CiQueue(shards)));
         rivals
     }
 
@@ -97,7 +97,7 @@ impl Contest {
     /// splitci with these arguments on this project.
     pub(crate) fn ours(&self, line: &str, project: &Path, state: &Path) -> Command {
         let mut command = Command::new(splitci_tests::program::binary());
-        command.args(line.split(' ')).current_dir(project).env("SPLITCI_STATE", state);
+        command.args(line.split(' ')).current_dir(project).env("SPLITCI_STATE", state).env("SPLITCI_CACHE_DIR", state.join("cache"));
         if self.framework == Framework::Pytest {
             let old = std::env::var_os("PATH").unwrap_or_default();
             let path = std::env::join_paths(std::iter::once(Python::with_rivals().bin()).chain(std::env::split_paths(&old)));
@@ -137,7 +137,7 @@ impl Contest {
                 (1..=n).map(group).collect()
             }
             Runner::ParallelTests(n, how) => vec![self.framework.parallel_tests(n, how, project)],
-            Runner::CiQueue(n) => self.redis.as_ref().map_or_else(Vec::new, |redis| redis.workers(self.framework, n, project)),
+            Runner::CiQueue(n) => self.ci_queue.as_ref().map_or_else(Vec::new, |redis| redis.workers(self.framework, n, project)),
             Runner::Ours(n) => vec![self.ours(&format!("run --engine process --shards {n}"), project, state)],
         }
     }

@@ -46,6 +46,7 @@ impl Subject {
         let done = Splitci::new(program::words(line))
             .current_dir(&self.place.path().join("project"))
             .env("SPLITCI_STATE", self.place.path().join("state"))
+            .env("SPLITCI_CACHE_DIR", self.place.path().join("cache"))
             .patience(PATIENCE)
             .run();
         assert!(matches!(done.code, Some(0 | 1 | 4)), "splitci came to no verdict: {done}");

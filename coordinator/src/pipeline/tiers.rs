@@ -1,0 +1,86 @@
+//! Where the store of a run lies: a directory of this machine, and behind it what is shared with others. The only place that names concrete far stores.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::World;
+use crate::config::CacheSettings;
+use crate::content::{LocalStore, Patience, RedisSettings, RedisStore, S3Settings, S3Store, Store, StoreError, StoreStats, Tiered};
+use crate::model::trust::Space;
+use crate::run::chain;
+
+/// The stores of a run.
+#[derive(Debug)]
+pub(super) struct Chain {
+    store: Arc<dyn Store>,
+    tiered: Option<Arc<Tiered>>,
+}
+
+impl Chain {
+    /// All of them as one.
+    pub(super) fn store(&self) -> Arc<dyn Store> {
+        Arc::clone(&self.store)
+    }
+
+    /// What each did.
+    pub(super) fn stats(&self, near: &LocalStore) -> BTreeMap<String, StoreStats> {
+        match &self.tiered {
+            Some(tiered) => tiered.tiers().into_iter().map(|tier| (tier.name, tier.stats)).collect(),
+            None => BTreeMap::from([(near.name().to_owned(), near.stats())]),
+        }
+    }
+
+    /// Stores that failed so often that they were left alone, a sentence each.
+    pub(super) fn lost(&self) -> Vec<String> {
+        let tiers = self.tiered.iter().flat_map(|tiered| tiered.tiers()).filter(|tier| tier.given_up);
+        let sentence = |tier: crate::content::TierReport| {
+            let why = tier.stats.first_error.map(|error| format!(": {error}")).unwrap_or_default();
+            format!("the shared cache `{}` was left alone after three failures{why}", tier.name)
+        };
+        tiers.map(sentence).collect()
+    }
+}
+
+/// The chain that the settings mean, for a run that writes in the first of these spaces and reads in all of them. `world` is there if what it remembers is
+/// for others, too.
+pub(super) fn chain_of(near: &LocalStore, settings: &CacheSettings, spaces: &[Space], world: Option<&World>) -> (Chain, Vec<String>) {
+    let alone = || Chain { store: Arc::new(near.clone()), tiered: None };
+    let asked = settings.redis.is_some() || settings.s3.is_some();
+    let Some(world) = world else {
+        let text = "the shared cache is not used: this run has no key that others trust, or runs local processes";
+        return (alone(), asked.then(|| text.to_owned()).into_iter().collect());
+    };
+    let (mut far, mut notices): (Vec<Arc<dyn Store>>, Vec<String>) = (Vec::new(), Vec::new());
+    let mut add = |name: &str, store: Result<Arc<dyn Store>, StoreError>| match store {
+        Ok(store) => far.push(store),
+        Err(error) => notices.push(format!("the shared cache `{name}` is not used: {}", chain(&error))),
+    };
+    if let Some(url) = &settings.redis {
+        let mut names = spaces.iter().map(Space::name);
+        let own = RedisSettings::new(&url.0, &names.next().unwrap_or_default());
+        let store = RedisStore::new(RedisSettings { trusted: names.collect(), ..own });
+        add("redis", store.map(|store| Arc::new(store) as _));
+    }
+    if let Some(bucket) = &settings.s3 {
+        let store = S3Store::new(&s3(bucket, &world.env), world.scratch.clone());
+        add("s3", store.map(|store| Arc::new(store) as _));
+    }
+    if far.is_empty() {
+        return (alone(), notices);
+    }
+    let tiered = Arc::new(Tiered::new(Arc::new(near.clone()), far, world.scratch.clone(), Patience::default()));
+    (Chain { store: Arc::clone(&tiered) as _, tiered: Some(tiered) }, notices)
+}
+
+/// A bucket with what the environment says of the way there: the variables that every tool of that kind reads.
+fn s3((bucket, prefix): &(String, String), env: &BTreeMap<String, String>) -> S3Settings {
+    let set = |names: &[&str]| names.iter().find_map(|name| env.get(*name)).filter(|value| !value.is_empty()).cloned();
+    S3Settings {
+        bucket: bucket.clone(),
+        prefix: prefix.clone(),
+        region: set(&["AWS_REGION", "AWS_DEFAULT_REGION"]).unwrap_or_else(|| "us-east-1".to_owned()),
+        endpoint: set(&["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]),
+        key: set(&["AWS_ACCESS_KEY_ID"]).zip(set(&["AWS_SECRET_ACCESS_KEY"])),
+        token: set(&["AWS_SESSION_TOKEN"]),
+    }
+}

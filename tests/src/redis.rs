@@ -1,0 +1,48 @@
+//! A redis-server on loopback that ends with who started it.
+
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// A server that runs and keeps nothing on disk.
+#[derive(Debug)]
+pub struct Redis {
+    server: Child,
+    port: u16,
+}
+
+impl Redis {
+    /// Starts one and waits until it answers. `options` are more of its own.
+    pub fn start(options: &[&str]) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port();
+        let mut command = Command::new("redis-server");
+        command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]).args(options);
+        let server = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
+        let server = server.unwrap_or_else(|error| panic!("cannot start redis-server ({error}); on Debian: apt-get install redis-server"));
+        let redis = Self { server, port };
+        let answers = (0..100).any(|_| {
+            std::thread::sleep(Duration::from_millis(50));
+            TcpStream::connect(("127.0.0.1", port)).is_ok()
+        });
+        assert!(answers, "redis-server does not answer");
+        redis
+    }
+
+    /// Its URL, for a user with a password, `name:password@`, or for nobody in particular.
+    pub fn url(&self, user: &str) -> String {
+        format!("redis://{user}127.0.0.1:{}/0", self.port)
+    }
+
+    /// Ends it at once.
+    pub fn kill(&mut self) {
+        self.server.kill().expect("it runs");
+        self.server.wait().expect("it ends");
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        self.server.kill().ok();
+        self.server.wait().ok();
+    }
+}
