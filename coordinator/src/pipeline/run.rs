@@ -176,7 +176,7 @@ pub(super) async fn carry_out(
     let (run, keep) = (job.run.clone(), job.keep);
     let began = Instant::now();
     let ground = tokio::select! {
-        ground = prepare(&job, world, listener.as_ref()) => ground?,
+        ground = Box::pin(prepare(&job, world, listener.as_ref())) => ground?,
         // Dropping the preparation cancels a build.
         Some(_) = controls.recv() => return Err(PipelineError::Interrupted),
     };
