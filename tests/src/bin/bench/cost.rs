@@ -2,6 +2,8 @@
 //! at size zero. The line through the two sizes is not straight for pytest, which gets slower with every item that it holds; so a single test is
 //! measured as well, where nothing but the fixed cost is left.
 
+use std::path::Path;
+
 use crate::measure::{Bar, Took, median};
 use crate::rivals::{Contest, Runner};
 use crate::workload::trivial;
@@ -35,13 +37,22 @@ pub(crate) fn measure(contest: &Contest, rounds: Option<usize>) -> Vec<Bar> {
     let mut rows: Vec<Vec<[Took; 2]>> = runners.iter().map(|_| Vec::new()).collect();
     let mut singles: Vec<Vec<f64>> = runners.iter().map(|_| Vec::new()).collect();
     for round in 0..=rounds {
-        for ((runner, rows), singles) in runners.iter().zip(&mut rows).zip(&mut singles) {
-            let one = contest.run(*runner, &single, state.path(), 1).wall;
-            let took = [0, 1].map(|size| contest.run(*runner, &projects[size], state.path(), SIZES[size]));
-            // The first round warms byte code and caches.
-            if round > 0 {
-                rows.push(took);
-                singles.push(one);
+        // Size by size, every runner right after the other: what a machine does meanwhile is the same for both of a pair. The first one of a size goes last the next time.
+        let mut order: Vec<usize> = (0..runners.len()).collect();
+        order.rotate_left(round % runners.len());
+        let sized = |project: &Path, tests: usize| {
+            let mut took: Vec<(usize, Took)> =
+                order.iter().map(|at| (*at, contest.run(runners[*at], project, state.path(), tests))).collect();
+            took.sort_by_key(|(at, _)| *at);
+            took.into_iter().map(|(_, took)| took).collect::<Vec<_>>()
+        };
+        let one = sized(&single, 1);
+        let [few, many] = [0, 1].map(|size| sized(&projects[size], SIZES[size]));
+        // The first round warms byte code and caches.
+        if round > 0 {
+            for (((one, few), many), (rows, singles)) in one.iter().zip(few).zip(many).zip(rows.iter_mut().zip(&mut singles)) {
+                rows.push([few, many]);
+                singles.push(one.wall);
             }
         }
     }
