@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use splitci_coordinator::config::Flags;
 
-use super::project::one;
+use super::project::{ProjectArgs, one};
 use super::why::WhyArgs;
 
 /// Where the cache is, and who writes to it.
@@ -39,6 +39,7 @@ impl CachePlace {
 const EXAMPLES: &str = "\
 Examples:
   splitci cache why                         whether a run would build the image, and what changed
+  splitci cache warm                        have the image ready before anybody runs tests
   splitci cache stats                       what it was good for, and what is in it
   splitci cache ls --level protected        records of the default branch
   splitci cache gc --dry-run --size 5GiB    what would go if there were 5 GiB
@@ -76,8 +77,26 @@ pub(crate) enum CacheCommand {
     Import(ArchiveArgs),
     /// Check what keeps it from being of use
     Doctor(LookArgs),
+    /// Have the image ready for the next run: found, fetched or built
+    Warm(Box<WarmArgs>),
     /// Say whether a run would build the image, and what changed
     Why(Box<WhyArgs>),
+}
+
+/// Have the image ready for the next run: found, fetched or built
+///
+/// What a run does before its tests, and no more: for the image of a CI runner, or for the night.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct WarmArgs {
+    /// Project, image, containers.
+    #[command(flatten)]
+    pub project: ProjectArgs,
+    /// The cache and the key.
+    #[command(flatten)]
+    pub place: CachePlace,
+    /// Print JSON
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
 }
 
 /// The cache, and how to tell.

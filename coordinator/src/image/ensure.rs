@@ -96,7 +96,7 @@ pub struct ReadyImage {
     pub reference: String,
     /// How it came.
     pub how: ImageSource,
-    /// How long the build took, in milliseconds; 0 without one.
+    /// How long it took to build it, or to find it, in milliseconds; 0 for one that was given.
     pub took_ms: u64,
     /// How long the build took that was not needed, in milliseconds; 0 if nobody knows.
     pub saved_ms: u64,
@@ -158,7 +158,7 @@ async fn obtain(
 }
 
 async fn of_project(from: &BuildFrom, docker: &Arc<Docker>, listener: &dyn Listener) -> Result<ReadyImage, ImageError> {
-    let mut again = true;
+    let (mut again, began) = (true, Instant::now());
     loop {
         doing(listener, "reading the build context".to_owned());
         let prepared = prepare(from, false, docker, listener).await?;
@@ -166,7 +166,13 @@ async fn of_project(from: &BuildFrom, docker: &Arc<Docker>, listener: &dyn Liste
             Err(ImageError::Build { .. }) if std::mem::take(&mut again) && base_is_gone(&prepared, docker).await? => {
                 doing(listener, "a base image went away while it was built upon; building anew".to_owned());
             }
-            ready => return ready,
+            Ok(mut ready) => {
+                if ready.how == ImageSource::Found {
+                    ready.took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+                }
+                return Ok(ready);
+            }
+            Err(error) => return Err(error),
         }
     }
 }

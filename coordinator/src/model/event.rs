@@ -40,7 +40,7 @@ pub enum EventKind {
         how: ImageSource,
         /// Its key, when it was built from the project.
         key: Option<String>,
-        /// How long the build took, in milliseconds; 0 without one.
+        /// How long the build took, or the search for it, in milliseconds.
         #[serde(default, skip_serializing_if = "is_nothing")]
         took_ms: u64,
         /// How long the build took that was not needed, in milliseconds; 0 if nobody knows.

@@ -113,8 +113,7 @@ async fn containers(job: &Job<'_>, world: &World, listener: &dyn Listener) -> Re
         keep: job.keep,
     };
     let (cwd, home) = (subdirectory(&image.entry, &job.settings), home(&image.entry, &job.settings));
-    let ReadyImage { identity, reference, how, key, took_ms, saved_ms, .. } = image.clone();
-    let image_ready = EventKind::ImageReady { identity, reference, how, key, took_ms, saved_ms };
+    let image_ready = image_ready(&image);
     let inherited =
         image.env.iter().filter_map(|row| row.split_once('=')).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     let surroundings = if job.settings.reuse { Some(surroundings(&image, &docker, world).await?) } else { None };
@@ -131,6 +130,12 @@ async fn containers(job: &Job<'_>, world: &World, listener: &dyn Listener) -> Re
         surroundings,
         started: (world.now)(),
     })
+}
+
+/// An image, as a record tells it.
+pub(super) fn image_ready(image: &ReadyImage) -> EventKind {
+    let ReadyImage { identity, reference, how, key, took_ms, saved_ms, .. } = image.clone();
+    EventKind::ImageReady { identity, reference, how, key, took_ms, saved_ms }
 }
 
 async fn surroundings(image: &ReadyImage, docker: &Docker, world: &World) -> Result<Surroundings, PipelineError> {

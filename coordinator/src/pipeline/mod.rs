@@ -19,6 +19,7 @@ mod shell;
 mod tellers;
 mod tiers;
 mod timings;
+mod warm;
 mod why;
 
 use std::collections::BTreeMap;
@@ -29,6 +30,7 @@ pub use examine::{EngineCache, Examined, examine, examine_cache};
 pub use repro::{ReproRequest, repro};
 pub use run::{RunRequest, plan, run};
 pub use shell::{OpenShell, shell};
+pub use warm::{Warmed, warm};
 pub use why::{Explained, Fate, why};
 
 use crate::docker::DockerError;

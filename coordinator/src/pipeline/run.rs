@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::cache::{Cache, Opening};
 use super::ground::{Ground, prepare};
@@ -174,7 +174,6 @@ pub(super) async fn carry_out(
     mut controls: Controls,
 ) -> Result<(Finished, Arc<Tellers>, Proof), PipelineError> {
     let (run, keep) = (job.run.clone(), job.keep);
-    let began = Instant::now();
     let ground = tokio::select! {
         ground = Box::pin(prepare(&job, world, listener.as_ref())) => ground?,
         // Dropping the preparation cancels a build.
@@ -182,7 +181,7 @@ pub(super) async fn carry_out(
     };
     let mut job = job;
     if let Some(cache) = &job.cache {
-        cache.count(images::IMAGE, worth_of_image(&ground, began.elapsed()));
+        cache.count(images::IMAGE, worth_of_image(&ground));
         if let Some(image) = &ground.image_ready {
             // Counted by the store: what is not remembered is built again elsewhere.
             let _counted = images::remember(cache, image, None).await;
@@ -224,12 +223,10 @@ pub(super) async fn carry_out(
     Ok((Finished { run, verdict: outcome.verdict, exit, record: path, notes }, told, outcome.proof))
 }
 
-/// What it was good for that the image was there. The search is counted where it was instead of a build.
-fn worth_of_image(ground: &Ground, took: Duration) -> Worth {
+/// What it was good for that the image was there.
+fn worth_of_image(ground: &Ground) -> Worth {
     match ground.image_ready {
-        Some(EventKind::ImageReady { how: ImageSource::Found, saved_ms, .. }) => {
-            Worth { reused: 1, saved_ms, cost_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX) }
-        }
+        Some(EventKind::ImageReady { how: ImageSource::Found, saved_ms, took_ms, .. }) => Worth { reused: 1, saved_ms, cost_ms: took_ms },
         _ => Worth::default(),
     }
 }

@@ -56,7 +56,7 @@ pub struct Image {
     pub reference: String,
     /// How it came.
     pub how: ImageSource,
-    /// How long its build took, in milliseconds.
+    /// How long its build took, or the search for it, in milliseconds.
     pub took_ms: u64,
     /// How long the build took that was not needed, in milliseconds; 0 if nobody knows.
     pub saved_ms: u64,

@@ -231,6 +231,9 @@ impl Summary<'_> {
         if let Some(line) = tables::reused(account) {
             self.line(&line);
         }
+        if let Some(line) = tables::cache(account) {
+            self.line(&line);
+        }
         let counts = account.proof().counts_by_suite();
         for (id, suite) in account.started().into_iter().flat_map(|started| started.settings.suites()) {
             if !suite.name.is_empty() {

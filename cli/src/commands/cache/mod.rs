@@ -7,6 +7,7 @@ mod doctor;
 mod entries;
 mod stats;
 mod verify;
+mod warm;
 mod why;
 
 use std::path::PathBuf;
@@ -33,6 +34,7 @@ pub(crate) fn cache(args: CacheArgs, context: &Context) -> Result<Exit, Failure>
         CacheCommand::Export(args) => archive::export(args, context),
         CacheCommand::Import(args) => archive::import(args, context),
         CacheCommand::Doctor(args) => doctor::doctor(args, context),
+        CacheCommand::Warm(args) => warm::warm(*args, context),
         CacheCommand::Why(args) => why::why(*args, context),
     }
 }

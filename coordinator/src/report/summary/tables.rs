@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use crate::model::event::ImageSource;
 use crate::model::verdict::Verdict;
 use crate::proof::{Canary, TestState};
 use crate::report::account::{Account, Shard};
@@ -68,6 +69,27 @@ pub(super) fn reused(account: &Account) -> Option<String> {
         let _infallible = write!(line, "\nproof   and by {}", count(runs.len() - MOST_RUNS, "more run"));
     }
     Some(line)
+}
+
+/// What it was good for that things were not done again; nothing if everything was. Tests would have shared the shards, so that what they took counts by shard.
+pub(super) fn cache(account: &Account) -> Option<String> {
+    let proof = account.proof();
+    let found = account.image().filter(|image| image.how == ImageSource::Found && image.saved_ms > 0);
+    let tests = proof.counts().reused;
+    if found.is_none() && tests == 0 {
+        return None;
+    }
+    let shards = account.started().map_or(1, |started| u64::from(started.settings.shards.max(1)));
+    let micros = proof.reused().flat_map(|proven| &proven.tests).fold(0_u64, |sum, test| sum.saturating_add(test.micros));
+    let tests_ms = micros / 1_000 / shards;
+    let (image_ms, search_ms) = found.map_or((0, 0), |image| (image.saved_ms, image.took_ms));
+    let saved = image_ms.saturating_add(tests_ms);
+    let image = found.map(|_| "image reused".to_owned());
+    let tests = (tests > 0).then(|| format!("{} reused, {} run", count(tests, "test"), number(proof.counts().executed())));
+    let net =
+        if saved >= search_ms { format!("net +{}", duration(saved - search_ms)) } else { format!("net -{}", duration(search_ms - saved)) };
+    let parts: Vec<String> = image.into_iter().chain(tests).chain([net]).collect();
+    Some(format!("cache   {}", parts.join(" · ")))
 }
 
 /// Which shard did what.

@@ -1,0 +1,48 @@
+//! `splitci cache warm`: the image of a project, found, fetched or built as a run would, and remembered for those that come after; nothing is run in it.
+
+use std::sync::Arc;
+
+use super::cache::{Cache, Opening};
+use super::ground::{build_from, image_ready};
+use super::run::new_run;
+use super::{Controls, PipelineError, World, images};
+use crate::config::{ImageSettings, Project};
+use crate::docker;
+use crate::image::elsewhere::Elsewhere;
+use crate::image::{BuildFrom, ImageRequest, ensure_image};
+use crate::model::Listener;
+use crate::model::event::EventKind;
+
+/// What there is now.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Warmed {
+    /// The image, as a run's record would tell it.
+    pub image: EventKind,
+    /// What the user should know, a sentence each.
+    pub notes: Vec<String>,
+}
+
+/// Sees to it that the next run of a project finds its image.
+pub async fn warm(project: &Project, world: &World, listener: Arc<dyn Listener>, mut controls: Controls) -> Result<Warmed, PipelineError> {
+    let Some(ImageSettings::Build(build)) = &project.image else { return Err(PipelineError::NothingBuilt) };
+    let run = new_run();
+    let Opening { cache, notices: mut notes } = Cache::open(project, &run, world).await?;
+    let docker = Arc::new(docker::connect(None, &world.env).await.map_err(PipelineError::Docker)?);
+    let elsewhere = cache.clone().map(|cache| cache as Arc<dyn Elsewhere>);
+    let whom = format!("`cache warm` (process {})", std::process::id());
+    let wanted = ImageRequest::Build(BuildFrom { elsewhere, ..build_from(project, build, &project.settings, whom) });
+    let image = tokio::select! {
+        image = Box::pin(ensure_image(&wanted, &docker, listener.as_ref())) => image?,
+        // Dropping the preparation cancels a build.
+        Some(_) = controls.recv() => return Err(PipelineError::Interrupted),
+    };
+    notes.extend(image.notes.iter().cloned());
+    let image = image_ready(&image);
+    if let Some(cache) = cache {
+        if let Err(error) = images::remember(&cache, &image, None).await {
+            notes.push(format!("the image is not remembered for others: {}", crate::run::chain(&error)));
+        }
+        notes.extend(cache.close(&(world.now)()).await);
+    }
+    Ok(Warmed { image, notes })
+}
