@@ -154,3 +154,24 @@ fn a_key_that_cannot_be_used_is_an_error_and_a_cache_that_cannot_is_none() {
     assert_eq!(facts(&done).reused.len(), 0);
     assert!(done.facts().notices.iter().any(|notice| notice.starts_with("nothing is remembered beside")), "{done}");
 }
+
+#[test]
+fn the_doctor_says_what_a_shared_store_lets_a_run_do() {
+    let keys = Keys::new();
+    let one = machine(&keys);
+    let rights = ["--user", "pull", "on", ">word", "~sc:pull:*", "+@read", "+@write", "+@connection", "+info"];
+    let redis = Redis::start(&rights);
+    let says = |url: String, level: &str| {
+        let asked = one.splitci("cache doctor").env("SPLITCI_CACHE_REDIS", url);
+        let done = if level == "none" { asked.run() } else { asked.env("SPLITCI_KEY", keys.private(level)).run() };
+        done.expect_exit(0);
+        done
+    };
+    let open = says(redis.url(""), "pull");
+    open.expect_says("this run could delete what a more trusted one wrote").expect_says("noeviction");
+    let own = says(redis.url("pull:word@"), "pull");
+    own.expect_says("ok  shared   redis: a record written and read in");
+    says(redis.url("pull:word@"), "protected").expect_says("look  shared   redis: the store `redis` refuses us");
+    says("redis://127.0.0.1:1/0".to_owned(), "pull").expect_says("look  shared   redis: the store `redis` failed");
+    says(redis.url(""), "none").expect_says("not used: a run here is of level local");
+}

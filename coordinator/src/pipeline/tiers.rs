@@ -1,6 +1,7 @@
 //! Where the store of a run lies: a directory of this machine, and behind it what is shared with others. The only place that names concrete far stores.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::World;
@@ -50,26 +51,43 @@ pub(super) fn chain_of(near: &LocalStore, settings: &CacheSettings, spaces: &[Sp
         let text = "the shared cache is not used: this run has no key that others trust, or runs local processes";
         return (alone(), asked.then(|| text.to_owned()).into_iter().collect());
     };
-    let (mut far, mut notices): (Vec<Arc<dyn Store>>, Vec<String>) = (Vec::new(), Vec::new());
-    let mut add = |name: &str, store: Result<Arc<dyn Store>, StoreError>| match store {
-        Ok(store) => far.push(store),
-        Err(error) => notices.push(format!("the shared cache `{name}` is not used: {}", chain(&error))),
-    };
-    if let Some(url) = &settings.redis {
-        let mut names = spaces.iter().map(Space::name);
-        let own = RedisSettings::new(&url.0, &names.next().unwrap_or_default());
-        let store = RedisStore::new(RedisSettings { trusted: names.collect(), ..own });
-        add("redis", store.map(|store| Arc::new(store) as _));
-    }
-    if let Some(bucket) = &settings.s3 {
-        let store = S3Store::new(&s3(bucket, &world.env), world.scratch.clone());
-        add("s3", store.map(|store| Arc::new(store) as _));
-    }
+    let (stores, broken) = far_stores(settings, spaces, &world.env, &world.scratch);
+    let far: Vec<_> = stores.into_iter().map(|(store, _)| store).collect();
+    let sentence = |(name, error): (String, StoreError)| format!("the shared cache `{name}` is not used: {}", chain(&error));
+    let notices = broken.into_iter().map(sentence).collect();
     if far.is_empty() {
         return (alone(), notices);
     }
     let tiered = Arc::new(Tiered::new(Arc::new(near.clone()), far, world.scratch.clone(), Patience::default()));
     (Chain { store: Arc::clone(&tiered) as _, tiered: Some(tiered) }, notices)
+}
+
+/// A far store, and as a Redis if it is one.
+pub(super) type FarStore = (Arc<dyn Store>, Option<Arc<RedisStore>>);
+
+/// The far stores of the settings, the fastest first, for who writes in the first of these spaces; and those that cannot be used. None is asked yet.
+pub(super) fn far_stores(
+    settings: &CacheSettings,
+    spaces: &[Space],
+    env: &BTreeMap<String, String>,
+    scratch: &Path,
+) -> (Vec<FarStore>, Vec<(String, StoreError)>) {
+    let (mut far, mut broken): (Vec<FarStore>, Vec<_>) = (Vec::new(), Vec::new());
+    if let Some(url) = &settings.redis {
+        let mut names = spaces.iter().map(Space::name);
+        let own = RedisSettings::new(&url.0, &names.next().unwrap_or_default());
+        match RedisStore::new(RedisSettings { trusted: names.collect(), ..own }).map(Arc::new) {
+            Ok(redis) => far.push((Arc::clone(&redis) as _, Some(redis))),
+            Err(error) => broken.push(("redis".to_owned(), error)),
+        }
+    }
+    if let Some(bucket) = &settings.s3 {
+        match S3Store::new(&s3(bucket, env), scratch.to_owned()) {
+            Ok(store) => far.push((Arc::new(store) as _, None)),
+            Err(error) => broken.push(("s3".to_owned(), error)),
+        }
+    }
+    (far, broken)
 }
 
 /// A bucket with what the environment says of the way there: the variables that every tool of that kind reads.

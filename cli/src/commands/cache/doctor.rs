@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use splitci_coordinator::config::Caches;
 use splitci_coordinator::content::local::{Limit, LocalStore, Sweep};
 use splitci_coordinator::image::facts::room_left;
-use splitci_coordinator::model::trust::{KeySource, Level};
-use splitci_coordinator::pipeline::{EngineCache, examine_cache};
+use splitci_coordinator::model::trust::{KeySource, Level, Space};
+use splitci_coordinator::pipeline::{EngineCache, SharedStore, examine_cache, examine_stores};
 use splitci_coordinator::trust::seal::CLOCK_SLACK;
 use splitci_coordinator::trust::{self, machine};
 
@@ -34,7 +34,9 @@ pub(super) fn doctor(args: LookArgs, context: &Context) -> Result<Exit, Failure>
     let runtime = runtime.map_err(|error| Failure::new(Exit::NO_VERDICT, &error, None))?;
     let mut checks = place(&dir, &caches);
     checks.extend(runtime.block_on(contents(&dir, &caches)));
-    checks.extend(key(&caches, context));
+    let (level, more) = key(&caches, context);
+    checks.extend(more);
+    checks.extend(runtime.block_on(stores(&caches, &level, context)));
     match runtime.block_on(examine_cache(&context.env)) {
         Ok(engine) => checks.extend([clock(&engine), collection(&engine)].into_iter().flatten()),
         Err(error) => checks.push(Check::odd("engine", format!("not asked: {error}"))),
@@ -147,13 +149,50 @@ async fn contents(dir: &Path, caches: &Caches) -> Vec<Check> {
     checks
 }
 
+/// What is shared with other machines, for a run of this level.
+async fn stores(caches: &Caches, space: &Space, context: &Context) -> Vec<Check> {
+    let (cache, asked) = (&caches.cache, caches.cache.redis.is_some() || caches.cache.s3.is_some());
+    if !asked {
+        return Vec::new();
+    }
+    if !space.level.travels() {
+        return vec![
+            Check::odd("shared", format!("not used: a run here is of level {}, and shares nothing", space.level))
+                .with("give it a key of `[trust]`: `SPLITCI_KEY`, or `--key`"),
+        ];
+    }
+    let scratch = std::env::temp_dir();
+    examine_stores(cache, space, &context.env, &scratch).await.iter().map(shared).collect()
+}
+
+fn shared(store: &SharedStore) -> Check {
+    let name = &store.name;
+    let took = match &store.answer {
+        Ok(took) => took,
+        Err(error) => {
+            let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
+            let text = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+            return Check::odd("shared", format!("{name}: {text}"))
+                .with(error.hint().unwrap_or_else(|| "runs go on without it".to_owned()));
+        }
+    };
+    let policy = store.memory.as_ref().map(|memory| format!(", {} of {}, {}", bytes(memory.used), bytes(memory.most), memory.policy));
+    let text = format!("{name}: a record written and read in {took} ms{}", policy.unwrap_or_default());
+    if store.meddles {
+        let hint = "let each level's user write its own names alone (Redis: an ACL user with `~sc:<level>:*`; a bucket: a policy by prefix): \
+                    what is forged is refused either way, what is deleted is gone";
+        return Check::odd("shared", format!("{text}; this run could delete what a more trusted one wrote")).with(hint);
+    }
+    Check::good("shared", text)
+}
+
 /// Who this run would be, and who is trusted.
-fn key(caches: &Caches, context: &Context) -> Vec<Check> {
+fn key(caches: &Caches, context: &Context) -> (Space, Vec<Check>) {
     let list = match trust::trusted(&caches.trust) {
         Ok(list) => list,
         Err(error) => {
             let hint = error.hint();
-            return vec![Check::failed("trust", &Failure::new(Exit::USAGE, &error, hint), Exit::USAGE)];
+            return (Space::of(Level::Local), vec![Check::failed("trust", &Failure::new(Exit::USAGE, &error, hint), Exit::USAGE)]);
         }
     };
     let trusted = count(list.len(), "key");
@@ -162,6 +201,7 @@ fn key(caches: &Caches, context: &Context) -> Vec<Check> {
         Some(source) => trust::secret(source, passphrase).map(Some),
         None => machine::found(&caches.machine),
     };
+    let space = found.as_ref().ok().and_then(Option::as_ref).and_then(|key| list.get(&key.id())).map(|(_, space)| space.clone());
     let check = match found {
         Err(error) => {
             let hint = error.hint();
@@ -177,7 +217,7 @@ fn key(caches: &Caches, context: &Context) -> Vec<Check> {
                 .with("put its public half there: `splitci keys show` prints it"),
         },
     };
-    [Some(check), exposed(caches)].into_iter().flatten().collect()
+    (space.unwrap_or_else(|| Space::of(Level::Local)), [Some(check), exposed(caches)].into_iter().flatten().collect())
 }
 
 /// A key file that others can read, as secrets mounted into containers often are.
