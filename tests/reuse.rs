@@ -126,6 +126,25 @@ fn another_image_command_environment_or_limit_is_another_matter() {
 }
 
 #[test]
+fn a_file_is_explained() {
+    let sandbox = pure();
+    let why = |line: &str| sandbox.splitci(&format!("cache why --engine docker --shards 2 {line}")).run();
+    let unbuilt = why("tests/test_a.py");
+    unbuilt.expect_exit(2).expect_says("the project's image is not built yet");
+    let first = facts(&sandbox, "--reuse --env A=1", 0);
+    let known = why("--env A=1 tests/test_a.py::test_one tests/test_z.py");
+    known
+        .expect_exit(0)
+        .expect_says(&format!("tests/test_a.py is not run again, but for a look now and then: run {} proved it", first.run));
+    known.expect_says("tests/test_z.py is run: others passed");
+    let other = why("--env A=2 --memory 300m tests/test_a.py");
+    other.expect_exit(0).expect_says("is run: nothing was proven").expect_says("since the last run variable A was `1` and is `2`");
+    other.expect_says("`shard.memory`");
+    let json: serde_json::Value = serde_json::from_str(&why("--env A=1 --json tests/test_a.py").stdout).expect("JSON");
+    assert_eq!((json["files"][0]["fate"].as_str(), json["files"][0]["by"].as_str()), (Some("reused"), Some(&*first.run)));
+}
+
+#[test]
 fn another_image_with_the_same_content_is_the_same() {
     let sandbox = pure();
     let done = run(&sandbox, "--json --reuse");

@@ -22,6 +22,7 @@ mod tiers;
 mod timings;
 mod warm;
 mod why;
+mod why_test;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -29,11 +30,13 @@ use std::path::PathBuf;
 pub use crate::docker::usage::BuildCache;
 pub use examine::{EngineCache, Examined, examine, examine_cache};
 pub use repro::{ReproRequest, repro};
+pub use results::FileFate;
 pub use run::{RunRequest, plan, run};
 pub use shared_stores::{SharedStore, examine_stores};
 pub use shell::{OpenShell, shell};
 pub use warm::{Warmed, warm};
 pub use why::{Explained, Fate, why};
+pub use why_test::{FilesExplained, why_files};
 
 use crate::docker::DockerError;
 use crate::engine::EngineError;

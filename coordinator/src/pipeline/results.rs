@@ -6,6 +6,7 @@
 //! |---|---|
 //! | layer `results`, by the key of results | a pack: what is kept under that key |
 //! | layer `standings`, by the project | the standing of each file |
+//! | layer `inputs`, by the project | what the keys of the last run were made of |
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ use crate::history::{History, lock};
 use crate::model::settings::EngineKind;
 use crate::model::{ImageContent, RunId, SuiteId};
 use crate::proof::Proof;
+use crate::reuse::inputs::Inputs;
 use crate::reuse::key::{Key, KeyInputs, key};
 use crate::reuse::lessons::Lessons;
 use crate::reuse::offer::{Offer, Withheld};
@@ -34,6 +36,7 @@ use crate::trust::MacKey;
 
 const RESULTS: &str = "results";
 const STANDINGS: &str = "standings";
+const INPUTS: &str = "inputs";
 /// How long a project's standings are kept after its last run.
 const KEEP_STANDINGS: Duration = Duration::from_hours(90 * 24);
 /// Files that are named in one sentence.
@@ -52,6 +55,25 @@ pub(super) enum Reuse {
     Use,
 }
 
+/// What a run would do with a test file, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FileFate {
+    /// Reuse it, or run it as a canary: this run proved it.
+    Reused(RunId),
+    /// Run it: it was flaky of late, and is run in so many more runs.
+    Flaky(u32),
+    /// Run it: what this run proved is too old.
+    Old(RunId),
+    /// Run it: it has results, and no history is at hand.
+    WithoutHistory,
+    /// Run it: others passed with all this being the same, and it did not, or was not there.
+    NotProven,
+    /// Run it: nothing was proven with all this being the same.
+    New,
+    /// Run it: results of such runs have no key.
+    Unkeyed,
+}
+
 /// What an image's tests could notice of where they run, besides what they are given.
 #[derive(Debug, Clone)]
 pub(super) struct Surroundings {
@@ -66,6 +88,8 @@ pub(super) struct Surroundings {
 pub(super) struct Known {
     cache: Arc<Cache>,
     keys: BTreeMap<SuiteId, Key>,
+    /// What the keys are made of, by the suites' names.
+    inputs: BTreeMap<String, Inputs>,
     /// Names what is kept of the project as a whole.
     project: [u8; 32],
     /// Held while a run adds what it showed to what others of this machine did.
@@ -83,18 +107,20 @@ impl Known {
             job.notices.extend((job.reuse != Reuse::Watch).then(|| text.to_owned()));
             return Ok(None);
         };
-        let mut keys = BTreeMap::new();
+        let (mut keys, mut inputs) = (BTreeMap::new(), BTreeMap::new());
         let unkeyed = unkeyed(job);
         if let (None, Reuse::Keep | Reuse::Use, Some(surroundings)) = (&unkeyed, job.reuse, &ground.surroundings)
             && !surroundings.content.layers.is_empty()
         {
             let mac = cache.mac_key();
-            for (suite, _) in job.settings.suites() {
-                keys.insert(suite, key_of(suite, (job, ground, world), surroundings, &mac)?);
+            for (suite, settings) in job.settings.suites() {
+                let of = inputs_of(suite, (job, ground, world), surroundings, &mac)?;
+                keys.insert(suite, key(&of));
+                inputs.insert(settings.name.clone(), Inputs::of(&of));
             }
         }
         job.notices.extend(unkeyed);
-        Ok(Some(Self { cache, keys, project: job.project_id, lock: job.project.records.state.join("results.lock") }))
+        Ok(Some(Self { cache, keys, inputs, project: job.project_id, lock: job.project.records.state.join("results.lock") }))
     }
 
     /// The same job, less what it may reuse.
@@ -162,7 +188,34 @@ impl Known {
                 self.cache.remember(RESULTS, key.0, pack.write(*key), Duration::from_millis(EXPIRES_MS)).await?;
             }
         }
+        if !self.inputs.is_empty() {
+            let inputs = serde_json::to_vec(&self.inputs).map_err(std::io::Error::from)?;
+            self.cache.remember(INPUTS, self.project, inputs, KEEP_STANDINGS).await?;
+        }
         Ok(contradicted)
+    }
+
+    /// What a run would do with a file, and how what its key is made of differs from the last run's where nothing is kept under it.
+    pub(super) async fn explain(&self, suite: SuiteId, file: &str, now_ms: u64) -> (FileFate, Vec<String>) {
+        let Some(key) = self.keys.get(&suite) else { return (FileFate::Unkeyed, Vec::new()) };
+        let standings = self.standings().await.unwrap_or_default();
+        let pack = self.pack(*key).await;
+        match (pack.files.get(file), standings.of(file)) {
+            (_, Some(standing)) if standing.barred() > 0 => (FileFate::Flaky(standing.barred()), Vec::new()),
+            (Some(entry), _) if !entry.is_fresh(now_ms) => (FileFate::Old(entry.of.clone()), Vec::new()),
+            (Some(_), None) => (FileFate::WithoutHistory, Vec::new()),
+            (Some(entry), Some(_)) => (FileFate::Reused(entry.of.clone()), Vec::new()),
+            (None, _) if !pack.files.is_empty() => (FileFate::NotProven, Vec::new()),
+            (None, _) => (FileFate::New, self.differences().await),
+        }
+    }
+
+    async fn differences(&self) -> Vec<String> {
+        let kept = self.cache.recall(INPUTS, self.project).await;
+        let earlier = kept.iter().find_map(|bytes| serde_json::from_slice::<BTreeMap<String, Inputs>>(bytes).ok());
+        let earlier = earlier.unwrap_or_default();
+        let of = |(suite, inputs): (&String, &Inputs)| earlier.get(suite).map(|earlier| inputs.differences(earlier)).unwrap_or_default();
+        self.inputs.iter().flat_map(of).collect()
     }
 
     async fn standings(&self) -> Option<Standings> {
@@ -194,12 +247,12 @@ impl Known {
     }
 }
 
-fn key_of(
+fn inputs_of(
     suite: SuiteId,
     (job, ground, world): (&Job<'_>, &Ground, &World),
     around: &Surroundings,
     mac: &MacKey,
-) -> Result<Key, PipelineError> {
+) -> Result<KeyInputs, PipelineError> {
     let public: Vec<&String> = job.settings.env.iter().map(|(name, _)| name).collect();
     let masked = |name: &str, value: &str| format!("mac:{}", blake3::Hash::from_bytes(mac.mac(name, value.as_bytes())).to_hex());
     let mask = |(name, value): (String, String)| {
@@ -208,7 +261,7 @@ fn key_of(
     };
     let given: Vec<_> = variables(job, world).into_iter().map(mask).collect();
     let proxies = around.proxies.iter().map(|(name, value)| (name.clone(), masked(name, value))).collect();
-    Ok(key(&KeyInputs {
+    Ok(KeyInputs {
         image: around.content.clone(),
         launch: canonical_launch(job, ground, suite, &given)?,
         suite: job.settings.suite(suite).cloned().unwrap_or_default(),
@@ -219,7 +272,7 @@ fn key_of(
         proxies,
         seed: job.project.cache.seed,
         epoch: job.project.cache.epoch.clone(),
-    }))
+    })
 }
 
 /// Why a run that asks for results can neither reuse nor keep any, if so.

@@ -3,6 +3,7 @@
 //! | file | is |
 //! |---|---|
 //! | [`key`] | everything that must be the same, as one hash |
+//! | [`inputs`] | the same in words, to explain a miss |
 //! | [`pack`] | what is kept of all files of one key, and how it is made safe against chance and against others |
 //! | [`standing`] | which files may not be reused: those that were flaky, or contradicted what was kept |
 //! | [`offer`] | what of it a run may reuse, and what it runs all the same, as a canary |
@@ -12,6 +13,7 @@
 //! there. Only what ran is kept, never what was reused itself, so that evidence is always of one run that shows it. Neighbours are in no key: a file that
 //! passes only beside some others is found by its canaries.
 
+pub mod inputs;
 pub mod key;
 pub mod lessons;
 pub mod offer;

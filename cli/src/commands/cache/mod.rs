@@ -9,6 +9,7 @@ mod stats;
 mod verify;
 mod warm;
 mod why;
+mod why_test;
 
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use splitci_coordinator::config::Flags;
 use splitci_coordinator::pipeline::{self, Explained, Fate};
 
+use super::why_test::why_files;
 use crate::Context;
 use crate::args::WhyArgs;
 use crate::commands::drive::{Show, Start, drive};
@@ -16,14 +17,20 @@ use crate::ui::rows::span;
 use crate::ui::terminal::tame;
 
 /// Causes that are told.
-const TOLD: usize = 5;
+pub(super) const TOLD: usize = 5;
 
 /// Does it.
-pub(super) fn why(args: WhyArgs, context: &Context) -> Result<Exit, Failure> {
+pub(super) fn why(mut args: WhyArgs, context: &Context) -> Result<Exit, Failure> {
     let json = args.json;
     let mut flags = Flags::default();
+    args.place.into_flags(&mut flags);
+    // A run of everything is what is explained, not one of these files.
+    let files = std::mem::take(&mut args.project.paths);
     args.project.into_flags(&mut flags);
     let project = project::resolve(context, flags)?;
+    if !files.is_empty() {
+        return why_files(&project, &files, json, context);
+    }
     let job = async |Start { world, listener, .. }: Start| pipeline::why(&project, &world.env, listener.as_ref()).await;
     let (explained, asked) = drive(context, Show::Progress, job)?;
     printer::answer(&if json { object(&explained) } else { text(&explained) })?;
