@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use splitci_coordinator::config::{BuildSettings, Flags, ImageSettings, Project};
+use splitci_coordinator::config::{BuildSettings, Flags, ImageSettings, Project, Sought};
 use splitci_coordinator::history::History;
 use splitci_coordinator::image::facts::{context_facts, room_left};
 use splitci_coordinator::model::settings::{EngineKind, SuiteSettings};
@@ -64,7 +64,7 @@ fn of_project(project: &Project, context: &Context) -> Vec<Check> {
 }
 
 fn framework(suite: &SuiteSettings, project: &Project, context: &Context) -> Check {
-    let candidates = project::candidates(&project.root.join(&suite.directory), &context.env);
+    let candidates = project::candidates(&project.root.join(&suite.directory), &context.env, &Sought::Frameworks);
     let evidence = candidates.into_iter().find(|candidate| candidate.name == suite.framework).and_then(|found| found.evidence);
     let why = evidence.map(|evidence| format!(", found by {evidence}")).unwrap_or_default();
     let place = if suite.directory.is_empty() { String::new() } else { format!(" in {}", suite.directory) };

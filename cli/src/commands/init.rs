@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::path::Path;
 
-use splitci_coordinator::config::{Candidate, EXAMPLE, FILE_NAME, Where, locate};
+use splitci_coordinator::config::{Candidate, EXAMPLE, FILE_NAME, Sought, Where, locate};
 
 use crate::Context;
 use crate::args::InitArgs;
@@ -20,7 +20,7 @@ pub(crate) fn init(args: &InitArgs, context: &Context) -> Result<Exit, Failure> 
     }
     let located = locate(&context.directory, &context.env)?;
     let directory = located.bases.directory.clone();
-    let found = candidates(&directory, &context.env);
+    let found = candidates(&directory, &context.env, &Sought::Frameworks);
     let path = directory.join(FILE_NAME);
     // Made only if it is new: nobody's file is ever overwritten, not even one that appears just now.
     let written = fs_err::OpenOptions::new().write(true).create_new(true).open(&path);
@@ -171,7 +171,7 @@ mod tests {
         }
         let env = Env::from([("HOME".to_owned(), "/home/ann".to_owned())]);
         let request = Request { directory: directory.path().into(), flags: Flags::default(), env, cpus: 1, seed: 1 };
-        let project = load(request, &|_| pytest(Some("x")).to_vec());
+        let project = load(request, &|_, _| pytest(Some("x")).to_vec());
         project.map_err(|error| Failure::from(error).render(Paint(false))).err().unwrap_or_default()
     }
 }

@@ -40,7 +40,7 @@ pub use paths::Bases;
 pub use read::Flags;
 pub use resolve::{Facts, default_state, resolve};
 pub use schema::{KEYS, Key, Layer, SECTIONS, SuiteTable};
-pub use survey::{Request, Where, caches, load, locate, records};
+pub use survey::{Detect, Request, Sought, Where, caches, load, locate, records};
 pub use trust::{KeyText, PublicKeys};
 
 use crate::model::settings::RunSettings;

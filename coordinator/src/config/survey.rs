@@ -10,7 +10,7 @@ use super::fault::{ConfigError, FaultKind, Faults, Place};
 use super::paths::Bases;
 use super::read::{self, Flags};
 use super::resolve::{self, Facts};
-use super::schema::{Given, Layer};
+use super::schema::{Given, Layer, SuiteSection};
 use super::suites::directory_of;
 use super::{Caches, Candidate, FILE_NAME, Project, RecordSettings};
 
@@ -40,14 +40,26 @@ pub struct Where {
     pub dockerfile: Option<PathBuf>,
 }
 
-/// All passes. `detect` says what each framework finds in the project's directory.
-pub fn load(request: Request, detect: &dyn Fn(&Path) -> Vec<Candidate>) -> Result<Project, ConfigError> {
+/// What has to be known of a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sought {
+    /// Which frameworks it uses: any file in it may say so.
+    Frameworks,
+    /// The usual commands of these frameworks, which are named.
+    Commands(BTreeSet<String>),
+}
+
+/// Says what each framework finds in a directory.
+pub type Detect<'a> = &'a dyn Fn(&Path, &Sought) -> Vec<Candidate>;
+
+/// All passes.
+pub fn load(request: Request, detect: Detect<'_>) -> Result<Project, ConfigError> {
     let located = locate(&request.directory, &request.env)?;
     let (layer, mut faults) = layers(&located, request.flags, &request.env);
     let facts = Facts {
         env_files: env_files(&layer, &located.bases, &mut faults),
         elsewhere: elsewhere(&layer, &located.bases, detect),
-        frameworks: detect(&located.bases.root),
+        frameworks: detect(&located.bases.root, &sought(&layer, &located.bases, "")),
         bases: located.bases,
         file: located.file,
         dockerfile: located.dockerfile,
@@ -75,10 +87,34 @@ pub fn caches(request: Request) -> Result<Caches, ConfigError> {
 }
 
 /// What each framework finds in the directories of suites.
-fn elsewhere(layer: &Layer, bases: &Bases, detect: &dyn Fn(&Path) -> Vec<Candidate>) -> BTreeMap<String, Vec<Candidate>> {
+fn elsewhere(layer: &Layer, bases: &Bases, detect: Detect<'_>) -> BTreeMap<String, Vec<Candidate>> {
     let directories: BTreeSet<String> = directories(layer).filter_map(|given| directory_of(given, bases)).collect();
     let other = directories.into_iter().filter(|directory| !directory.is_empty());
-    other.map(|directory| (directory.clone(), detect(&bases.root.join(directory)))).collect()
+    other
+        .map(|directory| {
+            let found = detect(&bases.root.join(&directory), &sought(layer, bases, &directory));
+            (directory, found)
+        })
+        .collect()
+}
+
+/// What the suites in a directory leave open. A large project is not looked through for what it says itself.
+fn sought(layer: &Layer, bases: &Bases, directory: &str) -> Sought {
+    let said = &layer.suite;
+    let tables: Vec<&SuiteSection> =
+        if layer.suites.is_empty() { vec![said] } else { layer.suites.iter().map(|table| &table.section).collect() };
+    let mut commands = BTreeSet::new();
+    for table in tables {
+        let place = said.directory.as_ref().or(table.directory.as_ref()).and_then(|given| directory_of(given, bases));
+        if place.unwrap_or_default() != directory {
+            continue;
+        }
+        let Some(framework) = said.framework.as_ref().or(table.framework.as_ref()) else { return Sought::Frameworks };
+        if said.command.as_ref().or(table.command.as_ref()).is_none_or(|words| words.value.0.is_empty()) {
+            commands.insert(framework.value.clone());
+        }
+    }
+    Sought::Commands(commands)
 }
 
 fn directories(layer: &Layer) -> impl Iterator<Item = &Given<String>> {

@@ -1,6 +1,6 @@
 //! What the configuration promises: one meaning per key from every source, all faults at once, nothing left open.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::schema::{KEYS, Layer};
@@ -234,7 +234,7 @@ fn the_command_line_wins_over_the_environment_over_the_file() {
 
 #[test]
 fn every_key_has_a_variable_of_its_own() {
-    let names: std::collections::BTreeSet<String> = KEYS.iter().map(Key::variable).collect();
+    let names: BTreeSet<String> = KEYS.iter().map(Key::variable).collect();
     assert_eq!(names.len(), KEYS.len());
     assert!(names.contains("SPLITCI_STATE") && names.contains("SPLITCI_RUN_TIMEOUT_TEST"));
 }
@@ -399,12 +399,38 @@ fn a_whole_project_is_loaded_from_a_subdirectory() {
     let mut flags = Flags::default();
     flags.set("suite.paths", "PATH", "test_a.py");
     let request = Request { directory: root.join("shop/tests"), flags, env: env(&[]), cpus: 2, seed: 1 };
-    let project = load(request, &|_| vec![pytest()]).expect("loads");
+    let project = load(request, &|_, _| vec![pytest()]).expect("loads");
     assert_eq!(project.settings.suites[0].command, ["pytest", "tests/test_a.py"]);
     assert_eq!((project.settings.directory.as_str(), project.name.as_str()), ("shop", "shop"));
     assert_eq!(project.settings.env_names, ["TOKEN"]);
     assert_eq!(project.environment.iter().collect::<Vec<_>>(), [("TOKEN", "secret")]);
     assert_eq!(built(project).args, BTreeMap::from([("V".into(), "3".into())]));
+}
+
+#[test]
+fn what_a_project_says_of_its_frameworks_is_not_sought() {
+    let cases = [
+        ("", vec![Sought::Frameworks]),
+        ("[suite]\nframework = \"pytest\"\n", vec![Sought::Commands(["pytest".to_owned()].into())]),
+        ("[suite]\nframework = \"pytest\"\ncommand = \"pytest -x\"\n", vec![Sought::Commands(BTreeSet::new())]),
+        ("[suite]\ncommand = \"pytest -x\"\n", vec![Sought::Frameworks]),
+        (
+            "[[suite]]\nname = \"a\"\nframework = \"pytest\"\ndirectory = \"a\"\n[[suite]]\nname = \"b\"\ndirectory = \"b\"\n",
+            vec![Sought::Commands(["pytest".to_owned()].into()), Sought::Frameworks, Sought::Commands(BTreeSet::new())],
+        ),
+    ];
+    for (text, expected) in cases {
+        let dir = tree(&["Dockerfile", "a/x", "b/x"]);
+        fs_err::write(dir.path().join("splitci.toml"), text).expect("written");
+        let request = Request { directory: dir.path().into(), flags: Flags::default(), env: env(&[]), cpus: 2, seed: 1 };
+        let asked = std::cell::RefCell::new(Vec::new());
+        load(request, &|_, sought| {
+            asked.borrow_mut().push(sought.clone());
+            vec![pytest()]
+        })
+        .expect("loads");
+        assert_eq!(asked.into_inner(), expected, "{text}");
+    }
 }
 
 #[test]
@@ -414,7 +440,7 @@ fn what_is_named_must_be_there() {
     let mut flags = Flags::default();
     flags.set("run.env_file", "--env-file", "gone.env");
     let request = Request { directory: dir.path().into(), flags, env: env(&[]), cpus: 2, seed: 1 };
-    insta::assert_snapshot!(told(&load(request, &|_| vec![pytest()]).expect_err("faults")), @r"
+    insta::assert_snapshot!(told(&load(request, &|_, _| vec![pytest()]).expect_err("faults")), @r"
     there is no file `gone`
       where: splitci.toml:2, key `image.dockerfile`
     there is no directory `nowhere`

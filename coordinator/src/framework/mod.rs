@@ -73,6 +73,11 @@ pub trait Framework: Send + Sync {
     /// The command when none is configured.
     fn command(&self, facts: &ProjectFacts) -> Vec<String>;
 
+    /// Whether its command depends on what is anywhere in the project, and not only on files of fixed names at its top or in a directory there.
+    fn command_looks_deep(&self) -> bool {
+        false
+    }
+
     /// How to start one session with our driver in it.
     fn launch(&self, request: &LaunchRequest<'_>) -> Launch;
 

@@ -58,6 +58,10 @@ impl Framework for Unittest {
         words
     }
 
+    fn command_looks_deep(&self) -> bool {
+        true
+    }
+
     fn launch(&self, request: &LaunchRequest<'_>) -> Launch {
         python::launch(request, MODULES)
     }
