@@ -117,6 +117,16 @@ pub enum DockerError {
     },
 }
 
+/// Whether these words of an engine or its builder mean that files of an image, which only the engine itself may touch, are gone. A project can hardly make
+/// it say so: a build's error holds no output of steps.
+pub fn tells_damage(words: &str) -> bool {
+    const STORES: [&str; 5] = ["/overlay2/", "/fuse-overlayfs/", "/btrfs/subvolumes/", "/imagedb/", "/layerdb/"];
+    const LOST: [&str; 5] =
+        ["no such file or directory", "not a directory", "invalid argument", "input/output error", "structure needs cleaning"];
+    let of_a_store = STORES.iter().any(|store| words.contains(store)) && LOST.iter().any(|lost| words.contains(lost));
+    of_a_store || words.contains("layer does not exist")
+}
+
 /// An answer without words comes from something that stands between us and an engine.
 fn spoken(message: &str) -> &str {
     if message.trim().is_empty() { "what answers there does not speak as an engine does" } else { message }
@@ -152,6 +162,11 @@ impl DockerError {
         }
     }
 
+    /// Whether the engine's own copy of an image is not whole.
+    pub fn is_damage(&self) -> bool {
+        self.engine_message().is_some_and(tells_damage)
+    }
+
     /// The engine's own words, where it spoke.
     pub fn engine_message(&self) -> Option<&str> {
         match self {
@@ -175,8 +190,37 @@ impl DockerError {
             Self::Address { .. } => Some("set DOCKER_HOST to an address such as `unix:///var/run/docker.sock` or `tcp://host:2376`"),
             Self::NoContext { .. } => Some("list the contexts with `docker context ls`, or unset DOCKER_CONTEXT"),
             Self::Unverified { .. } => Some("give the context a CA certificate with `docker context update NAME --docker ca=FILE`"),
+            _ if self.is_damage() => Some(
+                "files of the engine's own are gone: remove what it has of the image and of builds with `docker rmi -f IMAGE` and \
+                 `docker builder prune -af`, and pull or build it again",
+            ),
             Self::Silent { .. } => Some("look at the engine with `docker info` and at its log; restart it if it hangs"),
             _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::tells_damage;
+
+    #[test]
+    fn files_of_an_engine_that_are_gone_are_damage_and_those_of_a_project_are_not() {
+        for words in [
+            "stat /var/lib/docker/overlay2/4uzog: no such file or directory",
+            "open /data/docker/overlay2/4uzog/committed: no such file or directory",
+            "error creating overlay mount to /var/lib/docker/overlay2/8e24-init/merged: no such file or directory",
+            "failed to solve with frontend dockerfile.v0: layer does not exist",
+        ] {
+            assert!(tells_damage(words), "{words}");
+        }
+        for words in [
+            "failed to compute cache key: \"/overlay2/a\" not found: not found",
+            "executor failed running [/bin/sh -c cat /x]: exit code: 1",
+            "OCI runtime create failed: container_linux.go:380: starting container process caused: exec: \"/x\": stat /x: no such file or directory",
+            "No such image: sha256:00",
+        ] {
+            assert!(!tells_damage(words), "{words}");
         }
     }
 }

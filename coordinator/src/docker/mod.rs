@@ -28,7 +28,7 @@ use tokio::sync::OnceCell;
 
 pub use config::ClientConfig;
 pub use connect::{Endpoint, connect};
-pub use error::DockerError;
+pub use error::{DockerError, tells_damage};
 pub use facts::EngineFacts;
 
 /// A sign of life.

@@ -66,12 +66,19 @@ pub(super) async fn resolve(
     for base in images {
         let platform = base.platform.as_deref().or(search.platform);
         let name = format!("{} {}", base.reference, platform.unwrap_or_default());
+        let mut why_not = None;
         let found = if base.digest().is_some() {
             docker.image(&base.reference).await?
         } else {
             let asking = Asking { base, platform, search, docker, listener };
-            asking.find(lock.bases.get(&name), &mut bases.notes).await?
+            let (found, refused) = asking.find(lock.bases.get(&name)).await?;
+            why_not = refused;
+            found
         };
+        if let (Some(why), Some(_)) = (&why_not, &found) {
+            let reference = &base.reference;
+            bases.notes.push(format!("the registry cannot be asked for `{reference}` ({why}): what the engine has of that name is used"));
+        }
         bases.may_trigger |= found.as_ref().is_none_or(|image| !image.triggers.is_empty());
         let id = match (base.digest(), found) {
             (Some(digest), _) => digest.to_owned(),
@@ -88,7 +95,8 @@ pub(super) async fn resolve(
                 String::new()
             }
             (None, None) => {
-                bases.unseen.push(format!("the image `{}` is not in the engine and cannot be pulled", base.reference));
+                let why = why_not.map(|why| format!(": {why}")).unwrap_or_default();
+                bases.unseen.push(format!("the image `{}` is not in the engine and cannot be pulled{why}", base.reference));
                 String::new()
             }
         };
@@ -109,7 +117,8 @@ struct Asking<'a> {
 }
 
 impl Asking<'_> {
-    async fn find(&self, locked: Option<&String>, notes: &mut Vec<String>) -> Result<Option<LocalImage>, DockerError> {
+    /// What it is, and why the registry did not say so, if it was asked and did not.
+    async fn find(&self, locked: Option<&String>) -> Result<(Option<LocalImage>, Option<String>), DockerError> {
         let mut refused = None;
         if self.search.pull && !self.search.only_look {
             refused = self.pull().await?;
@@ -122,11 +131,7 @@ impl Asking<'_> {
             refused = self.pull().await?;
             found = self.fitting(&self.base.reference).await?;
         }
-        if let (Some(why), Some(_)) = (refused, &found) {
-            let reference = &self.base.reference;
-            notes.push(format!("the registry cannot be asked for `{reference}` ({why}): what the engine has of that name is used"));
-        }
-        Ok(found)
+        Ok((found, refused))
     }
 
     /// The engine's image of this name, if it is for the platform.

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::bases::{fits, remove_old, remove_old_bases};
 use super::context::ContextError;
+use super::damage;
 use super::elsewhere::{Elsewhere, fetched};
 use super::error::ImageError;
 use super::flight;
@@ -79,6 +80,8 @@ pub struct BuildFrom {
     pub pull: bool,
     /// Build every step, whatever was built before.
     pub no_cache: bool,
+    /// The same, and so that no layer is one that there was: what the engine has of them is damaged.
+    pub anew: bool,
     /// Another one wants everything anew.
     pub epoch: Option<String>,
     /// Older images are built anew.
@@ -158,11 +161,16 @@ async fn obtain(
 }
 
 async fn of_project(from: &BuildFrom, docker: &Arc<Docker>, listener: &dyn Listener) -> Result<ReadyImage, ImageError> {
-    let (mut again, began) = (true, Instant::now());
+    let (mut again, mut from, began) = (true, from.clone(), Instant::now());
     loop {
         doing(listener, "reading the build context".to_owned());
-        let prepared = prepare(from, false, docker, listener).await?;
-        match found_or_built(from, &prepared, docker, listener).await {
+        let prepared = prepare(&from, false, docker, listener).await?;
+        from.anew |= damage::is_noted(from.state.as_deref(), prepared.key);
+        match found_or_built(&from, &prepared, docker, listener).await {
+            Err(error) if !from.anew && error.is_damage() => {
+                doing(listener, "what the engine has of the image is damaged; building anew".to_owned());
+                from.anew = true;
+            }
             Err(ImageError::Build { .. }) if std::mem::take(&mut again) && base_is_gone(&prepared, docker).await? => {
                 doing(listener, "a base image went away while it was built upon; building anew".to_owned());
             }
@@ -187,7 +195,7 @@ async fn found_or_built(
     let reference = format!("{repository}:{}", prepared.key.short());
     let reliable = prepared.unseen.is_empty();
     let (mut turn, mut unfetched) = (None, None);
-    if reliable && !from.no_cache {
+    if reliable && !from.no_cache && !from.anew {
         doing(listener, format!("looking for {reference}"));
         if let Some(found) = found(from, prepared, &reference, docker).await? {
             return Ok(found);
@@ -207,6 +215,7 @@ async fn found_or_built(
     let began = Instant::now();
     let image = build(from, prepared, docker, listener).await?;
     docker.tag(&image.identity.config, &reference).await?;
+    damage::is_mended(from.state.as_deref(), prepared.key);
     let mut built = keyed(ready(image, reference.clone(), ImageSource::Built, from.platform.clone()), prepared);
     built.took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     built.notes.extend(unfetched);
@@ -333,7 +342,7 @@ fn build_request(from: &BuildFrom, prepared: &Prepared, docker: &Docker) -> Buil
         network: from.network.clone(),
         add_hosts: from.add_hosts.clone(),
         shm_size: from.shm_size,
-        no_cache: from.no_cache,
+        no_cache: from.no_cache || from.anew,
     }
 }
 

@@ -1,8 +1,8 @@
 //! Why an image could not be had, whose fault that is, and what to do about it.
 
 use super::context::ContextError;
-use crate::docker::DockerError;
 use crate::docker::build::{FailedStep, SourceError};
+use crate::docker::{DockerError, tells_damage};
 
 /// The image could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +47,8 @@ impl ImageError {
     /// The exit status: the project's fault, the invoker's, or the operator's.
     pub fn exit_code(&self) -> u8 {
         match self {
+            // Not what is built is at fault.
+            Self::Build { .. } if self.is_damage() => 3,
             Self::Build { .. } => 5,
             Self::NotThere { .. }
             | Self::Context(ContextError::NoDockerfile(_) | ContextError::Ignore { .. })
@@ -56,12 +58,26 @@ impl ImageError {
         }
     }
 
+    /// Whether the engine has lost a part of what it would build upon, or of what it built.
+    pub(super) fn is_damage(&self) -> bool {
+        match self {
+            Self::Docker(error) => error.is_damage(),
+            Self::Build { error, .. } => tells_damage(error),
+            _ => false,
+        }
+    }
+
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Docker(error) => error.hint().map(str::to_owned),
             Self::Source(error) => error.hint().map(str::to_owned),
-            Self::Build { odd, .. } => odd.first().cloned(),
+            Self::Build { error, .. } if tells_damage(error) => Some(
+                "files of the engine's own are gone: remove what it has of the base images with `docker rmi -f IMAGE` and of builds with \
+                 `docker builder prune -af`"
+                    .to_owned(),
+            ),
+            Self::Build { odd, error, .. } => odd.first().cloned().or_else(|| deleted(error)),
             Self::NotThere { reference, .. } if reference.starts_with("sha256:") => {
                 Some("the engine does not have the image any more, and its id alone cannot be pulled; `splitci run` builds anew".to_owned())
             }
@@ -76,4 +92,15 @@ impl ImageError {
             _ => None,
         }
     }
+}
+
+/// A registry does not have the digest that a Dockerfile names.
+fn deleted(error: &str) -> Option<String> {
+    let word = error.split_whitespace().find(|word| word.contains("@sha256:"))?;
+    let name = word.trim_matches([':', ',', '"', '`']);
+    error.contains("not found").then(|| {
+        format!(
+            "neither the engine nor the registry has `{name}` any more: name another digest, or a tag, which `--pull` brings up to date"
+        )
+    })
 }

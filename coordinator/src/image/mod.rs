@@ -13,6 +13,7 @@
 //! | [`ensure`] | the story: key, look up, else build, tag, keep the last few |
 //! | [`elsewhere`] | images that other machines built |
 //! | `flight` | one build of a key at a time |
+//! | [`damage`] | images of which the engine has lost a part |
 //! | [`kept`], [`why`], [`explain`] | what earlier keys were made of, how they differ, and what that means for the next run |
 //!
 //! Only `docker` is asked; nothing here decides what is run in the image. Invariant: an image is found only under the key of exactly the content
@@ -20,6 +21,7 @@
 
 mod bases;
 pub mod context;
+pub mod damage;
 pub mod dockerfile;
 pub mod elsewhere;
 pub mod ensure;

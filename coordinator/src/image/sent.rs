@@ -20,7 +20,8 @@ pub(super) async fn sources(
     dockerfile: Vec<u8>,
     docker: &Docker,
 ) -> Result<(Sources, Option<Turn>), ImageError> {
-    let (rule, turn) = if let Some(rule) = constant_rule(from, &dockerfile, docker).await? {
+    let constant = if from.anew { None } else { constant_rule(from, &dockerfile, docker).await? };
+    let (rule, turn) = if let Some(rule) = constant {
         (rule, None)
     } else {
         let turn = turn(from).await;
@@ -70,7 +71,9 @@ fn times(from: &BuildFrom, items: &[ContextItem], rule: Rule) -> Result<Vec<i64>
         Rule::SinceSent(now) => (now, from.state.as_deref().map(|state| table(state, &from.context))),
     };
     let Some(table) = table else { return Ok(Sent::default().next(now, items).0) };
-    let (times, next) = Sent::load(&table).next(now, items);
+    let before = Sent::load(&table);
+    let before = if from.anew { before.of_nothing() } else { before };
+    let (times, next) = before.next(now, items);
     next.store(&table).map_err(ContextError::Read)?;
     Ok(times)
 }

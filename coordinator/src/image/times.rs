@@ -77,6 +77,11 @@ impl Sent {
         (times, Self(next))
     }
 
+    /// The same times, of contents that no file has: everything is new then, and newer than all of them.
+    pub(super) fn of_nothing(self) -> Self {
+        Self(self.0.into_iter().map(|(path, (_, time))| (path, ([0; HASH], time))).collect())
+    }
+
     /// The table of a context; an empty one if it is lost.
     pub(super) fn load(path: &Path) -> Self {
         fs_err::read(path).ok().and_then(|bytes| Self::decode(&bytes)).unwrap_or_default()
@@ -155,6 +160,8 @@ mod tests {
         assert_eq!(times, [at(500), at(300)], "what was gone is new");
         let (times, sent) = sent.next(at(50), &[file("a", 9), file("b", 1)]);
         assert_eq!(times, [at(501), at(300)], "a clock that was set back");
+        let (times, _) = sent.clone().of_nothing().next(at(50), &[file("a", 9), file("b", 1)]);
+        assert_eq!(times, [at(502), at(502)], "nothing is believed");
         let (times, _) = sent.next(at(501) + 7, &[file("a", 8), file("b", 1)]);
         assert_eq!(times, [at(502), at(300)], "in the same second");
     }

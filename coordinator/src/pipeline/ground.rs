@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::damage::watched;
 use super::results::Surroundings;
 use super::run::Job;
 use super::{PipelineError, World};
@@ -120,7 +121,7 @@ async fn containers(job: &Job<'_>, world: &World, listener: &dyn Listener) -> Re
     let engine = DockerEngine::new(docker, setup).await?;
     Ok(Ground {
         run: job.run.clone(),
-        engine: Arc::new(engine),
+        engine: watched(engine, image.key, job.project.records.state.clone()),
         image_ready: Some(image_ready),
         notices: image.notes,
         inherited,
@@ -186,6 +187,7 @@ pub(super) fn build_from(project: &Project, build: &BuildSettings, settings: &Ru
         whom,
         pull: build.pull,
         no_cache: build.no_cache,
+        anew: false,
         epoch: build.epoch.clone(),
         max_age: build.max_age,
         elsewhere: None,

@@ -5,6 +5,7 @@
 //! there; `why` explains the image. Only `ground` names concrete engines. This is the façade: whoever starts runs needs `Project` from `config` and what is here.
 
 mod cache;
+mod damage;
 mod examine;
 mod ground;
 mod images;
