@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use ground::{environment, unique};
 use project::{Ears, Project, cat};
+use rustix::fs::XattrFlags;
 use splitci_coordinator::docker;
 use splitci_coordinator::image::{BuildFrom, ImageRequest, ensure_image};
 use splitci_coordinator::model::event::{EventKind, ImageSource};
@@ -213,6 +214,29 @@ async fn modes_arrive_but_for_what_a_umask_makes_of_them() {
         [("600", "600"), ("640", "640"), ("644", "644"), ("664", "644"), ("666", "644"), ("755", "755"), ("775", "755"), ("4755", "4755")];
     for (name, mode) in expected {
         assert!(seen.lines().any(|line| line == format!("{name}={mode}")), "{name} in {seen}");
+    }
+}
+
+/// Says an attribute of a file: there is no program for it in the image, but there is Perl, and `getxattr` has a number.
+const SAY_ATTRIBUTE: &str = r#"my ($f, $n, $v) = ("/code/file\0", "user.colour\0", "\0" x 64); my $r = syscall(191, $f, $n, $v, 64); print $r < 0 ? "none" : substr($v, 0, $r);"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn extended_attributes_of_files_reach_the_steps() {
+    let project = Project::new("colours", "FROM debian:bookworm-slim\nCOPY . /code/\nRUN perl /code/say.pl > /seen").await;
+    project.write("say.pl", SAY_ATTRIBUTE);
+    project.write("file", "content");
+    let file = project.root.path().join("file");
+    let mut keys = Vec::new();
+    for colour in [Some("red"), Some("blue"), None] {
+        match colour {
+            Some(colour) => rustix::fs::lsetxattr(&file, "user.colour", colour.as_bytes(), XattrFlags::empty()).expect("attributes"),
+            None => rustix::fs::lremovexattr(&file, "user.colour").expect("attributes"),
+        }
+        let image = project.built().await;
+        assert_eq!((image.how, cat(&image.reference, "/seen").as_str()), (ImageSource::Built, colour.unwrap_or("none")));
+        assert_eq!(project.built().await.how, ImageSource::Found);
+        assert!(!keys.contains(&image.key));
+        keys.push(image.key);
     }
 }
 

@@ -433,7 +433,14 @@ async fn a_file_that_is_not_what_was_hashed_makes_no_image() {
     let folder = tempfile::tempdir().expect("a folder");
     fs_err::write(folder.path().join("file"), "one").expect("written");
     let kind = SentKind::File { length: 3, hash: [1; 32] };
-    let entry = SentEntry { path: b"file".to_vec(), mode: 0o644, modified: 1_000_000_000_000_000_007, dated: false, kind };
+    let entry = SentEntry {
+        path: b"file".to_vec(),
+        mode: 0o644,
+        modified: 1_000_000_000_000_000_007,
+        dated: false,
+        attributes: BTreeMap::new(),
+        kind,
+    };
     let sources = Sources { root: folder.path().to_owned(), context: vec![entry], shared_key: unique("key"), ..Sources::default() };
     let error = build(&docker, "FROM scratch\nCOPY file /\n", sources).await.expect_err("it is another file");
     assert!(matches!(&error, BuildFailure::Source(SourceError::Changed(path)) if path.ends_with("file")), "{error:?}");

@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 
 use super::ignore::{Ignore, IgnoreError};
 use super::key::{ContextItem, NamedText};
+pub(in crate::image) use attributes::Attributes;
 pub use read::Reading;
 use table::Table;
 pub(in crate::image) use table::in_order;
@@ -139,6 +140,13 @@ impl Context {
     /// The path of an entry on this machine.
     pub fn place(&self, entry: &Entry) -> PathBuf {
         self.root.join(OsStr::from_bytes(&entry.path))
+    }
+
+    /// Extended attributes of a file that has any, which must be those that were hashed.
+    pub(in crate::image) fn attributes(&self, item: &ContextItem) -> Result<Attributes, ContextError> {
+        let Some(hash) = &item.attributes else { return Ok(Attributes::new()) };
+        let place = self.root.join(OsStr::from_bytes(&item.path));
+        attributes::attributes_at(&place, hash).ok_or(ContextError::Changed(place))
     }
 
     /// Bytes of all files.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::context::{Context, ContextError, Entry, EntryKind};
+use super::context::{Attributes, Context, ContextError, Entry, EntryKind};
 use super::dockerfile::{Choices, outside};
 use super::ensure::BuildFrom;
 use super::error::ImageError;
@@ -30,11 +30,15 @@ pub(super) async fn sources(
     };
     let dated = matches!(rule, Rule::SinceSent(_));
     let times = times(from, items, rule)?;
-    let sent = context.entries.iter().zip(items).zip(times);
+    let mut sent = Vec::with_capacity(items.len());
+    for ((entry, item), modified) in context.entries.iter().zip(items).zip(times) {
+        let attributes = context.attributes(item)?;
+        sent.push(SentEntry { attributes, ..sent_entry(entry, item, (modified, dated)) });
+    }
     let sources = Sources {
         dockerfile,
         root: context.root.clone(),
-        context: sent.map(|((entry, item), modified)| sent_entry(entry, item, (modified, dated))).collect(),
+        context: sent,
         shared_key: shared_key(&context.root),
         secrets: from.secrets.clone(),
         ssh: from.ssh.clone(),
@@ -92,7 +96,7 @@ fn sent_entry(entry: &Entry, item: &ContextItem, (modified, dated): (i64, bool))
         (EntryKind::Directory | EntryKind::File(_), _) => SentKind::Directory,
     };
     let dated = dated && matches!(kind, SentKind::File { .. });
-    SentEntry { path: entry.path.clone(), mode: entry.mode, modified, dated, kind }
+    SentEntry { path: entry.path.clone(), mode: entry.mode, modified, dated, attributes: Attributes::new(), kind }
 }
 
 /// The builder keeps one copy of a context for each of these: the same directory of the same machine has the same.

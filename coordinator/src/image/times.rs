@@ -51,10 +51,19 @@ impl Rule {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Sent(BTreeMap<Vec<u8>, ([u8; HASH], i64)>);
 
+/// All that a file is: the builder does not compare extended attributes, so that a file of others needs another time as well.
+fn whole(item: &ContextItem, content: &[u8; HASH]) -> [u8; HASH] {
+    let Some(attributes) = &item.attributes else { return *content };
+    let mut hasher = blake3::Hasher::new_derive_key("splitci content and attributes v1");
+    hasher.update(content);
+    hasher.update(attributes);
+    *hasher.finalize().as_bytes()
+}
+
 /// The time of each item, under the constant rule.
 pub(super) fn constant(second: i64, items: &[ContextItem]) -> Vec<i64> {
     let time = |item: &ContextItem| match &item.content {
-        ItemContent::File(hash) => second * SECOND + nanoseconds(hash),
+        ItemContent::File(hash) => second * SECOND + nanoseconds(&whole(item, hash)),
         _ => second * SECOND,
     };
     items.iter().map(time).collect()
@@ -67,7 +76,8 @@ impl Sent {
         let now = self.0.values().map(|(_, sent)| sent.saturating_add(SECOND)).max().map_or(now, |latest| latest.max(now));
         let mut next = BTreeMap::new();
         let time = |item: &ContextItem| {
-            let ItemContent::File(hash) = item.content else { return EARLIEST * SECOND };
+            let ItemContent::File(hash) = &item.content else { return EARLIEST * SECOND };
+            let hash = whole(item, hash);
             let known = self.0.get(&item.path).filter(|(sent, _)| *sent == hash);
             let time = known.map_or(now, |(_, time)| *time);
             next.insert(item.path.clone(), (hash, time));
@@ -171,6 +181,8 @@ mod tests {
         let [one, same, other] = [file("a", 1), file("b", 1), file("a", 2)].map(|item| constant(1_700_000_000, &[item])[0]);
         assert_eq!(one, same);
         assert_ne!(one, other);
+        let marked = ContextItem { attributes: Some([7; 32]), ..file("a", 1) };
+        assert_ne!(constant(1_700_000_000, &[marked])[0], one, "its attributes differ");
         assert!([one, other].iter().all(|time| time / SECOND == 1_700_000_000));
     }
 

@@ -276,7 +276,7 @@ mod tests {
     }
 
     fn entry(path: &str, kind: SentKind) -> SentEntry {
-        SentEntry { path: path.into(), mode: 0o644, modified: 1, dated: false, kind }
+        SentEntry { path: path.into(), mode: 0o644, modified: 1, dated: false, attributes: std::collections::BTreeMap::new(), kind }
     }
 
     fn on_disk(root: &Path, path: &str, text: &[u8]) -> SentEntry {

@@ -17,6 +17,7 @@ mod services;
 mod sources;
 mod wire;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bollard::errors::Error as Cause;
@@ -143,7 +144,14 @@ fn routes(docker: &Arc<Docker>, dockerfile: &str, sources: Sources, told: &Told)
 /// The same text always has the same time, and another text of the same length another one.
 fn small_file(name: String, text: Vec<u8>) -> SentEntry {
     let modified = ANY_TIME + nanoseconds(blake3::hash(&text).as_bytes());
-    SentEntry { path: name.into_bytes(), mode: 0o644, modified, dated: false, kind: SentKind::Text(Bytes::from(text)) }
+    SentEntry {
+        path: name.into_bytes(),
+        mode: 0o644,
+        modified,
+        dated: false,
+        attributes: BTreeMap::new(),
+        kind: SentKind::Text(Bytes::from(text)),
+    }
 }
 
 /// Nanoseconds of a second, off a hash: a builder that compares times sees every change of content.

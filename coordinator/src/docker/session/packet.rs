@@ -88,7 +88,8 @@ impl Packet {
 }
 
 fn stat(entry: &SentEntry) -> Stat {
-    let mut stat = Stat { path: entry.path.clone(), mode: mode(entry), modified: entry.modified, ..Stat::default() };
+    let attributes = entry.attributes.clone();
+    let mut stat = Stat { path: entry.path.clone(), mode: mode(entry), modified: entry.modified, attributes, ..Stat::default() };
     match &entry.kind {
         SentKind::File { length, .. } => stat.size = i64::try_from(*length).unwrap_or(i64::MAX),
         SentKind::Text(text) => stat.size = i64::try_from(text.len()).unwrap_or(i64::MAX),
@@ -129,17 +130,20 @@ mod tests {
     use prost::Message;
 
     fn entry(mode: u32, kind: SentKind) -> SentEntry {
-        SentEntry { path: b"a/b".to_vec(), mode, modified: 1_000_000_007, dated: false, kind }
+        SentEntry { path: b"a/b".to_vec(), mode, modified: 1_000_000_007, dated: false, attributes: BTreeMap::new(), kind }
     }
 
     #[test]
     fn a_packet_is_what_the_generated_one_reads() {
-        let sent = Packet { id: 7, ..Packet::stat(&entry(0o4755, SentKind::File { length: 12, hash: [0; 32] })) };
+        let attributes = BTreeMap::from([("user.colour".to_owned(), b"red\xff".to_vec())]);
+        let file = SentEntry { attributes: attributes.clone(), ..entry(0o4755, SentKind::File { length: 12, hash: [0; 32] }) };
+        let sent = Packet { id: 7, ..Packet::stat(&file) };
         let read = generated::Packet::decode(sent.encode_to_vec().as_slice()).expect("a packet");
         let stat = read.stat.expect("a file");
         assert_eq!((read.r#type, read.id), (generated::packet::PacketType::PacketStat.into(), 7));
         assert_eq!((stat.path.as_str(), stat.size, stat.mod_time, stat.mode), ("a/b", 12, 1_000_000_007, (1 << 23) | 0o755));
         assert_eq!((stat.uid, stat.gid), (0, 0));
+        assert_eq!(stat.xattrs.into_iter().collect::<BTreeMap<_, _>>(), attributes);
 
         let sent = Packet::data(3, bytes::Bytes::from_static(b"x"));
         let read = generated::Packet::decode(sent.encode_to_vec().as_slice()).expect("a packet");

@@ -1,5 +1,6 @@
 //! What a builder may ask for during a build, and why it could not be given.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -37,6 +38,8 @@ pub struct SentEntry {
     pub modified: i64,
     /// Whether a step may judge by that time, so that a file of another time is another file.
     pub dated: bool,
+    /// Its extended attributes. The builder does not see that they differ: a file of others needs another time.
+    pub attributes: BTreeMap<String, Vec<u8>>,
     /// What it is.
     pub kind: SentKind,
 }

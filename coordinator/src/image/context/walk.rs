@@ -13,7 +13,6 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat};
 use rustix::io::Errno;
 
-use super::attributes::attributes_of;
 use super::stamp::Stamp;
 use super::table::{Cursor, Known, Table};
 use super::{ContextError, Entry, EntryKind};
@@ -39,7 +38,7 @@ pub(super) struct Seen {
     pub(super) known: Option<Known>,
     /// Whether it may be remembered: its file system keeps its times as it should.
     pub(super) keeps: bool,
-    /// Hash of its extended attributes, if it has any that count.
+    /// Hash of its extended attributes, if it is a file that was read and has any that count.
     pub(super) attributes: Option<[u8; 32]>,
 }
 
@@ -59,7 +58,6 @@ struct Task {
 #[derive(Default)]
 struct Listing {
     items: Vec<Item>,
-    attributes: Option<[u8; 32]>,
 }
 
 struct Item {
@@ -159,7 +157,7 @@ fn give_out(mut listing: Listing, at: usize, queue: &mut Queue) {
 }
 
 /// Puts everything in the order of names.
-fn assemble(slot: usize, listings: &mut [Option<Listing>], walked: &mut Walked) -> Option<[u8; 32]> {
+fn assemble(slot: usize, listings: &mut [Option<Listing>], walked: &mut Walked) {
     let listing = listings.get_mut(slot).and_then(Option::take).unwrap_or_default();
     for Item { entry, seen, below } in listing.items {
         let here = walked.0.len();
@@ -169,14 +167,13 @@ fn assemble(slot: usize, listings: &mut [Option<Listing>], walked: &mut Walked) 
             Below::Nothing => {}
             Below::Excluded => drop((walked.0.pop(), walked.1.pop())),
             Below::Directory { slot, excluded, .. } => {
-                walked.1[here].attributes = assemble(slot, listings, walked);
+                assemble(slot, listings, walked);
                 if excluded && walked.0.len() == here + 1 {
                     drop((walked.0.pop(), walked.1.pop()));
                 }
             }
         }
     }
-    listing.attributes
 }
 
 impl Walk<'_> {
@@ -193,7 +190,7 @@ impl Walk<'_> {
         names(&directory, scratch).map_err(|error| unread(error, &place))?;
         let keeps = keeps_times(&directory, scratch).map_err(|error| unread(error, &place))?;
         let mut cursor = self.table.at(&task.path);
-        let mut listing = Listing { attributes: attributes_of(&directory), items: Vec::with_capacity(scratch.spans.len()) };
+        let mut listing = Listing { items: Vec::with_capacity(scratch.spans.len()) };
         for &(start, end) in &scratch.spans {
             let look = Look { task, directory: &directory, keeps, name: &scratch.names[start..end] };
             listing.items.extend(self.item(&look, &mut cursor)?);
