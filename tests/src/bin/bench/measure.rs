@@ -115,6 +115,12 @@ impl Bar {
         }
     }
 
+    /// Reached if the number is not below the limit.
+    pub(crate) fn at_least(what: &str, limit: f64, measured: f64, unit: &str) -> Self {
+        let wanted = format!("at least {limit} {unit}");
+        Self { what: what.to_owned(), wanted, measured: format!("{measured:.3} {unit}"), reached: measured >= limit }
+    }
+
     /// Reached if ours is below the best of the others.
     pub(crate) fn ahead_of(what: &str, ours: f64, others: &[(String, f64)]) -> Self {
         let best = others.iter().min_by(|a, b| a.1.total_cmp(&b.1)).expect("a rival");
