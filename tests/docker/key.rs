@@ -234,6 +234,24 @@ async fn what_is_never_copied_builds_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_makes_reuse_unlikely_is_told_from_what_was_built() {
+    let project = Project::new("lints", "FROM scratch\nARG GIT_SHA\nARG STEADY\nCOPY . /\n").await;
+    project.write("code", "one");
+    let with = |sha: &str| {
+        let args = [("GIT_SHA", sha), ("STEADY", "1")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        BuildFrom { args: args.into(), ..project.from() }
+    };
+    let said = async |sha: &str| explain(&with(sha), &project.docker, &Ears::default(), 0).await.expect("explained").advice;
+    for sha in ["a", "b", "c"] {
+        assert_eq!(said(sha).await, [""; 0], "nothing is known yet");
+        project.ensured(with(sha)).await;
+    }
+    project.write(".git/HEAD", "ref: refs/heads/main");
+    let advice = said("d").await;
+    assert!(matches!(&advice[..], [git, sha] if git.starts_with("`.git` is in the context") && sha.contains("`GIT_SHA`")), "{advice:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_base_with_triggers_may_copy_anything() {
     let base = Base::new("trigger", "ONBUILD COPY . /all");
     let project = Project::new("trigger", &format!("FROM {}\nRUN true", base.0)).await;
