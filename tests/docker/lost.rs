@@ -68,11 +68,13 @@ fn an_image_of_which_the_engine_has_lost_a_part_is_built_anew() {
     assert_eq!(source(&run()), Some(ImageSource::Found));
 
     // The engine itself does not find its way to an image without its uppermost layer.
-    fs_err::remove_dir_all(&layers(&second, &image())[0]).expect("removed");
+    let lost = image();
+    fs_err::remove_dir_all(&layers(&second, &lost)[0]).expect("removed");
     let mended = run();
     mended.expect_exit(0);
     assert_eq!(source(&mended), Some(ImageSource::Built));
     assert_eq!(source(&run()), Some(ImageSource::Found));
+    assert!(!second.says("images -aq").contains(&lost), "what is left of it is removed");
 
     // It does find one without its second layer, and notices when a container is made of it.
     fs_err::remove_dir_all(&layers(&second, &image())[1]).expect("removed");
@@ -238,6 +240,66 @@ async fn extended_attributes_of_files_reach_the_steps() {
         assert!(!keys.contains(&image.key));
         keys.push(image.key);
     }
+}
+
+/// splitci as it would run a day from now.
+fn tomorrow(sandbox: &Sandbox, line: &str) -> Splitci {
+    let through = Splitci::through("faketime", ["-m", "--exclude-monotonic", "-f", "+1d"]).arg(splitci_tests::program::binary());
+    let through = through.args(line.split_whitespace()).env("NO_FAKE_STAT", "1").env("SPLITCI_CACHE_DIR", sandbox.outside("cache"));
+    sandbox.dress(through, splitci_tests::python::Python::with_friends())
+}
+
+/// Names of images that `splitci cache gc` tells of.
+fn told_of(done: &Done) -> Vec<String> {
+    done.expect_exit(0);
+    let told: serde_json::Value = serde_json::from_str(&done.stdout).expect("JSON");
+    let mut names: Vec<String> =
+        told["images"].as_array().expect("a list").iter().map(|image| image["name"].as_str().expect("a name").to_owned()).collect();
+    names.sort();
+    names
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn images_that_nobody_uses_go_and_others_stay() {
+    let second = SecondEngine::start();
+    let engine = Arc::new(docker::connect(Some(&second.address()), &environment()).await.expect("an engine"));
+    let project = |name: &'static str| {
+        let project = Project::on(Arc::clone(&engine), name, "FROM scratch\nCOPY data /data\n");
+        project.write("data", name);
+        project
+    };
+    let (named, used, renewed, last) = (project("named"), project("used"), project("renewed"), project("last"));
+    let named_image = named.built().await;
+    second.says(&format!("tag {} release:1", named_image.reference));
+    let used_image = used.built().await;
+    second.says(&format!("create --network none {} nothing", used_image.reference));
+    let nameless = renewed.built().await;
+    let renewed_image = renewed.ensure(BuildFrom { no_cache: true, ..renewed.from() }).await.0.expect("an image");
+    assert_ne!(nameless.identity, renewed_image.identity);
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    let last_image = last.built().await;
+
+    let sandbox = Sandbox::empty();
+    let gc = |line: &str| tomorrow(&sandbox, line).env("DOCKER_HOST", second.address()).env("SPLITCI_CACHE_IMAGES", "1");
+    let mut all = vec![nameless.identity.config.clone(), renewed_image.reference.clone(), used_image.reference.clone()];
+    all.sort();
+    assert_eq!(told_of(&gc("cache gc --dry-run --json").run()), all);
+    assert_eq!(
+        told_of(&gc("cache gc --json").run()),
+        all.iter().filter(|name| **name != used_image.reference).cloned().collect::<Vec<_>>()
+    );
+    for image in [&named_image, &used_image, &last_image] {
+        second.says(&format!("inspect {}", image.identity.config));
+    }
+    assert_eq!(told_of(&gc("cache gc --json").env("SPLITCI_CACHE_IMAGES", "9").run()), [""; 0]);
+    // A build makes room, too; but not of what was used a moment ago.
+    let more = project("more");
+    more.ensure(BuildFrom { images: Some(0), ..more.from() }).await.0.expect("an image");
+    second.says(&format!("inspect {}", last_image.identity.config));
+    // Where there is no engine, the cache is collected all the same.
+    let done = gc("cache gc --json").env("DOCKER_HOST", "unix:///nowhere.sock").run();
+    assert_eq!(told_of(&done), [""; 0]);
+    done.expect_says("are left as they are");
 }
 
 /// splitci, as it would run where the clock is off by this much.

@@ -173,6 +173,7 @@ pub(crate) struct VerifyArgs {
 /// Make room
 ///
 /// What was used longest ago goes first, but no level takes the room of another, and what running runs use stays. Nothing does it by itself yet.
+/// Images that splitci built are counted as well (`images` in `[cache]`); those go after every build, too.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct GcArgs {
     /// The cache.

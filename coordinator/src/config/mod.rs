@@ -151,6 +151,8 @@ pub struct CacheSettings {
     pub fresh: bool,
     /// How many of a hundred of them are run all the same.
     pub canaries: u32,
+    /// How many images of all projects stay in the engine.
+    pub images: u32,
     /// Another text is another cache.
     pub epoch: Option<String>,
     /// The seed of the run, if one was asked for: who asks for one wants to see what it does.

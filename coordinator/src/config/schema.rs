@@ -255,6 +255,8 @@ schema! {
         epoch: String = "epoch",
         /// Older images are built anew.
         max_age: Span = "max_age",
+        /// How many images stay in the engine.
+        images: Count = "images",
         /// Where it is.
         dir: String = "dir",
         /// Whether it is only read.

@@ -142,11 +142,15 @@ pub(super) fn cache(section: &CacheSection, bases: &Bases, env: &BTreeMap<String
         dir,
         read_only,
         size: value(section.size.clone()).map(|size| size.0),
+        images: value(section.images.clone()).map_or(IMAGES, |count| count.0),
         redis: value(section.redis.clone()).map(|url| url.0),
         s3: value(section.s3.clone()).map(|Bucket(name, prefix)| (name, prefix)),
         ..CacheSettings::default()
     }
 }
+
+/// How many images stay where nothing is said, which is nowhere: the defaults say it.
+const IMAGES: u32 = 20;
 
 /// `$XDG_CACHE_HOME/splitci`, or the same below `~/.cache`.
 fn default_cache(env: &BTreeMap<String, String>) -> Option<PathBuf> {

@@ -69,6 +69,21 @@ pub struct TaggedImage {
     pub tagged: i64,
 }
 
+/// An image of ours, for deciding whether it may stay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LabelledImage {
+    /// Its id.
+    pub id: String,
+    /// Its names, `name:tag`.
+    pub names: Vec<String>,
+    /// Whether a registry has it, under a name that the engine knows.
+    pub has_digest: bool,
+    /// Its bytes, those included that it shares with others.
+    pub bytes: u64,
+    /// When it was last given a name, in seconds since 1970; 0 if never.
+    pub tagged: i64,
+}
+
 impl Docker {
     /// The image of this name or id, if the engine has it.
     pub async fn image(&self, reference: &str) -> Result<Option<LocalImage>, DockerError> {
@@ -132,11 +147,34 @@ impl Docker {
         Ok(tags)
     }
 
+    /// Images with this label, whatever its value.
+    pub async fn images_labelled(&self, label: &str) -> Result<Vec<LabelledImage>, DockerError> {
+        let filters = HashMap::from([("label", vec![label])]);
+        let options = query::ListImagesOptionsBuilder::new().filters(&filters).build();
+        let listed =
+            self.call(|| format!("list the images with the label `{label}`"), SHORT, self.client.list_images(Some(options))).await?;
+        let mut images = Vec::new();
+        for image in listed {
+            let tagged = self.last_tagged(&image.id).await?;
+            let is_name = |name: &String| !name.starts_with("<none>");
+            images.push(LabelledImage {
+                names: image.repo_tags.into_iter().filter(is_name).collect(),
+                has_digest: image.repo_digests.iter().any(is_name),
+                bytes: u64::try_from(image.size).unwrap_or(0),
+                tagged,
+                id: image.id,
+            });
+        }
+        Ok(images)
+    }
+
     /// When an image was last given a name; the beginning of time for one that is gone meanwhile.
     async fn last_tagged(&self, id: &str) -> Result<i64, DockerError> {
         match self.call(|| format!("inspect the image `{id}`"), SHORT, self.client.inspect_image(id)).await {
             Ok(found) => Ok(found.metadata.and_then(|known| known.last_tag_time).map_or(0, time::OffsetDateTime::unix_timestamp)),
             Err(error) if error.is_missing() => Ok(0),
+            // Nobody has any use for it.
+            Err(error) if error.is_damage() => Ok(1),
             Err(error) => Err(error),
         }
     }

@@ -24,7 +24,7 @@ const ONLY_HERE: &str = "splitci-base";
 /// Tags kept there.
 const KEPT_BASES: usize = 8;
 /// An image that was used more lately is not removed: another run may be about to start its first shard, after which the engine keeps it anyway.
-const UNUSED_SECONDS: i64 = 120;
+pub(super) const UNUSED_SECONDS: i64 = 120;
 
 /// What the bases of a build come to.
 #[derive(Debug, Default)]

@@ -19,6 +19,7 @@ use super::flight;
 use super::kept::{Kept, Shelf};
 use super::prepare::{Prepared, prepare};
 use super::sent::{shared_key, sources};
+use super::surplus::{remove, surplus};
 use crate::docker::build::{BuildFailure, BuildRequest, SourceError};
 use crate::docker::images::LocalImage;
 use crate::docker::{Docker, DockerError};
@@ -86,6 +87,8 @@ pub struct BuildFrom {
     pub epoch: Option<String>,
     /// Older images are built anew.
     pub max_age: Option<Duration>,
+    /// How many images of all projects stay in the engine, if not all of them.
+    pub images: Option<u32>,
     /// Who knows what other machines built.
     pub elsewhere: Option<Arc<dyn Elsewhere>>,
 }
@@ -225,6 +228,7 @@ async fn found_or_built(
     drop(turn);
     remove_old(&repository, &[&reference], KEPT, docker).await?;
     remove_old_bases(&prepared.pinned, docker).await?;
+    built.notes.extend(bound(from, docker).await);
     Ok(built)
 }
 
@@ -262,6 +266,14 @@ async fn keep(from: &BuildFrom, prepared: &Prepared, took_ms: u64) -> Option<Str
     let done = tokio::task::spawn_blocking(move || shelf.keep(&kept)).await;
     let error = done.unwrap_or_else(|lost| Err(std::io::Error::other(lost))).err()?;
     Some(format!("what the image was built of is not remembered, `splitci cache why` cannot explain the next build by it: {error}"))
+}
+
+/// Makes room in the engine, for what was just built has taken some. What is said if that cannot be done.
+async fn bound(from: &BuildFrom, docker: &Docker) -> Option<String> {
+    let most = from.images?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
+    let done = async { remove(docker, surplus(docker, most as usize, now).await?).await };
+    done.await.err().map(|error| format!("images in the engine are left as they are: {error}"))
 }
 
 /// Whether a base that a build was told to start from is not there any more.

@@ -13,6 +13,7 @@
 //! | [`ensure`] | the story: key, look up, else build, tag, keep the last few |
 //! | [`elsewhere`] | images that other machines built |
 //! | `flight` | one build of a key at a time |
+//! | [`surplus`] | images that are too many in an engine |
 //! | [`damage`] | images of which the engine has lost a part |
 //! | [`kept`], [`why`], [`explain`] | what earlier keys were made of, how they differ, and what that means for the next run |
 //!
@@ -34,6 +35,7 @@ pub mod kept;
 pub mod key;
 mod prepare;
 mod sent;
+pub mod surplus;
 mod times;
 pub mod why;
 

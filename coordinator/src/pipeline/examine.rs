@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::config::{ImageSettings, Project};
+use crate::docker::images::LabelledImage;
 use crate::docker::usage::{BuildCache, collects_by_default, configured_collection};
 use crate::docker::{Docker, DockerError, connect};
 use crate::image::dockerfile::Choices;
 use crate::image::facts::base_images;
+use crate::image::surplus;
 
 /// An engine that answered, and what it has of the project's images.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +62,27 @@ pub struct EngineCache {
     pub kept: Option<BuildCache>,
     /// Whether it makes room by itself, if that is known.
     pub collects: Option<bool>,
+}
+
+/// An image that splitci made and that is too many.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SurplusImage {
+    /// Its names, or its id if it has none.
+    pub name: String,
+    /// Its bytes, those included that it shares with others.
+    pub bytes: u64,
+}
+
+/// The images that are too many in the engine that the environment names, if `most` may stay. With `remove` those that are gone now.
+pub async fn surplus_images(env: &BTreeMap<String, String>, most: u32, remove: bool) -> Result<Vec<SurplusImage>, DockerError> {
+    let docker = connect(None, env).await?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
+    let mut surplus = surplus::surplus(&docker, most as usize, now).await?;
+    if remove {
+        surplus = surplus::remove(&docker, surplus).await?;
+    }
+    let name = |image: &LabelledImage| if image.names.is_empty() { image.id.clone() } else { image.names.join(", ") };
+    Ok(surplus.iter().map(|image| SurplusImage { name: name(image), bytes: image.bytes }).collect())
 }
 
 /// Where an engine on this machine is configured.

@@ -190,6 +190,7 @@ pub(super) fn build_from(project: &Project, build: &BuildSettings, settings: &Ru
         anew: false,
         epoch: build.epoch.clone(),
         max_age: build.max_age,
+        images: Some(project.cache.images),
         elsewhere: None,
     }
 }

@@ -29,7 +29,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 pub use crate::docker::usage::BuildCache;
-pub use examine::{EngineCache, Examined, examine, examine_cache};
+pub use examine::{EngineCache, Examined, SurplusImage, examine, examine_cache, surplus_images};
 pub use repro::{ReproRequest, repro};
 pub use results::FileFate;
 pub use run::{RunRequest, plan, run};

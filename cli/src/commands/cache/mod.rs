@@ -5,6 +5,7 @@
 mod archive;
 mod doctor;
 mod entries;
+mod images;
 mod stats;
 mod verify;
 mod warm;

@@ -4,7 +4,7 @@ use splitci_coordinator::config::Flags;
 use splitci_coordinator::content::local::{Entry, Repair, Sweep, Verified, Why};
 
 use super::entries::count_entries;
-use super::{Opened, settings, unusable};
+use super::{Opened, images, settings, unusable};
 use crate::args::cache::{GcArgs, VerifyArgs};
 use crate::ui::caches::name;
 use crate::ui::error::Failure;
@@ -75,6 +75,7 @@ pub(super) fn collect(args: GcArgs, context: &Context) -> Result<Exit, Failure> 
         printer::tell("somebody else is making room already\n");
         return Ok(Exit::DONE);
     };
+    let surplus = images::collect(&opened, dry, context);
     let why = |why: Why| match why {
         Why::Room => "room",
         Why::WithoutBlobs => "without blobs",
@@ -82,17 +83,23 @@ pub(super) fn collect(args: GcArgs, context: &Context) -> Result<Exit, Failure> 
     if json {
         let gone: Vec<_> = collected.gone.iter().map(|(entry, reason)| told(entry, why(*reason))).collect();
         let all = serde_json::json!({
-            "entries": collected.entries, "bytes": collected.bytes, "limit": limit.bytes, "dry_run": dry, "gone": gone, "freed": collected.freed
+            "entries": collected.entries, "bytes": collected.bytes, "limit": limit.bytes, "dry_run": dry, "gone": gone, "freed": collected.freed,
+            "images": surplus.iter().map(images::told).collect::<Vec<_>>(),
         });
         printer::answer(&format!("{all}\n"))?;
         return Ok(Exit::DONE);
     }
     if dry {
         let lines: Vec<String> = collected.gone.iter().map(|(entry, reason)| format!("{:<14} {}\n", why(*reason), name(entry))).collect();
-        printer::answer(&lines.concat())?;
+        let images = surplus.iter().map(|image| format!("{:<14} {}\n", "image", image.name));
+        printer::answer(&lines.into_iter().chain(images).collect::<String>())?;
     }
     let (was, may) = (bytes(collected.bytes), bytes(limit.bytes));
     let verb = if dry { "would go" } else { "went" };
     printer::tell(&format!("{was} of {may} were taken; {} {verb}, {}\n", count_entries(collected.gone.len()), bytes(collected.freed)));
+    if !surplus.is_empty() {
+        let all: u64 = surplus.iter().map(|image| image.bytes).sum();
+        printer::tell(&format!("{} {verb} from the engine, up to {}\n", images::count(surplus.len()), bytes(all)));
+    }
     Ok(Exit::DONE)
 }
