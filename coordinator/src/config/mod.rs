@@ -20,6 +20,7 @@ mod fault;
 mod generic;
 mod paths;
 mod read;
+mod repository;
 mod resolve;
 mod schema;
 mod secrets;
@@ -157,6 +158,8 @@ pub struct CacheSettings {
     pub epoch: Option<String>,
     /// The seed of the run, if one was asked for: who asks for one wants to see what it does.
     pub seed: Option<u64>,
+    /// The repository in which layers of images travel; `{level}` in it stands for the level of who writes.
+    pub layers: Option<String>,
 }
 
 /// All that commands about the cache need of a configuration.

@@ -5,6 +5,7 @@
 
 use super::assignment::{Arguments, Variables};
 use super::fault::{FaultKind, Place};
+use super::repository::Repository;
 use super::setting::{
     ByteSize, Count, Cpus, EngineChoice, Init, Items, Paths, Percent, Pids, Platform, ProjectName, Raw, ResultsKind, Seed, Setting, Shards,
     Span, SuiteName, Words,
@@ -267,6 +268,8 @@ schema! {
         s3: Bucket = "s3",
         /// How much room it may take.
         size: ByteSize = "size",
+        /// Where layers of images travel from one machine to another.
+        layers: Repository = "layers",
     }
     /// What is kept of runs.
     record: RecordSection = "record" {

@@ -145,6 +145,7 @@ pub(super) fn cache(section: &CacheSection, bases: &Bases, env: &BTreeMap<String
         images: value(section.images.clone()).map_or(IMAGES, |count| count.0),
         redis: value(section.redis.clone()).map(|url| url.0),
         s3: value(section.s3.clone()).map(|Bucket(name, prefix)| (name, prefix)),
+        layers: value(section.layers.clone()).map(|repository| repository.0),
         ..CacheSettings::default()
     }
 }
