@@ -180,6 +180,7 @@ fn a_build_shows_the_steps_that_run_and_keeps_those_that_are_done() {
         key: None,
         took_ms: 0,
         saved_ms: 0,
+        steps: None,
     });
     insta::assert_snapshot!(told.lines.always, @r"
     build [1/3] FROM python:3.12  cached

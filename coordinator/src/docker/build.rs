@@ -12,12 +12,14 @@ use std::time::Duration;
 use bollard::models::{BuildInfo, BuildInfoAux};
 use bollard::query_parameters as query;
 use futures_util::StreamExt;
+use tokio::time::Instant;
 
+use super::imports::Imports;
 use super::raw::{Method, encoded};
 use super::session::Session;
 pub use super::session::{SentEntry, SentKind, SourceError, Sources, nanoseconds};
-pub use super::trace::FailedStep;
 use super::trace::Trace;
+pub use super::trace::{FailedStep, imported_from};
 use super::{Docker, DockerError, SHORT};
 use crate::model::Progress;
 
@@ -25,6 +27,9 @@ use crate::model::Progress;
 const BUILD_SILENCE: Duration = Duration::from_hours(6);
 /// Bytes of context between two pieces of news.
 const NEWS_EVERY: u64 = 1 << 20;
+
+/// How long the builder may take to stop a build.
+const LET_GO: Duration = Duration::from_secs(10);
 
 /// What to build.
 #[derive(Debug, Clone, Default)]
@@ -49,6 +54,8 @@ pub struct BuildRequest {
     pub shm_size: Option<u64>,
     /// Do every step anew.
     pub no_cache: bool,
+    /// Images in registries whose steps need not be done again.
+    pub cache_from: Vec<String>,
 }
 
 /// A build did not give an image.
@@ -71,6 +78,9 @@ pub enum BuildFailure {
     /// The build ended without an image and without an error.
     #[error("the engine ended the build without an image")]
     NoImage,
+    /// Layers that were to come from a registry do not come. The build was stopped: without them it may well succeed.
+    #[error("{0}")]
+    Imports(String),
 }
 
 impl Docker {
@@ -99,8 +109,7 @@ impl Docker {
         let client = self.client_for(request);
         let mut stream = std::pin::pin!(client.build_image(options(request), None, Some(bollard::body_full(bytes::Bytes::new()))));
         let mut sent = session.sent();
-        let mut trace = Trace::default();
-        let mut image = None;
+        let mut known = Known::default();
         let mut told = 0;
         loop {
             let next = self.call(|| "build the image".to_owned(), BUILD_SILENCE, async { Ok(stream.next().await) });
@@ -112,21 +121,34 @@ impl Docker {
                     heard(Progress::ContextSent(told));
                     continue;
                 }
+                why = known.imports_are_late() => {
+                    known.given_up = Some(why);
+                    None
+                }
             };
             match info {
                 None => break,
-                Some(Ok(info)) => image = take_info(info, &mut trace, heard).or(image),
+                Some(Ok(info)) => known.take(info, heard),
                 Some(Err(bollard::errors::Error::DockerStreamError { error })) => {
-                    return Err(BuildFailure::Failed { step: trace.failed(), error });
+                    return Err(BuildFailure::Failed { step: known.trace.failed(), error });
                 }
-                Some(Err(error)) => return Err(self.refusal(error, &trace)),
+                Some(Err(error)) => return Err(self.refusal(error, &known.trace)),
+            }
+            if known.given_up.is_some() {
+                break;
             }
         }
         let sent = *sent.borrow();
         if sent > told {
             heard(Progress::ContextSent(sent));
         }
-        image.ok_or(BuildFailure::NoImage)
+        if let Some(why) = known.given_up {
+            let _told = self.cancel_build(&request.id).await;
+            // Its steps are shared with whatever is built next, until the builder has let go of them.
+            let _ended = tokio::time::timeout(LET_GO, async { while stream.next().await.is_some() {} }).await;
+            return Err(BuildFailure::Imports(why));
+        }
+        known.image.ok_or(BuildFailure::NoImage)
     }
 
     /// An error before the build began is the builder's when the engine calls the request bad (a Dockerfile that cannot be parsed), else the engine's.
@@ -172,6 +194,7 @@ fn options(request: &BuildRequest) -> query::BuildImageOptions {
         platform: request.platform.clone().unwrap_or_default(),
         target: request.target.clone().unwrap_or_default(),
         nocache: request.no_cache,
+        cachefrom: (!request.cache_from.is_empty()).then(|| request.cache_from.clone()),
         networkmode: request.network.clone(),
         shmsize: request.shm_size.map(|bytes| i32::try_from(bytes).unwrap_or(i32::MAX)),
         remote: Some("client-session".to_owned()),
@@ -180,13 +203,36 @@ fn options(request: &BuildRequest) -> query::BuildImageOptions {
     }
 }
 
-fn take_info(info: BuildInfo, trace: &mut Trace, heard: &mut impl FnMut(Progress)) -> Option<String> {
-    match info.aux? {
-        BuildInfoAux::BuildKit(piece) => {
-            trace.take(piece).into_iter().for_each(heard);
-            None
+/// What is known of a build that goes on.
+#[derive(Default)]
+struct Known {
+    trace: Trace,
+    imports: Imports,
+    image: Option<String>,
+    given_up: Option<String>,
+}
+
+impl Known {
+    fn take(&mut self, info: BuildInfo, heard: &mut impl FnMut(Progress)) {
+        match info.aux {
+            Some(BuildInfoAux::BuildKit(piece)) => {
+                self.given_up = self.imports.take(&piece, Instant::now());
+                self.trace.take(piece).into_iter().for_each(heard);
+            }
+            Some(BuildInfoAux::Default(image)) => self.image = image.id.or(self.image.take()),
+            None => {}
         }
-        BuildInfoAux::Default(image) => image.id,
+    }
+
+    /// Waits until imports are to be given up if nothing more is heard, and says why; for ever if none is waited for.
+    async fn imports_are_late(&self) -> String {
+        match self.imports.deadline() {
+            Some((until, why)) => {
+                tokio::time::sleep_until(until).await;
+                why
+            }
+            None => std::future::pending().await,
+        }
     }
 }
 

@@ -64,8 +64,9 @@ impl Trace {
         let state = state_of(&vertex)?;
         if let BuildStepState::Failed(error) = &state {
             step.error.clone_from(error);
-            // Steps that were stopped because another failed say so; the first with an error of its own is the culprit.
-            if !error.contains("context canceled") || self.failed.is_none() {
+            // A cache that cannot be had fails no build. Steps that were stopped because another failed say so; the first with an error of its own is the culprit.
+            let is_culprit = !error.contains("context canceled") || self.failed.is_none();
+            if is_culprit && imported_from(&vertex.name).is_none() {
                 self.failed = Some(vertex.digest.clone());
             }
         }
@@ -81,6 +82,11 @@ impl Trace {
         let step = self.steps.get(self.failed.as_ref()?)?;
         Some(FailedStep { name: step.name.clone(), log: String::from_utf8_lossy(&step.log).into_owned(), error: step.error.clone() })
     }
+}
+
+/// The reference that a step of this name reads a cache from, if it is one that does.
+pub fn imported_from(name: &str) -> Option<&str> {
+    name.strip_prefix("importing cache manifest from ")
 }
 
 fn state_of(vertex: &Vertex) -> Option<BuildStepState> {
@@ -129,6 +135,14 @@ mod tests {
         let failed = trace.failed().expect("a failed step");
         assert_eq!((failed.name.as_str(), failed.error.as_str()), ("RUN a", "exit code: 7"));
         assert_eq!(failed.log, "no rule to make target\n");
+    }
+
+    #[test]
+    fn a_cache_that_is_not_there_is_no_culprit() {
+        let mut trace = Trace::default();
+        let import = Vertex { name: "importing cache manifest from registry.example/a:b".into(), ..vertex("i", "a:b: not found") };
+        trace.take(StatusResponse { vertexes: vec![import], ..StatusResponse::default() });
+        assert_eq!(trace.failed(), None);
     }
 
     #[test]

@@ -17,13 +17,14 @@ use super::elsewhere::{Elsewhere, fetched};
 use super::error::ImageError;
 use super::flight;
 use super::kept::{Kept, Shelf};
+use super::layers::{self, Counter, INLINE, Layers, Parcel, Taken};
 use super::prepare::{Prepared, prepare};
 use super::sent::{shared_key, sources};
 use super::surplus::{remove, surplus};
 use crate::docker::build::{BuildFailure, BuildRequest, SourceError};
 use crate::docker::images::LocalImage;
 use crate::docker::{Docker, DockerError};
-use crate::model::event::ImageSource;
+use crate::model::event::{BuiltSteps, ImageSource};
 use crate::model::{BuildSecret, EntryPoint, ImageContent, ImageIdentity, Listener, Progress, SshAgent, Telling};
 
 /// The label with the whole key.
@@ -91,6 +92,8 @@ pub struct BuildFrom {
     pub images: Option<u32>,
     /// Who knows what other machines built.
     pub elsewhere: Option<Arc<dyn Elsewhere>>,
+    /// Where layers travel from one machine to another, if they do.
+    pub layers: Option<Layers>,
 }
 
 /// An image that is there.
@@ -120,6 +123,10 @@ pub struct ReadyImage {
     pub env: Vec<String>,
     /// What of it its tests can see.
     pub content: ImageContent,
+    /// How many steps its build had, and how many of them were not done again.
+    pub steps: Option<BuiltSteps>,
+    /// What of it is worth sending to other machines.
+    pub parcel: Option<Parcel>,
     /// What the user should know, a sentence each.
     pub notes: Vec<String>,
 }
@@ -216,12 +223,15 @@ async fn found_or_built(
         }
     }
     let began = Instant::now();
-    let image = build(from, prepared, docker, listener).await?;
+    let (image, steps, taken) = build(from, prepared, docker, listener).await?;
     docker.tag(&image.identity.config, &reference).await?;
     damage::is_mended(from.state.as_deref(), prepared.key);
     let mut built = keyed(ready(image, reference.clone(), ImageSource::Built, from.platform.clone()), prepared);
     built.took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     built.notes.extend(unfetched);
+    built.steps = steps;
+    built.parcel = layers::parcel(from, prepared, &built).filter(|_| !taken.unwell);
+    built.notes.extend(taken.notes);
     if reliable {
         built.notes.extend(keep(from, prepared, built.took_ms).await);
     }
@@ -311,18 +321,40 @@ pub(super) fn ready(image: LocalImage, reference: String, how: ImageSource, plat
         command,
         env,
         content,
+        steps: None,
+        parcel: None,
         notes: Vec::new(),
     }
 }
 
-async fn build(from: &BuildFrom, prepared: &Prepared, docker: &Arc<Docker>, listener: &dyn Listener) -> Result<LocalImage, ImageError> {
+type Built = (LocalImage, Option<BuiltSteps>, Taken);
+
+/// Builds it; with layers of others, where they can be had.
+async fn build(from: &BuildFrom, prepared: &Prepared, docker: &Arc<Docker>, listener: &dyn Listener) -> Result<Built, ImageError> {
     let context = &prepared.context;
     doing(listener, format!("building the image from {} entries, {} bytes", context.entries.len(), context.bytes()));
-    let (sources, _turn) = sources(from, (context, &prepared.items), prepared.dockerfile.clone(), docker).await?;
-    let request = build_request(from, prepared, docker);
-    match docker.build(&request, sources, |news| listener.hear(&Telling::Progress(news))).await {
-        Ok(built) => docker.image(&built).await?.ok_or(ImageError::NoImage),
-        Err(failure) => Err(failed(failure, prepared)),
+    let mut taken = layers::take(from, prepared, docker).await;
+    loop {
+        let (sources, _turn) = sources(from, (context, &prepared.items), prepared.dockerfile.clone(), docker).await?;
+        let request = build_request(from, prepared, &taken, docker);
+        let mut counter = Counter::default();
+        let heard = |news: Progress| {
+            counter.hear(&news);
+            listener.hear(&Telling::Progress(news));
+        };
+        let why = match docker.build(&request, sources, heard).await {
+            Ok(built) => {
+                let image = docker.image(&built).await?.ok_or(ImageError::NoImage)?;
+                taken.notes.extend(counter.refused.iter().map(|(from, why)| format!("layers of {from} were not used: {why}")));
+                return Ok((image, counter.steps(), taken));
+            }
+            Err(BuildFailure::Imports(why)) => why,
+            // No step of the Dockerfile is to blame.
+            Err(BuildFailure::Failed { step: None, error }) if !taken.references.is_empty() => error,
+            Err(failure) => return Err(failed(failure, prepared)),
+        };
+        taken.give_up(&why);
+        doing(listener, format!("layers of others do not come ({why}); building without"));
     }
 }
 
@@ -333,12 +365,14 @@ fn failed(failure: BuildFailure, prepared: &Prepared) -> ImageError {
         BuildFailure::Source(error) => ImageError::Source(error),
         BuildFailure::Engine(error) => error.into(),
         BuildFailure::NoImage => ImageError::NoImage,
+        BuildFailure::Imports(error) => ImageError::Build { step: None, error, odd: prepared.unseen.clone() },
         BuildFailure::Failed { step, error } => ImageError::Build { step, error, odd: prepared.unseen.clone() },
     }
 }
 
-fn build_request(from: &BuildFrom, prepared: &Prepared, docker: &Docker) -> BuildRequest {
+fn build_request(from: &BuildFrom, prepared: &Prepared, taken: &Taken, docker: &Docker) -> BuildRequest {
     let mut args = docker.config().proxies(&docker.endpoint().to_string());
+    args.extend(from.layers.iter().map(|_| (INLINE.to_owned(), "1".to_owned())));
     args.extend(from.args.clone());
     // Times in a mount are compared with those that one table said: two checkouts on one engine that shared a mount would each call the other's work new.
     let mounts = format!("{LEVEL}/{}/{}", repository(&from.project), &shared_key(&from.context)[..12]);
@@ -355,6 +389,7 @@ fn build_request(from: &BuildFrom, prepared: &Prepared, docker: &Docker) -> Buil
         add_hosts: from.add_hosts.clone(),
         shm_size: from.shm_size,
         no_cache: from.no_cache || from.anew,
+        cache_from: taken.references.clone(),
     }
 }
 

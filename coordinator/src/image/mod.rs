@@ -12,6 +12,7 @@
 //! | `prepare` | all of this: what is known before a build |
 //! | [`ensure`] | the story: key, look up, else build, tag, keep the last few |
 //! | [`elsewhere`] | images that other machines built |
+//! | [`layers`] | what other machines built, and how they get what this one did |
 //! | `flight` | one build of a key at a time |
 //! | [`surplus`] | images that are too many in an engine |
 //! | [`damage`] | images of which the engine has lost a part |
@@ -33,6 +34,7 @@ mod flight;
 pub mod ignore;
 pub mod kept;
 pub mod key;
+pub mod layers;
 mod prepare;
 mod sent;
 pub mod surplus;

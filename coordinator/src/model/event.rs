@@ -46,6 +46,9 @@ pub enum EventKind {
         /// How long the build took that was not needed, in milliseconds; 0 if nobody knows.
         #[serde(default, skip_serializing_if = "is_nothing")]
         saved_ms: u64,
+        /// How many steps the build had, if there was one that told.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        steps: Option<BuiltSteps>,
     },
     /// A shard's container or process was started.
     ShardStarted {
@@ -269,6 +272,15 @@ pub struct RetryPlanned {
     pub ordinals: Vec<u32>,
     /// Their ids, each once.
     pub ids: Vec<String>,
+}
+
+/// Steps of a build that did something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuiltSteps {
+    /// Those that were taken from a cache, the engine's own or another machine's.
+    pub cached: u32,
+    /// All of them.
+    pub all: u32,
 }
 
 /// How an image came about.

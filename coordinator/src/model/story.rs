@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 
 use super::event::{
-    Cancelled, Close, Crash, EventKind, ImageSource, Proven, ProvenTest, RetryPlanned, RunEvent, RunStarted, SessionEnded, ShardLoss,
-    Superseded, TestFinished,
+    BuiltSteps, Cancelled, Close, Crash, EventKind, ImageSource, Proven, ProvenTest, RetryPlanned, RunEvent, RunStarted, SessionEnded,
+    ShardLoss, Superseded, TestFinished,
 };
 use super::settings::{ContainerSettings, EngineKind, Flaky, Order, RunSettings, SuiteSettings, Timeouts};
 use super::unit::UnitKind;
@@ -155,6 +155,7 @@ impl Story {
             key: Some("3f2a9c1b7d04".to_owned()),
             took_ms: if how == ImageSource::Built { 41_200 } else { 0 },
             saved_ms: if how == ImageSource::Found { 102_000 } else { 0 },
+            steps: (how == ImageSource::Built).then_some(BuiltSteps { cached: 14, all: 17 }),
         })
     }
 

@@ -21,6 +21,7 @@ use crate::content::local::Sweep;
 use crate::content::{Access, Digest, Lease, Limit, LocalStore, StoreError};
 use crate::model::RunId;
 use crate::model::settings::EngineKind;
+use crate::model::trust::Level;
 use crate::run::chain;
 use crate::tally::{self, Tally, Worth};
 use crate::trust::{Keys, Life, MacKey, Opened, identify};
@@ -91,6 +92,11 @@ impl Cache {
     /// What hides secret values in keys.
     pub(super) fn mac_key(&self) -> MacKey {
         self.vault.seal().mac_key()
+    }
+
+    /// How far this run is trusted.
+    pub(super) fn level(&self) -> Level {
+        self.vault.seal().space().level
     }
 
     /// Everything that is believed of a piece of memory, this run's own first.

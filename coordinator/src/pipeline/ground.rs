@@ -8,13 +8,14 @@ use std::sync::Arc;
 use super::damage::watched;
 use super::results::Surroundings;
 use super::run::Job;
-use super::{PipelineError, World};
+use super::{PipelineError, World, layers};
 use crate::config::{BuildSettings, ImageSettings, Project};
 use crate::docker::{self, Docker};
 use crate::engine::docker::{DockerEngine, DockerSetup, runs_image_init};
 use crate::engine::process::ProcessEngine;
 use crate::engine::{Engine, EngineError};
 use crate::image::elsewhere::Elsewhere;
+use crate::image::layers::{Layers, Parcel};
 use crate::image::{BuildFrom, ImageRequest, ReadyImage, ensure_image};
 use crate::model::event::EventKind;
 use crate::model::settings::{EngineKind, RunSettings, SuiteSettings};
@@ -38,6 +39,8 @@ pub(super) struct Ground {
     pub(super) notices: Vec<String>,
     /// What else tests could notice, where results are kept.
     pub(super) surroundings: Option<Surroundings>,
+    /// What of the image is to be sent to other machines.
+    pub(super) parcel: Option<(Parcel, Arc<Docker>)>,
     /// Wall clock when all this was there, RFC 3339 in UTC.
     pub(super) started: String,
 }
@@ -68,6 +71,7 @@ fn processes(job: &Job<'_>, world: &World) -> Result<Ground, PipelineError> {
         home: job.project.root.display().to_string(),
         notices: Vec::new(),
         surroundings: None,
+        parcel: None,
         started: (world.now)(),
     })
 }
@@ -95,7 +99,7 @@ fn worker_on_disk(world: &World, state: &Path) -> std::io::Result<PathBuf> {
 /// The image comes first: without it there is nothing to start.
 async fn containers(job: &Job<'_>, world: &World, listener: &dyn Listener) -> Result<Ground, PipelineError> {
     let docker = Arc::new(docker::connect(None, &world.env).await.map_err(PipelineError::Docker)?);
-    let image = ensure_image(&wanted(job), &docker, listener).await?;
+    let image = ensure_image(&wanted(job, layers::of(job.project, job.cache.as_deref(), world).await), &docker, listener).await?;
     let container = job.settings.container.clone();
     // An init that stays the container's first process starts the worker itself; every other entrypoint comes before the test command.
     let entrypoint = if runs_image_init(&image.entry, &container) {
@@ -118,6 +122,7 @@ async fn containers(job: &Job<'_>, world: &World, listener: &dyn Listener) -> Re
     let inherited =
         image.env.iter().filter_map(|row| row.split_once('=')).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     let surroundings = if job.settings.reuse { Some(surroundings(&image, &docker, world).await?) } else { None };
+    let parcel = image.parcel.map(|parcel| (parcel, Arc::clone(&docker)));
     let engine = DockerEngine::new(docker, setup).await?;
     Ok(Ground {
         run: job.run.clone(),
@@ -129,14 +134,15 @@ async fn containers(job: &Job<'_>, world: &World, listener: &dyn Listener) -> Re
         cwd,
         home,
         surroundings,
+        parcel,
         started: (world.now)(),
     })
 }
 
 /// An image, as a record tells it.
 pub(super) fn image_ready(image: &ReadyImage) -> EventKind {
-    let ReadyImage { identity, reference, how, key, took_ms, saved_ms, .. } = image.clone();
-    EventKind::ImageReady { identity, reference, how, key, took_ms, saved_ms }
+    let ReadyImage { identity, reference, how, key, took_ms, saved_ms, steps, .. } = image.clone();
+    EventKind::ImageReady { identity, reference, how, key, took_ms, saved_ms, steps }
 }
 
 async fn surroundings(image: &ReadyImage, docker: &Docker, world: &World) -> Result<Surroundings, PipelineError> {
@@ -151,7 +157,7 @@ async fn surroundings(image: &ReadyImage, docker: &Docker, world: &World) -> Res
     })
 }
 
-fn wanted(job: &Job<'_>) -> ImageRequest {
+fn wanted(job: &Job<'_>, layers: Option<Layers>) -> ImageRequest {
     if let Some((identity, _)) = &job.image {
         return ImageRequest::Given { reference: identity.config.clone(), platform: None };
     }
@@ -159,7 +165,7 @@ fn wanted(job: &Job<'_>) -> ImageRequest {
         Some(ImageSettings::Build(build)) => {
             let whom = format!("run {} (process {})", job.run, std::process::id());
             let elsewhere = job.cache.clone().map(|cache| cache as Arc<dyn Elsewhere>);
-            ImageRequest::Build(BuildFrom { elsewhere, ..build_from(job.project, build, &job.settings, whom) })
+            ImageRequest::Build(BuildFrom { elsewhere, layers, ..build_from(job.project, build, &job.settings, whom) })
         }
         Some(ImageSettings::Given { reference, platform }) => {
             ImageRequest::Given { reference: reference.clone(), platform: platform.clone() }
@@ -192,6 +198,7 @@ pub(super) fn build_from(project: &Project, build: &BuildSettings, settings: &Ru
         max_age: build.max_age,
         images: Some(project.cache.images),
         elsewhere: None,
+        layers: None,
     }
 }
 

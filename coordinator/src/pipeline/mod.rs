@@ -5,11 +5,13 @@
 //! there; `why` explains the image. Only `ground` names concrete engines. This is the façade: whoever starts runs needs `Project` from `config` and what is here.
 
 mod cache;
+mod checkout;
 mod damage;
 mod examine;
 mod ground;
 mod images;
 mod launches;
+mod layers;
 mod learn;
 mod plans;
 mod repository;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::cache::{Cache, Opening};
 use super::ground::{Ground, prepare};
 use super::launches::{framework_of, launcher};
+use super::layers::Sending;
 use super::plans::{durations, expected, failed_before, narrow, planned, replanned, vanished};
 use super::repository::identity;
 use super::results::{Known, Reuse};
@@ -174,7 +175,7 @@ pub(super) async fn carry_out(
     mut controls: Controls,
 ) -> Result<(Finished, Arc<Tellers>, Proof), PipelineError> {
     let (run, keep) = (job.run.clone(), job.keep);
-    let ground = tokio::select! {
+    let mut ground = tokio::select! {
         ground = Box::pin(prepare(&job, world, listener.as_ref())) => ground?,
         // Dropping the preparation cancels a build.
         Some(_) = controls.recv() => return Err(PipelineError::Interrupted),
@@ -196,7 +197,13 @@ pub(super) async fn carry_out(
     let record = history.begin(&run)?;
     let path = record.path().to_owned();
     let told = Arc::new(Tellers::new(Some(record), listener));
-    let outcome = go(job, ground, world, Arc::clone(&told), controls).await?;
+    let (cache, image) = (job.cache.clone(), ground.image_ready.clone());
+    let mut sending = ground.parcel.take().map(|parcel| Sending::of(parcel, &told));
+    let going = go(job, ground, world, Arc::clone(&told), controls);
+    let outcome = match &mut sending {
+        Some(sending) => sending.beside(going).await?,
+        None => going.await?,
+    };
     let kept = told.record.as_ref().map_or(Ok(()), |record| tokio::task::block_in_place(|| record.finish()));
     obstacle(&outcome, &suites)?;
     let exit = exit_of(outcome.verdict, project, kept.is_err());
@@ -215,12 +222,26 @@ pub(super) async fn carry_out(
         }
     }
     notes.extend(nothing_found(&outcome, project));
+    if let Some(sending) = sending {
+        notes.push(sent(sending, &outcome, (cache.as_deref(), image)).await);
+    }
     if keep && project.settings.engine == EngineKind::Docker {
         let these = format!("--filter label=splitci.run={run}");
         notes
             .push(format!("containers were kept: `docker ps -a {these}` lists them, `docker rm -v $(docker ps -aq {these})` removes them"));
     }
     Ok((Finished { run, verdict: outcome.verdict, exit, record: path, notes }, told, outcome.proof))
+}
+
+/// Waits for what is sent, and remembers where the image can be had now.
+async fn sent(sending: Sending, outcome: &Outcome, (cache, image): (Option<&Cache>, Option<EventKind>)) -> String {
+    let arrived = sending.arrived(outcome.verdict == Verdict::Interrupted).await;
+    if let (Some(cache), Some(image), Some(remote)) = (cache, image, arrived.remote) {
+        cache.count("layers", Worth { cost_ms: u64::try_from(arrived.took.as_millis()).unwrap_or(u64::MAX), ..Worth::default() });
+        // Counted by the store: what is not remembered is built again elsewhere.
+        let _counted = images::remember(cache, &image, Some(remote)).await;
+    }
+    arrived.note
 }
 
 /// What it was good for that the image was there.

@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::sync::Notify;
+
 use super::learn::Loads;
 use crate::history::RecordWriter;
 use crate::model::event::{EventKind, RunEvent};
@@ -13,11 +15,17 @@ pub(super) struct Tellers {
     pub(super) user: Arc<dyn Listener>,
     loads: Mutex<Loads>,
     manifest: Mutex<Option<Manifest>>,
+    tests: Notify,
 }
 
 impl Tellers {
     pub(super) fn new(record: Option<RecordWriter>, user: Arc<dyn Listener>) -> Self {
-        Self { record, user, loads: Mutex::default(), manifest: Mutex::default() }
+        Self { record, user, loads: Mutex::default(), manifest: Mutex::default(), tests: Notify::new() }
+    }
+
+    /// Waits until tests are given out. For one who waits, once.
+    pub(super) async fn tests_started(&self) {
+        self.tests.notified().await;
     }
 
     /// How long units took to load.
@@ -53,6 +61,9 @@ impl Listener for Tellers {
                 return self.user.hear(&Telling::Event(end));
             }
             self.loads.lock().unwrap_or_else(PoisonError::into_inner).hear(event);
+            if let EventKind::UnitLeased { .. } = &event.kind {
+                self.tests.notify_one();
+            }
             if let EventKind::PlanMade { manifest, .. } = &event.kind {
                 *self.manifest.lock().unwrap_or_else(PoisonError::into_inner) = Some(manifest.clone());
             }

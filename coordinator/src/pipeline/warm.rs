@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::cache::{Cache, Opening};
 use super::ground::{build_from, image_ready};
 use super::run::new_run;
-use super::{Controls, PipelineError, World, images};
+use super::{Controls, PipelineError, World, images, layers};
 use crate::config::{ImageSettings, Project};
 use crate::docker;
 use crate::image::elsewhere::Elsewhere;
@@ -28,18 +28,25 @@ pub async fn warm(project: &Project, world: &World, listener: Arc<dyn Listener>,
     let run = new_run();
     let Opening { cache, notices: mut notes } = Cache::open(project, &run, world).await?;
     let docker = Arc::new(docker::connect(None, &world.env).await.map_err(PipelineError::Docker)?);
+    let layers = layers::of(project, cache.as_deref(), world).await;
     let elsewhere = cache.clone().map(|cache| cache as Arc<dyn Elsewhere>);
     let whom = format!("`cache warm` (process {})", std::process::id());
-    let wanted = ImageRequest::Build(BuildFrom { elsewhere, ..build_from(project, build, &project.settings, whom) });
+    let wanted = ImageRequest::Build(BuildFrom { elsewhere, layers, ..build_from(project, build, &project.settings, whom) });
     let image = tokio::select! {
         image = Box::pin(ensure_image(&wanted, &docker, listener.as_ref())) => image?,
         // Dropping the preparation cancels a build.
         Some(_) = controls.recv() => return Err(PipelineError::Interrupted),
     };
     notes.extend(image.notes.iter().cloned());
+    let arrived = match &image.parcel {
+        Some(parcel) => Some(layers::send(parcel, &docker).await),
+        None => None,
+    };
+    let remote = arrived.as_ref().and_then(|arrived| arrived.remote.clone());
+    notes.extend(arrived.map(|arrived| arrived.note));
     let image = image_ready(&image);
     if let Some(cache) = cache {
-        if let Err(error) = images::remember(&cache, &image, None).await {
+        if let Err(error) = images::remember(&cache, &image, remote).await {
             notes.push(format!("the image is not remembered for others: {}", crate::run::chain(&error)));
         }
         notes.extend(cache.close(&(world.now)()).await);

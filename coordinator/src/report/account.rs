@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::history::{HistoryError, RecordFile};
-use crate::model::event::{EventKind, ImageSource, RunEvent, RunStarted, SessionEnded, ShardLoss, TestFinished};
+use crate::model::event::{BuiltSteps, EventKind, ImageSource, RunEvent, RunStarted, SessionEnded, ShardLoss, TestFinished};
 use crate::model::settings::SuiteSettings;
 use crate::model::verdict::Verdict;
 use crate::model::{Fence, ImageIdentity, SessionId, ShardId, TestKey, UnitId};
@@ -60,6 +60,8 @@ pub struct Image {
     pub took_ms: u64,
     /// How long the build took that was not needed, in milliseconds; 0 if nobody knows.
     pub saved_ms: u64,
+    /// How many steps its build had.
+    pub steps: Option<BuiltSteps>,
 }
 
 /// What a shard did.
@@ -140,9 +142,9 @@ impl Account {
         self.last_ms = self.last_ms.max(event.at_ms);
         match &event.kind {
             EventKind::RunStarted(started) => self.started = Some((**started).clone()),
-            EventKind::ImageReady { identity, reference, how, took_ms, saved_ms, .. } => {
+            EventKind::ImageReady { identity, reference, how, took_ms, saved_ms, steps, .. } => {
                 let (identity, reference) = (identity.clone(), reference.clone());
-                self.image = Some(Image { identity, reference, how: *how, took_ms: *took_ms, saved_ms: *saved_ms });
+                self.image = Some(Image { identity, reference, how: *how, took_ms: *took_ms, saved_ms: *saved_ms, steps: *steps });
             }
             EventKind::ShardStarted { shard, .. } => {
                 self.shards_from_ms.get_or_insert(event.at_ms);

@@ -221,7 +221,10 @@ impl Summary<'_> {
         let account = self.account;
         if let Some(image) = account.image() {
             let how = match image.how {
-                ImageSource::Built => format!("built in {}", duration(image.took_ms)),
+                ImageSource::Built => {
+                    let layers = image.steps.map(|steps| format!(", layers {}/{} reused", steps.cached, steps.all)).unwrap_or_default();
+                    format!("built in {}{layers}", duration(image.took_ms))
+                }
                 ImageSource::Found if image.saved_ms > 0 => format!("reused, saved {}", duration(image.saved_ms)),
                 ImageSource::Found => "reused, not built again".to_owned(),
                 ImageSource::Given => "as given".to_owned(),

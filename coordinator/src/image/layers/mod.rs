@@ -1,0 +1,76 @@
+//! Layers of images travel from one machine to another through a repository in a registry.
+//!
+//! | file | is |
+//! |---|---|
+//! | `names` | which tags are read and written: pure |
+//! | `take` | what a build need not do again, because a registry has it |
+//! | [`send`] | what was built goes there, while tests run |
+//! | `steps` | how many steps of a build were not done again |
+//!
+//! The cache is BuildKit's own, written into the image itself (inline): an engine with the classic image store can do no other. It holds the steps of the
+//! last stage. Invariant: nothing here fails a build or a run. A registry that is not there, refuses, is slow or has something else makes a build one
+//! without layers of others, and that is said. Which images are the same is no matter of layers: nothing of this is in an image's key.
+
+mod names;
+pub mod send;
+mod steps;
+mod take;
+
+use std::time::Duration;
+
+pub use names::Branches;
+pub use send::Parcel;
+pub(super) use steps::Counter;
+pub(super) use take::{Taken, take};
+
+use super::ensure::{BuildFrom, ReadyImage};
+use super::prepare::Prepared;
+use crate::model::event::ImageSource;
+use crate::model::trust::Level;
+use names::Recipe;
+
+/// What a build takes less time than is not worth a push: built again it is there sooner than it is looked at elsewhere.
+pub const PAYS_FROM: Duration = Duration::from_secs(10);
+/// The build argument by which BuildKit writes its cache into the image. It changes no layer, and is given to every build of a project with such a
+/// repository, sent or not: the image is the same on every machine.
+pub(super) const INLINE: &str = "BUILDKIT_INLINE_CACHE";
+
+/// Where layers of a project travel.
+#[derive(Debug, Clone)]
+pub struct Layers {
+    /// The repository; `{level}` in it stands for the level of who writes.
+    pub repository: String,
+    /// How far this run is trusted.
+    pub level: Level,
+    /// What it built may be sent.
+    pub sends: bool,
+    /// What a build must have taken to be sent.
+    pub pays_from: Duration,
+    /// What is built.
+    pub branches: Branches,
+}
+
+/// Levels whose layers are of use elsewhere. Forks write nothing that others build upon.
+fn travels(level: Level) -> bool {
+    level.travels() && level != Level::Fork
+}
+
+fn recipe(from: &BuildFrom, prepared: &Prepared) -> Recipe {
+    let dockerfile = from.dockerfile.strip_prefix(&from.context).unwrap_or(&from.dockerfile);
+    let target = from.target.as_deref().unwrap_or_default();
+    Recipe::of([&from.project, &dockerfile.to_string_lossy(), target, &prepared.inputs.platform])
+}
+
+/// What there is to send of an image that is there, if it is worth it: it was built, with something new in it, and that took its time.
+pub(super) fn parcel(from: &BuildFrom, prepared: &Prepared, image: &ReadyImage) -> Option<Parcel> {
+    let layers = from.layers.as_ref().filter(|layers| layers.sends && travels(layers.level))?;
+    let something_new = image.steps.is_none_or(|steps| steps.cached < steps.all);
+    let pays = u128::from(image.took_ms) >= layers.pays_from.as_millis();
+    if image.how != ImageSource::Built || !something_new || !pays {
+        return None;
+    }
+    let references = names::written(layers, &recipe(from, prepared));
+    let repository = layers.repository.replace(names::LEVEL, layers.level.word());
+    let image_id = image.identity.config.clone();
+    (!references.is_empty()).then_some(Parcel { image: image_id, repository, references, took: Duration::from_millis(image.took_ms) })
+}
