@@ -11,6 +11,7 @@
 //! | [`redis`] | a Redis server of a test's own |
 //! | [`schedules`] | random schedules for a queue, and a judge of what it does |
 //! | [`ignores`] | random ignore files, and what docker's own client makes of them |
+//! | [`registry`] | a registry, and what may stand in its place |
 //! | [`second`] | another Docker engine, which may be killed |
 //! | [`keys`] | keys of images under random changes, and images that are really built |
 //! | [`engine`] | the Docker engine, for tests that need it; it must be there |
@@ -29,6 +30,7 @@ pub mod plain;
 pub mod program;
 pub mod python;
 pub mod redis;
+pub mod registry;
 pub mod sandbox;
 pub mod schedules;
 pub mod second;

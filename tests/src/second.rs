@@ -67,6 +67,14 @@ impl SecondEngine {
         assert!(loaded.status.success(), "{}", String::from_utf8_lossy(&loaded.stderr));
     }
 
+    /// A program in the network that it lives in.
+    pub fn inside(&self, program: &str) -> Command {
+        let pid = fs_err::read_to_string(self.directory.join("pid")).expect("it runs");
+        let mut command = as_root("nsenter");
+        command.args(["--net", "--target", pid.trim(), program]);
+        command
+    }
+
     /// Bytes that its build cache holds.
     pub fn build_cache(&self) -> u64 {
         let mut stream = UnixStream::connect(self.socket()).expect("the engine's socket");
@@ -113,6 +121,12 @@ fn start(directory: &Path) -> Child {
     command.arg("--iptables=false");
     let output = || Stdio::from(log.try_clone().expect("clone").into_parts().0);
     command.stdin(Stdio::null()).stdout(output()).stderr(output()).spawn().expect("start dockerd; on Debian: apt-get install docker.io")
+}
+
+/// Ends a process that may be the administrator's.
+pub fn end(process: &mut Child) {
+    as_root("kill").arg(process.id().to_string()).status().ok();
+    process.wait().ok();
 }
 
 fn as_root(program: &str) -> Command {

@@ -1,0 +1,176 @@
+//! Debian's docker-registry on loopback, ended by who started it; also on the loopback of a second engine, over the same storage. And what stands where a registry
+//! should be: something that has had enough of us, or says nothing at all.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use crate::second::SecondEngine;
+
+/// A registry that runs.
+#[derive(Debug)]
+pub struct Registry {
+    directory: tempfile::TempDir,
+    port: u16,
+    processes: Vec<Child>,
+}
+
+impl Registry {
+    /// One that asks nobody for a name.
+    pub fn start() -> Self {
+        Self::with(tempfile::tempdir().expect("a folder"), "")
+    }
+
+    /// One for this user alone.
+    pub fn for_user(name: &str, password: &str) -> Self {
+        let directory = tempfile::tempdir().expect("a folder");
+        let file = directory.path().join("htpasswd");
+        let made =
+            Command::new("htpasswd").args(["-Bbn", name, password]).output().expect("htpasswd; on Debian: apt-get install apache2-utils");
+        fs_err::write(&file, made.stdout).expect("written");
+        Self::with(directory, &format!("auth: {{htpasswd: {{realm: test, path: {}}}}}\n", file.display()))
+    }
+
+    fn with(directory: tempfile::TempDir, more: &str) -> Self {
+        let port = free_port();
+        let storage = directory.path().join("storage");
+        fs_err::create_dir_all(&storage).expect("made");
+        let text = format!(
+            "version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\nhttp: {{addr: 127.0.0.1:{port}}}\n{more}",
+            storage.display()
+        );
+        fs_err::write(directory.path().join("config.yml"), text).expect("written");
+        let mut registry = Self { directory, port, processes: Vec::new() };
+        registry.serve(Command::new("docker-registry"));
+        wait(|| TcpStream::connect(("127.0.0.1", port)).is_ok());
+        registry
+    }
+
+    /// The same on the loopback of another engine's network.
+    pub fn beside(&mut self, engine: &SecondEngine) {
+        engine.inside("ip").args(["link", "set", "lo", "up"]).status().expect("ip runs");
+        self.serve(engine.inside("docker-registry"));
+        let reached =
+            || engine.inside("bash").args(["-c", &format!("exec 3<>/dev/tcp/127.0.0.1/{}", self.port)]).stderr(Stdio::null()).status();
+        wait(|| reached().is_ok_and(|status| status.success()));
+    }
+
+    fn serve(&mut self, mut command: Command) {
+        command.arg("serve").arg(self.directory.path().join("config.yml")).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let process = command
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start docker-registry ({error}); on Debian: apt-get install docker-registry"));
+        self.processes.push(process);
+    }
+
+    /// Its address, for names of images.
+    pub fn host(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Tags of a repository.
+    pub fn tags(&self, repository: &str) -> Vec<String> {
+        let tags = self.repository(repository).join("_manifests/tags");
+        let Ok(entries) = fs_err::read_dir(tags) else { return Vec::new() };
+        let mut tags: Vec<_> = entries.map(|entry| entry.expect("readable").file_name().to_string_lossy().into_owned()).collect();
+        tags.sort_unstable();
+        tags
+    }
+
+    /// The file that says what a tag means.
+    pub fn link(&self, repository: &str, tag: &str) -> PathBuf {
+        self.repository(repository).join("_manifests/tags").join(tag).join("current/link")
+    }
+
+    fn repository(&self, name: &str) -> PathBuf {
+        self.storage().join("repositories").join(name)
+    }
+
+    /// What it stores, with the size of each.
+    pub fn blobs(&self) -> Vec<(PathBuf, u64)> {
+        let files = walkdir::WalkDir::new(self.storage().join("blobs")).into_iter().map(|entry| entry.expect("readable"));
+        let data = files.filter(|entry| entry.file_name() == "data");
+        data.map(|entry| (entry.path().to_owned(), entry.metadata().expect("readable").len())).collect()
+    }
+
+    fn storage(&self) -> PathBuf {
+        self.directory.path().join("storage/docker/registry/v2")
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        for process in &mut self.processes {
+            crate::second::end(process);
+        }
+    }
+}
+
+/// How something treats those who take it for a registry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Instead {
+    /// It has had enough of them.
+    TooMany,
+    /// It takes them in and says nothing.
+    Silence,
+    /// It answers what is asked, has nothing, and never takes anything in.
+    Greed,
+    /// Nobody is there.
+    Nobody,
+}
+
+/// Starts one for the rest of the test, and gives its address.
+pub fn instead(how: Instead) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    if how != Instead::Nobody {
+        std::thread::spawn(move || {
+            let mut kept = Vec::new();
+            for mut guest in listener.incoming().map_while(Result::ok) {
+                let mut asked = [0; 4096];
+                let read = if how == Instead::Silence { 0 } else { guest.read(&mut asked).unwrap_or(0) };
+                let asked = String::from_utf8_lossy(&asked[..read]).into_owned();
+                match answer(how, &asked) {
+                    Some(answer) => drop(guest.write_all(answer.as_bytes())),
+                    None => kept.push(guest),
+                }
+            }
+        });
+    }
+    address
+}
+
+/// What a request gets, if it gets anything. Who speaks TLS is sent away.
+fn answer(how: Instead, asked: &str) -> Option<String> {
+    let unknown = "{\"errors\":[{\"code\":\"MANIFEST_UNKNOWN\",\"message\":\"manifest unknown\"}]}";
+    let (status, body) = match how {
+        Instead::TooMany => ("429 Too Many Requests", "{}"),
+        Instead::Greed if asked.starts_with("GET /v2/ ") => ("200 OK", "{}"),
+        Instead::Greed if asked.starts_with("GET ") => ("404 Not Found", unknown),
+        Instead::Greed if asked.starts_with("HEAD ") => ("404 Not Found", ""),
+        Instead::Greed if !asked.starts_with("POST ") => return Some(String::new()),
+        Instead::Greed | Instead::Silence | Instead::Nobody => return None,
+    };
+    let length = body.len();
+    Some(format!("HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"))
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
+}
+
+fn wait(ready: impl Fn() -> bool) {
+    let up = (0..200).any(|_| {
+        std::thread::sleep(Duration::from_millis(50));
+        ready()
+    });
+    assert!(up, "docker-registry does not answer");
+}
+
+/// A directory for `DOCKER_CONFIG` with a user's credentials for a registry.
+pub fn credentials(directory: &Path, host: &str, base64_of_name_and_password: &str) {
+    let text = format!("{{\"auths\":{{\"{host}\":{{\"auth\":\"{base64_of_name_and_password}\"}}}}}}");
+    fs_err::write(directory.join("config.json"), text).expect("written");
+}
