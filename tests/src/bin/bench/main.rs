@@ -1,6 +1,6 @@
 //! Our figures beside the rivals', from the same minutes on the same machine.
 //!
-//!     cargo run --release -p splitci-tests --bin bench [cost] [eight] [skew] [containers] [context] [unchanged] [hash] [reuse] [store] [sizes] [--rounds N] [--framework NAME]
+//!     cargo run --release -p splitci-tests --bin bench [cost] [eight] [skew] [containers] [context] [unchanged] [hash] [reuse] [store] [second] [sizes] [--rounds N] [--framework NAME]
 //!
 //! Without names all of it, about forty minutes. `--framework rspec` or `minitest` measures cost, eight and skew in Ruby, beside `parallel_tests`
 //! (Debian's ruby-parallel-tests) and, where `CI_QUEUE` names it, ci-queue (which needs redis-server). Runs are interleaved, round by round; a run counts only if the number of tests that passed is
@@ -18,6 +18,7 @@ mod hash;
 mod measure;
 mod reuse;
 mod rivals;
+mod second;
 mod sizes;
 mod skew;
 mod store;
@@ -42,10 +43,11 @@ const PARTS: &[(&str, Part)] = &[
     ("hash", hash::measure),
     ("reuse", reuse::measure),
     ("store", store::measure),
+    ("second", second::measure),
 ];
 
 /// Parts that are pytest's alone.
-const OF_PYTEST: &[&str] = &["sizes", "containers", "context", "unchanged", "hash", "reuse", "store"];
+const OF_PYTEST: &[&str] = &["sizes", "containers", "context", "unchanged", "hash", "reuse", "store", "second"];
 
 fn main() {
     let mut wanted = Vec::new();
