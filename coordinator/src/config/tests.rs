@@ -83,7 +83,7 @@ fn uncommented() -> String {
 }
 
 fn is_key(name: &str) -> bool {
-    name.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+    name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
 }
 
 #[test]
