@@ -2,13 +2,15 @@
 //!
 //! `protocol` is the vocabulary of both byte streams (agent ⇄ worker, worker ⇄ driver) and is always compiled; the coordinator depends on it.
 //! `supervise` is the program itself: it runs the framework's process, enforces deadlines, collects output and says how the process ended.
-//! `generic` is the driver of tools that have none: the same program, started as a framework's. Both are behind a feature so that the coordinator does
-//! not carry them.
+//! `generic` is the driver of tools that have none: the same program, started as a framework's. `mounts` tells, sends and restores what is in a build
+//! mount, inside a build step. All three are behind a feature so that the coordinator does not carry them.
 //!
 //! Nothing here knows a framework by name, decides what runs next, or holds a credential. Read `protocol` first.
 
 #[cfg(feature = "supervise")]
 pub mod generic;
+#[cfg(feature = "supervise")]
+pub mod mounts;
 pub mod protocol;
 #[cfg(feature = "supervise")]
 pub mod supervise;

@@ -1,7 +1,7 @@
 //! The worker's program: no arguments, frames on standard input and output, everything else comes in frames.
 //!
 //! `--version` prints version and protocol. `--attend PARENT PROGRAM …` is for the shell of `splitci repro`: it runs the program, and
-//! ends it when the parent dies. With `generic COMMAND` it is the driver of a tool that has none: see `generic`. What else it does and the
+//! ends it when the parent dies. `mount NUMBER PATH` is for a build step: see `mounts`. With `generic COMMAND` it is the driver of a tool that has none: see `generic`. What else it does and the
 //! environment it reads: see `supervise`.
 
 use std::ffi::OsString;
@@ -21,6 +21,7 @@ fn main() -> ExitCode {
             if said.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Some("generic") => drive(&arguments[1..]),
+        Some("mount") => mount(&arguments[1..]),
         Some("--attend") => attend_program(&arguments[1..]),
         _ => {
             log("takes no arguments but `--version`; it is started by splitci");
@@ -45,6 +46,23 @@ fn attend_program(arguments: &[OsString]) -> ExitCode {
         Err(error) => {
             log(&format!("cannot start `{}`: {error}", program.display()));
             ExitCode::from(127)
+        }
+    }
+}
+
+fn mount(arguments: &[OsString]) -> ExitCode {
+    let socket = std::env::var_os("SSH_AUTH_SOCK");
+    // What else stands there makes one step another one than the last, to the builder.
+    let (Some(socket), [number, path, ..]) = (socket, arguments) else {
+        log("`mount` needs a number, a path, and a socket in SSH_AUTH_SOCK");
+        return ExitCode::from(2);
+    };
+    let number = number.to_str().and_then(|number| number.parse().ok()).unwrap_or(usize::MAX);
+    match splitci_worker::mounts::serve(number, path.as_ref(), socket.as_ref()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log(&chain(&error));
+            ExitCode::from(4)
         }
     }
 }

@@ -3,6 +3,8 @@
 //! Both are versioned `major.minor` in their hello. A different major is refused by the side that reads it, naming both; a newer minor may
 //! add kinds and fields, which an older reader skips. Golden tests hold the bytes still.
 //!
+//! `mounts` is a third stream, from a build step that has build mounts.
+//!
 //! `recipe` is no stream: it is a file that a driver of ours reads.
 //!
 //! A test is `(unit, ordinal)`: the unit's number in the run's frozen manifest, and the test's place in the declaration order of its
@@ -11,6 +13,7 @@
 pub mod driver;
 pub mod frame;
 pub mod message;
+pub mod mounts;
 pub mod recipe;
 
 /// Version of both protocols: another major cannot be read, another minor can.
