@@ -10,6 +10,7 @@ pub mod framework;
 pub mod history;
 pub mod image;
 pub mod model;
+pub mod mounts;
 pub mod pipeline;
 pub mod plan;
 pub mod proof;

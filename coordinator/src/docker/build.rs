@@ -56,6 +56,8 @@ pub struct BuildRequest {
     pub no_cache: bool,
     /// Images in registries whose steps need not be done again.
     pub cache_from: Vec<String>,
+    /// The steps are what is wanted: no image is to come of them.
+    pub no_image: bool,
 }
 
 /// A build did not give an image.
@@ -101,6 +103,15 @@ impl Docker {
         match session.fault() {
             Some(fault) => Err(fault.into()),
             None => built,
+        }
+    }
+
+    /// Has the builder do steps of which no image comes, and nothing stays but their records.
+    pub async fn work(self: &Arc<Self>, request: &BuildRequest, sources: Sources) -> Result<(), BuildFailure> {
+        let request = BuildRequest { no_image: true, ..request.clone() };
+        match self.build(&request, sources, |_| {}).await {
+            Ok(_) | Err(BuildFailure::NoImage) => Ok(()),
+            Err(failure) => Err(failure),
         }
     }
 
@@ -162,6 +173,10 @@ impl Docker {
     /// `bollard` knows one extra host, no build id, and no session but its own, which it opens for every build of version 2: the query is completed here.
     fn client_for(&self, request: &BuildRequest) -> bollard::Docker {
         let mut extra = format!("&buildid={}", encoded(&request.id));
+        if request.no_image {
+            extra.push_str("&outputs=");
+            extra.push_str(&encoded(r#"[{"Type":"cacheonly"}]"#));
+        }
         for host in &request.add_hosts {
             extra.push_str("&extrahosts=");
             extra.push_str(&encoded(host));

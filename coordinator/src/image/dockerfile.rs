@@ -7,12 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 mod lines;
+mod mounts;
 mod reach;
 #[cfg(test)]
 mod tests;
 mod variables;
 
 use lines::{Instruction, Word};
+pub use mounts::CacheMount;
 pub use reach::Reach;
 
 /// What a Dockerfile takes from outside.
@@ -24,6 +26,8 @@ pub struct Outside {
     pub unseen: Vec<String>,
     /// A step may find files of an earlier build in a cache mount.
     pub cache_mounts: bool,
+    /// Cache mounts that may travel, and why each of the others does not.
+    pub mounts: Vec<Result<CacheMount, String>>,
     /// What the build can reach of its context.
     pub reach: Reach,
     /// Where in the file each image is named.
@@ -65,6 +69,7 @@ struct Stage {
     copies: Vec<Word>,
     fetches: Vec<String>,
     cache_mounts: bool,
+    mounts: Vec<Result<CacheMount, String>>,
     reach: Reach,
 }
 
@@ -144,6 +149,7 @@ fn stages(instructions: &[Instruction], choices: &Choices<'_>, outside: &mut Out
             }
             ("RUN", Some(stage)) => {
                 stage.copies.extend(instruction.flags("mount").filter_map(mount_from));
+                stage.mounts.extend(mounts::of_run(instruction));
                 stage.cache_mounts |= instruction.flags("mount").any(|mount| may_be_cache(&mount.text));
                 instruction.flags("mount").for_each(|mount| stage.reach.add(reach::of_mount(&mount.text)));
             }
@@ -190,12 +196,24 @@ fn position(stages: &[Stage], name: &str) -> Option<usize> {
     stages.iter().rposition(named).or_else(|| name.parse().ok().filter(|number| *number < stages.len()))
 }
 
+/// What a stage is built upon in the end; nothing if that is nothing.
+fn root(stages: &[Stage], at: usize) -> Option<Base> {
+    let Stage { from, platform, .. } = &stages[at];
+    match position(&stages[..at], &from.text) {
+        Some(earlier) if from.text.parse::<usize>().is_err() => root(stages, earlier),
+        _ if from.text == "scratch" => None,
+        _ => Some(Base { reference: from.text.clone(), platform: platform.clone() }),
+    }
+}
+
 fn visit(stages: &[Stage], at: usize, seen: &mut BTreeSet<usize>, outside: &mut Outside) {
     if !seen.insert(at) {
         return;
     }
     let stage = &stages[at];
     outside.cache_mounts |= stage.cache_mounts;
+    let base = root(stages, at);
+    outside.mounts.extend(stage.mounts.iter().cloned().map(|mount| mount.map(|mount| CacheMount { base: base.clone(), ..mount })));
     outside.reach.add(stage.reach.clone());
     match position(&stages[..at], &stage.from.text) {
         // A number names a stage in COPY, never in FROM.

@@ -11,28 +11,26 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::bases::{fits, remove_old, remove_old_bases};
-use super::context::ContextError;
+use super::building::{Built, build};
 use super::damage;
 use super::elsewhere::{Elsewhere, fetched};
 use super::error::ImageError;
 use super::flight;
 use super::kept::{Kept, Shelf};
-use super::layers::{self, Counter, INLINE, Layers, Parcel, Taken};
+use super::layers::{self, Layers, Parcel};
 use super::prepare::{Prepared, prepare};
-use super::sent::{shared_key, sources};
 use super::surplus::{remove, surplus};
-use crate::docker::build::{BuildFailure, BuildRequest, SourceError};
+use super::travel::Travel;
 use crate::docker::images::LocalImage;
 use crate::docker::{Docker, DockerError};
 use crate::model::event::{BuiltSteps, ImageSource};
+use crate::model::trust::Level;
 use crate::model::{BuildSecret, EntryPoint, ImageContent, ImageIdentity, Listener, Progress, SshAgent, Telling};
 
 /// The label with the whole key.
 pub(super) const KEY_LABEL: &str = "splitci.key";
 /// Tags kept of a project.
 const KEPT: usize = 3;
-/// How far builds of this machine are trusted: their cache mounts are shared with nobody whose builds are trusted otherwise.
-const LEVEL: &str = "local";
 
 /// Which image is wanted.
 #[derive(Debug, Clone)]
@@ -94,6 +92,10 @@ pub struct BuildFrom {
     pub elsewhere: Option<Arc<dyn Elsewhere>>,
     /// Where layers travel from one machine to another, if they do.
     pub layers: Option<Layers>,
+    /// How far this build is trusted, if not only here: its cache mounts are shared with nobody whose builds are trusted otherwise.
+    pub level: Option<Level>,
+    /// Who brings the contents of cache mounts from other machines, and takes them there.
+    pub mounts: Option<Arc<dyn Travel>>,
 }
 
 /// An image that is there.
@@ -139,7 +141,7 @@ pub async fn ensure_image(request: &ImageRequest, docker: &Arc<Docker>, listener
     }
 }
 
-fn doing(listener: &dyn Listener, what: String) {
+pub(super) fn doing(listener: &dyn Listener, what: String) {
     listener.hear(&Telling::Progress(Progress::Doing(what)));
 }
 
@@ -223,15 +225,15 @@ async fn found_or_built(
         }
     }
     let began = Instant::now();
-    let (image, steps, taken) = build(from, prepared, docker, listener).await?;
+    let Built { image, steps, unwell, notes } = build(from, prepared, docker, listener).await?;
     docker.tag(&image.identity.config, &reference).await?;
     damage::is_mended(from.state.as_deref(), prepared.key);
     let mut built = keyed(ready(image, reference.clone(), ImageSource::Built, from.platform.clone()), prepared);
     built.took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     built.notes.extend(unfetched);
     built.steps = steps;
-    built.parcel = layers::parcel(from, prepared, &built).filter(|_| !taken.unwell);
-    built.notes.extend(taken.notes);
+    built.parcel = layers::parcel(from, prepared, &built).filter(|_| !unwell);
+    built.notes.extend(notes);
     if reliable {
         built.notes.extend(keep(from, prepared, built.took_ms).await);
     }
@@ -324,72 +326,6 @@ pub(super) fn ready(image: LocalImage, reference: String, how: ImageSource, plat
         steps: None,
         parcel: None,
         notes: Vec::new(),
-    }
-}
-
-type Built = (LocalImage, Option<BuiltSteps>, Taken);
-
-/// Builds it; with layers of others, where they can be had.
-async fn build(from: &BuildFrom, prepared: &Prepared, docker: &Arc<Docker>, listener: &dyn Listener) -> Result<Built, ImageError> {
-    let context = &prepared.context;
-    doing(listener, format!("building the image from {} entries, {} bytes", context.entries.len(), context.bytes()));
-    let mut taken = layers::take(from, prepared, docker).await;
-    loop {
-        let (sources, _turn) = sources(from, (context, &prepared.items), prepared.dockerfile.clone(), docker).await?;
-        let request = build_request(from, prepared, &taken, docker);
-        let mut counter = Counter::default();
-        let heard = |news: Progress| {
-            counter.hear(&news);
-            listener.hear(&Telling::Progress(news));
-        };
-        let why = match docker.build(&request, sources, heard).await {
-            Ok(built) => {
-                let image = docker.image(&built).await?.ok_or(ImageError::NoImage)?;
-                taken.notes.extend(counter.refused.iter().map(|(from, why)| format!("layers of {from} were not used: {why}")));
-                return Ok((image, counter.steps(), taken));
-            }
-            Err(BuildFailure::Imports(why)) => why,
-            // No step of the Dockerfile is to blame.
-            Err(BuildFailure::Failed { step: None, error }) if !taken.references.is_empty() => error,
-            Err(failure) => return Err(failed(failure, prepared)),
-        };
-        taken.give_up(&why);
-        doing(listener, format!("layers of others do not come ({why}); building without"));
-    }
-}
-
-fn failed(failure: BuildFailure, prepared: &Prepared) -> ImageError {
-    match failure {
-        BuildFailure::Source(SourceError::Changed(path)) => ContextError::Changed(path).into(),
-        BuildFailure::Source(SourceError::Read(error)) => ContextError::Read(error).into(),
-        BuildFailure::Source(error) => ImageError::Source(error),
-        BuildFailure::Engine(error) => error.into(),
-        BuildFailure::NoImage => ImageError::NoImage,
-        BuildFailure::Imports(error) => ImageError::Build { step: None, error, odd: prepared.unseen.clone() },
-        BuildFailure::Failed { step, error } => ImageError::Build { step, error, odd: prepared.unseen.clone() },
-    }
-}
-
-fn build_request(from: &BuildFrom, prepared: &Prepared, taken: &Taken, docker: &Docker) -> BuildRequest {
-    let mut args = docker.config().proxies(&docker.endpoint().to_string());
-    args.extend(from.layers.iter().map(|_| (INLINE.to_owned(), "1".to_owned())));
-    args.extend(from.args.clone());
-    // Times in a mount are compared with those that one table said: two checkouts on one engine that shared a mount would each call the other's work new.
-    let mounts = format!("{LEVEL}/{}/{}", repository(&from.project), &shared_key(&from.context)[..12]);
-    args.insert("BUILDKIT_CACHE_MOUNT_NS".to_owned(), mounts);
-    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
-    BuildRequest {
-        id: format!("splitci-{}-{}-{nanos}", prepared.key.short(), std::process::id()),
-        dockerfile: from.dockerfile.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-        target: from.target.clone(),
-        args,
-        labels: BTreeMap::from([(KEY_LABEL.to_owned(), prepared.key.to_hex())]),
-        platform: from.platform.clone(),
-        network: from.network.clone(),
-        add_hosts: from.add_hosts.clone(),
-        shm_size: from.shm_size,
-        no_cache: from.no_cache || from.anew,
-        cache_from: taken.references.clone(),
     }
 }
 

@@ -9,10 +9,12 @@
 //! | `sent` | what the builder is given of all that |
 //! | [`dockerfile`] | what a Dockerfile takes from outside |
 //! | `bases` | which images these are right now, and how they are named so that they can be no others |
+//! | `building` | the build, and what comes to it from elsewhere |
 //! | `prepare` | all of this: what is known before a build |
 //! | [`ensure`] | the story: key, look up, else build, tag, keep the last few |
 //! | [`elsewhere`] | images that other machines built |
 //! | [`layers`] | what other machines built, and how they get what this one did |
+//! | [`travel`] | cache mounts of its steps, which other machines may have filled |
 //! | `flight` | one build of a key at a time |
 //! | [`surplus`] | images that are too many in an engine |
 //! | [`damage`] | images of which the engine has lost a part |
@@ -22,6 +24,7 @@
 //! that it was built from.
 
 mod bases;
+mod building;
 pub mod context;
 pub mod damage;
 pub mod dockerfile;
@@ -39,6 +42,7 @@ mod prepare;
 mod sent;
 pub mod surplus;
 mod times;
+pub mod travel;
 pub mod why;
 
 pub use ensure::{BuildFrom, ImageRequest, ReadyImage, ensure_image};

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::bases::{Bases, Search, resolve};
 use super::context::{Context, Reading};
-use super::dockerfile::{Choices, Reach, outside, renamed};
+use super::dockerfile::{CacheMount, Choices, Reach, outside, renamed};
 use super::ensure::BuildFrom;
 use super::error::ImageError;
 use super::key::{ContextItem, Key, KeyInputs, image_key};
@@ -32,6 +32,8 @@ pub(super) struct Prepared {
     pub(super) pinned: Vec<String>,
     /// What the build can reach of the context.
     pub(super) reach: Reach,
+    /// Its cache mounts, or why one does not travel.
+    pub(super) mounts: Vec<Result<CacheMount, String>>,
 }
 
 /// Finds it out. `only_look` pulls nothing and tags nothing.
@@ -69,9 +71,10 @@ pub(super) async fn prepare(from: &BuildFrom, only_look: bool, docker: &Docker, 
         ..KeyInputs::default()
     };
     let dockerfile = renamed(&context.dockerfile.text, &outside, &names);
+    let mounts = std::mem::take(&mut outside.mounts);
     let unseen = outside.unseen.into_iter().chain(unseen).collect();
     let (key, pinned) = (image_key(&inputs), names.into_values().collect());
-    Ok(Prepared { context: Arc::new(context), dockerfile, items, key, inputs, unseen, notes, pinned, reach })
+    Ok(Prepared { context: Arc::new(context), dockerfile, items, key, inputs, unseen, notes, pinned, reach, mounts })
 }
 
 fn reached(items: &Arc<Vec<ContextItem>>, reach: &Reach) -> Arc<Vec<ContextItem>> {

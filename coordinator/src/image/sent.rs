@@ -13,12 +13,14 @@ use crate::docker::Docker;
 use crate::docker::build::{SentEntry, SentKind, Sources};
 
 /// Everything that a build of this context may ask for, and the right to build it: where times are compared with those of earlier builds, one build of a
-/// directory comes after the other, since a second one would call what the first still works on older than it is. `dockerfile` is what the builder sees.
+/// directory comes after the other, since a second one would call what the first still works on older than it is. `dockerfile` is what the builder sees. Where a mount has just `arrived`,
+/// nothing is older than this build.
 pub(super) async fn sources(
     from: &BuildFrom,
     (context, items): (&Context, &[ContextItem]),
     dockerfile: Vec<u8>,
     docker: &Docker,
+    arrived: bool,
 ) -> Result<(Sources, Option<Turn>), ImageError> {
     let constant = if from.anew { None } else { constant_rule(from, &dockerfile, docker).await? };
     let (rule, turn) = if let Some(rule) = constant {
@@ -29,7 +31,7 @@ pub(super) async fn sources(
         (Rule::SinceSent(docker.now().await?), turn)
     };
     let dated = matches!(rule, Rule::SinceSent(_));
-    let times = times(from, items, rule)?;
+    let times = times(from, items, rule, arrived)?;
     let mut sent = Vec::with_capacity(items.len());
     for ((entry, item), modified) in context.entries.iter().zip(items).zip(times) {
         let attributes = context.attributes(item)?;
@@ -69,17 +71,26 @@ async fn constant_rule(from: &BuildFrom, dockerfile: &[u8], docker: &Docker) -> 
     Ok(Rule::upon(bases.iter().map(|base| base.as_ref()?.created)))
 }
 
-fn times(from: &BuildFrom, items: &[ContextItem], rule: Rule) -> Result<Vec<i64>, ContextError> {
+fn times(from: &BuildFrom, items: &[ContextItem], rule: Rule, arrived: bool) -> Result<Vec<i64>, ContextError> {
     let (now, table) = match rule {
         Rule::Constant(second) => return Ok(constant(second, items)),
         Rule::SinceSent(now) => (now, from.state.as_deref().map(|state| table(state, &from.context))),
     };
     let Some(table) = table else { return Ok(Sent::default().next(now, items).0) };
-    let before = Sent::load(&table);
+    let before = if arrived { Sent::default() } else { Sent::load(&table) };
     let before = if from.anew { before.of_nothing() } else { before };
     let (times, next) = before.next(now, items);
     next.store(&table).map_err(ContextError::Read)?;
     Ok(times)
+}
+
+/// Forgets when files were sent, before something comes into a mount that knows other times: whatever ends this build, the next one says *now*. Whether it is forgotten.
+pub(super) fn forget_times(from: &BuildFrom) -> bool {
+    let Some(table) = from.state.as_deref().map(|state| table(state, &from.context)) else { return true };
+    match fs_err::remove_file(table) {
+        Ok(()) => true,
+        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+    }
 }
 
 fn table(state: &Path, context: &Path) -> std::path::PathBuf {

@@ -12,6 +12,7 @@
 //!
 //! The second rule has a memory, the `Sent` table, one file for a context in the state directory. It is on the disk before the builder is told
 //! anything, so that work of a build that failed is never younger than what is said later, nor work that outlives a loss of power. A table that is lost or cannot be read makes everything *now*.
+//! So does a mount that came from another machine: what is in it was judged by times that were said there.
 
 use std::collections::BTreeMap;
 use std::path::Path;

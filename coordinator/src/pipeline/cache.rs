@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -22,6 +22,7 @@ use crate::content::{Access, Digest, Lease, Limit, LocalStore, StoreError};
 use crate::model::RunId;
 use crate::model::settings::EngineKind;
 use crate::model::trust::Level;
+use crate::mounts::Carrier;
 use crate::run::chain;
 use crate::tally::{self, Tally, Worth};
 use crate::trust::{Keys, Life, MacKey, Opened, identify};
@@ -37,7 +38,7 @@ const LAST_COLLECTED: &str = "collected";
 /// The cache of a run.
 #[derive(Debug)]
 pub(super) struct Cache {
-    vault: Vault,
+    pub(super) vault: Arc<Vault>,
     near: LocalStore,
     chain: Chain,
     lease: Lease,
@@ -45,9 +46,11 @@ pub(super) struct Cache {
     size: Option<u64>,
     /// Where the near store is.
     directory: PathBuf,
-    read_only: bool,
+    pub(super) read_only: bool,
     run: RunId,
     worth: Mutex<BTreeMap<String, Worth>>,
+    /// Who carries build mounts, once there was a build.
+    pub(super) carrier: OnceLock<Carrier>,
 }
 
 /// A cache, if there can be one, and what the user should know of it.
@@ -83,9 +86,10 @@ impl Cache {
         let travels = identity.seal.space().level.travels() && project.settings.engine == EngineKind::Docker;
         let (chain, more) = chain_of(&near, &project.cache, &identity.seal.reads(&[]), travels.then_some(world));
         notices.extend(more);
-        let vault = Vault::new(chain.store(), identity.seal, &[]);
+        let vault = Arc::new(Vault::new(chain.store(), identity.seal, &[]));
         let (size, read_only) = (project.cache.size, project.cache.read_only);
-        let cache = Self { vault, near, chain, lease, size, directory, read_only, run: run.clone(), worth: Mutex::default() };
+        let (worth, carrier) = (Mutex::default(), OnceLock::new());
+        let cache = Self { vault, near, chain, lease, size, directory, read_only, run: run.clone(), worth, carrier };
         Ok(Opening { cache: Some(Arc::new(cache)), notices })
     }
 
@@ -147,7 +151,7 @@ impl Cache {
 
     /// Waits, not for ever, until what was written has arrived, makes room, and notes what all of it was good for. Returns what the user should know.
     pub(super) async fn close(&self, at: &str) -> Vec<String> {
-        let mut notes = Vec::new();
+        let mut notes = self.finish_mounts().await;
         let flushed = self.vault.store().flush().await.err();
         notes.extend(flushed.map(|error| format!("what is remembered of this run may not outlive a loss of power: {}", chain(&error))));
         notes.extend(self.chain.lost());

@@ -99,7 +99,8 @@ fn worker_on_disk(world: &World, state: &Path) -> std::io::Result<PathBuf> {
 /// The image comes first: without it there is nothing to start.
 async fn containers(job: &Job<'_>, world: &World, listener: &dyn Listener) -> Result<Ground, PipelineError> {
     let docker = Arc::new(docker::connect(None, &world.env).await.map_err(PipelineError::Docker)?);
-    let image = ensure_image(&wanted(job, layers::of(job.project, job.cache.as_deref(), world).await), &docker, listener).await?;
+    let layers = layers::of(job.project, job.cache.as_deref(), world).await;
+    let image = ensure_image(&wanted(job, layers, world), &docker, listener).await?;
     let container = job.settings.container.clone();
     // An init that stays the container's first process starts the worker itself; every other entrypoint comes before the test command.
     let entrypoint = if runs_image_init(&image.entry, &container) {
@@ -157,7 +158,7 @@ async fn surroundings(image: &ReadyImage, docker: &Docker, world: &World) -> Res
     })
 }
 
-fn wanted(job: &Job<'_>, layers: Option<Layers>) -> ImageRequest {
+fn wanted(job: &Job<'_>, layers: Option<Layers>, world: &World) -> ImageRequest {
     if let Some((identity, _)) = &job.image {
         return ImageRequest::Given { reference: identity.config.clone(), platform: None };
     }
@@ -165,7 +166,9 @@ fn wanted(job: &Job<'_>, layers: Option<Layers>) -> ImageRequest {
         Some(ImageSettings::Build(build)) => {
             let whom = format!("run {} (process {})", job.run, std::process::id());
             let elsewhere = job.cache.clone().map(|cache| cache as Arc<dyn Elsewhere>);
-            ImageRequest::Build(BuildFrom { elsewhere, layers, ..build_from(job.project, build, &job.settings, whom) })
+            let level = job.cache.as_ref().map(|cache| cache.level());
+            let mounts = super::mounts::carrier(job, world);
+            ImageRequest::Build(BuildFrom { elsewhere, layers, level, mounts, ..build_from(job.project, build, &job.settings, whom) })
         }
         Some(ImageSettings::Given { reference, platform }) => {
             ImageRequest::Given { reference: reference.clone(), platform: platform.clone() }
@@ -199,6 +202,8 @@ pub(super) fn build_from(project: &Project, build: &BuildSettings, settings: &Ru
         images: Some(project.cache.images),
         elsewhere: None,
         layers: None,
+        level: None,
+        mounts: None,
     }
 }
 

@@ -13,6 +13,7 @@ mod images;
 mod launches;
 mod layers;
 mod learn;
+mod mounts;
 mod plans;
 mod repository;
 mod repro;

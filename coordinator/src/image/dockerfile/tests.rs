@@ -158,3 +158,25 @@ fn a_cache_mount_is_seen_where_the_target_needs_it() {
     assert!(!read(text, Some("two"), &[]).cache_mounts);
     assert!(read("FROM a\nRUN --mount=type=$T,target=/t x", None, &[]).cache_mounts);
 }
+
+#[test]
+fn cache_mounts_that_are_reached_are_known_with_what_they_are_built_upon() {
+    let text = "FROM a AS one\nRUN --mount=type=cache,target=/c --mount=type=bind,target=/b true\nFROM unused\nRUN --mount=type=cache,target=/no x\n\
+                FROM one\nRUN --mount=type=cache,id=pip,target=/root/.cache/pip,gid=2,uid=1,sharing=locked \\\n  pip   install x\n\
+                FROM scratch\nCOPY --from=2 / /\nRUN --mount=type=cache,target=/s y";
+    let found: Vec<_> = read(text, None, &[]).mounts.into_iter().map(|mount| mount.expect("it travels")).collect();
+    let row = |mount: &CacheMount| (mount.identity(), mount.base.as_ref().map(|base| base.reference.clone()));
+    let rows: Vec<_> = found.iter().map(row).collect();
+    let named = |identity: &str, base: Option<&str>| (identity.to_owned(), base.map(str::to_owned));
+    assert_eq!(rows, [named("/s ", None), named("pip gid=2,uid=1", Some("a")), named("/c ", Some("a"))]);
+    assert_eq!(found[1].step, "--mount=type=cache,id=pip,target=/root/.cache/pip,gid=2,uid=1,sharing=locked pip install x");
+}
+
+#[test]
+fn a_mount_in_doubt_stays() {
+    for options in ["target=/c,from=x", "target=/c,source=y", "target=/$HOME", "target=/a;b", "target=/c,new=1", "id=x"] {
+        let found = read(&format!("FROM a\nRUN --mount=type=cache,{options} x"), None, &[]).mounts;
+        assert!(matches!(found.as_slice(), [Err(_)]), "{options}: {found:?}");
+    }
+    assert!(read("FROM a\nRUN --mount=type=tmpfs,target=/c --mount=target=/d,type=bind x", None, &[]).mounts.is_empty());
+}

@@ -1,0 +1,43 @@
+//! Build mounts of a run: who carries them, as whom, and how long the end of a run waits for them.
+//!
+//! They are restored for everybody who has a cache, and saved by runs whose word counts on other machines: a machine of its own has its mounts in its own
+//! builder already.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::World;
+use super::cache::Cache;
+use super::run::Job;
+use crate::image::travel::Travel;
+use crate::mounts::{Carrier, Needs};
+
+/// How long the end of a run waits for what is still being saved. It had all the time of the tests.
+const WAIT: Duration = Duration::from_secs(10);
+
+/// Who carries the mounts of a run's build.
+pub(super) fn carrier(job: &Job<'_>, world: &World) -> Option<Arc<dyn Travel>> {
+    let cache = job.cache.as_ref()?;
+    let workers = world.workers.clone();
+    let carrier = cache.carrier.get_or_init(|| {
+        Carrier::new(Needs {
+            vault: Arc::clone(&cache.vault),
+            project: job.project_id,
+            program: Arc::new(move |arch| workers.get(arch).cloned()),
+            scratch: world.scratch.clone(),
+            state: job.project.records.state.clone(),
+            saves: !cache.read_only && cache.vault.seal().space().level.travels(),
+        })
+    });
+    Some(Arc::new(carrier.clone()))
+}
+
+impl Cache {
+    /// Waits for what is being saved, but not for long. What the user should know.
+    pub(super) async fn finish_mounts(&self) -> Vec<String> {
+        match self.carrier.get() {
+            Some(carrier) => carrier.finish(WAIT).await,
+            None => Vec::new(),
+        }
+    }
+}
