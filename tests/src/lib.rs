@@ -14,6 +14,8 @@
 //! | [`registry`] | a registry, and what may stand in its place |
 //! | [`second`] | another Docker engine, which may be killed |
 //! | [`keys`] | keys of images under random changes, and images that are really built |
+//! | [`machine`] | a machine that builds, with a store that it may share with others |
+//! | [`worker`] | the worker's program as it goes into containers |
 //! | [`engine`] | the Docker engine, for tests that need it; it must be there |
 //!
 //! Nothing here reads the coordinator's folds: a verdict that is wrong must not be checked by the code that made it.
@@ -26,6 +28,7 @@ pub mod expected;
 pub mod facts;
 pub mod ignores;
 pub mod keys;
+pub mod machine;
 pub mod plain;
 pub mod program;
 pub mod python;
@@ -34,6 +37,7 @@ pub mod registry;
 pub mod sandbox;
 pub mod schedules;
 pub mod second;
+pub mod worker;
 
 pub use facts::Facts;
 pub use program::{Done, Running, Splitci};

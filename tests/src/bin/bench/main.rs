@@ -1,6 +1,6 @@
 //! Our figures beside the rivals', from the same minutes on the same machine.
 //!
-//!     cargo run --release -p splitci-tests --bin bench [cost] [eight] [skew] [containers] [context] [unchanged] [hash] [reuse] [store] [second] [sizes] [--rounds N] [--framework NAME]
+//!     cargo run --release -p splitci-tests --bin bench [cost] [eight] [skew] [containers] [context] [unchanged] [hash] [reuse] [store] [second] [sizes] [wheels] [--rounds N] [--framework NAME]
 //!
 //! Without names all of it, about forty minutes. `--framework rspec` or `minitest` measures cost, eight and skew in Ruby, beside `parallel_tests`
 //! (Debian's ruby-parallel-tests) and, where `CI_QUEUE` names it, ci-queue (which needs redis-server). Runs are interleaved, round by round; a run counts only if the number of tests that passed is
@@ -23,6 +23,7 @@ mod sizes;
 mod skew;
 mod store;
 mod unchanged;
+mod wheels;
 mod workload;
 
 use framework::Framework;
@@ -44,10 +45,11 @@ const PARTS: &[(&str, Part)] = &[
     ("reuse", reuse::measure),
     ("store", store::measure),
     ("second", second::measure),
+    ("wheels", wheels::measure),
 ];
 
 /// Parts that are pytest's alone.
-const OF_PYTEST: &[&str] = &["sizes", "containers", "context", "unchanged", "hash", "reuse", "store", "second"];
+const OF_PYTEST: &[&str] = &["sizes", "containers", "context", "unchanged", "hash", "reuse", "store", "second", "wheels"];
 
 fn main() {
     let mut wanted = Vec::new();
