@@ -300,7 +300,6 @@ async fn an_engine_that_is_killed_in_the_middle_leaves_nothing_broken() {
         assert!(failed.0.is_err(), "there is no engine");
         engine.restart();
     }
-    docker_says(&format!("-H {address} builder prune -f --filter type=regular"));
     let built = b.build().await;
     let bad = built.log.contains("FAILED") || built.log.contains("get it");
     assert!(built.log.contains("have it") && !bad && built.log.contains("200: OK"), "{} {}", built.log, built.notes);
