@@ -141,6 +141,7 @@ impl<'a> Shop<'a> {
             format!("[cache]\nlayers = \"{repository}\"\n\n[trust]\nprotected = [\"\"\"\n{}\"\"\"]\npartition = \"main\"\n", made.stdout);
         let sandbox = sandbox
             .file("splitci.toml", &config)
+            .file("conftest.py", "")
             .file("tests/test_one.py", "from app import VALUE\n\n\ndef test_one():\n    assert VALUE\n");
         Self { sandbox, registry, second, key }
     }
