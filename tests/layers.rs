@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use splitci_coordinator::model::event::{BuiltSteps, EventKind, ImageSource};
 use splitci_tests::engine::{docker_says, require};
+use splitci_tests::redis::Redis;
 use splitci_tests::registry::{Instead, Registry, instead};
 use splitci_tests::second::SecondEngine;
 use splitci_tests::{Done, Sandbox, Splitci};
@@ -86,7 +87,8 @@ fn a_machine_without_network_has_what_another_one_installed() {
     let signal = one.sandbox.outside("signal");
     fs_err::create_dir_all(&signal).expect("made");
     one.sandbox.write("tests/test_one.py", WAITS);
-    let mut running = one.with_key().args(["--volume", &format!("{}:/signal:ro", signal.display())]).start();
+    let (redis, volume) = (Redis::start(&[]), format!("{}:/signal:ro", signal.display()));
+    let mut running = one.with_key().env("SPLITCI_CACHE_REDIS", redis.url("")).args(["--volume", &volume]).start();
     running.wait_for("a lease", |event| matches!(event, EventKind::UnitLeased { .. }).then_some(()));
     let began = Instant::now();
     while registry.tags(&name).is_empty() {
@@ -109,11 +111,22 @@ fn a_machine_without_network_has_what_another_one_installed() {
     assert_eq!(registry.tags(&name).len(), 1, "who has no key sends nothing");
     let summary = other.sandbox.splitci("report last").run();
     assert!(summary.stdout.contains("layers 3/4 reused"), "{summary}");
+
+    // What is the same as a whole is not built at all, for who can believe the one that built it.
+    let third = Machine::new(&name, &registry.host());
+    for file in ["splitci.toml", "tests/test_one.py"] {
+        third.sandbox.write(file, &fs_err::read_to_string(one.sandbox.project().join(file)).expect("readable"));
+    }
+    let run = third.run("").args(["--volume", &volume]).env("DOCKER_HOST", second.address()).env("SPLITCI_CACHE_REDIS", redis.url(""));
+    let done = run.env("SPLITCI_KEY", one.sandbox.outside("key.pem")).run();
+    done.expect_exit(0);
+    assert_eq!(image(&done).0, ImageSource::Found, "{done}");
 }
 
 #[test]
 fn a_registry_that_takes_nothing_delays_no_verdict_for_long() {
-    let machine = Machine::new(&name("silent"), &instead(Instead::Greed));
+    let greedy = instead(Instead::Greed);
+    let machine = Machine::new(&name("silent"), greedy.address());
     let mut running = machine.with_key().start();
     running.wait_for("the verdict", |event| matches!(event, EventKind::RunFinished { .. }).then_some(()));
     let told = Instant::now();
@@ -125,7 +138,8 @@ fn a_registry_that_takes_nothing_delays_no_verdict_for_long() {
 
 #[test]
 fn an_interrupted_run_leaves_no_name() {
-    let machine = Machine::new(&name("interrupted"), &instead(Instead::Greed));
+    let greedy = instead(Instead::Greed);
+    let machine = Machine::new(&name("interrupted"), greedy.address());
     machine.sandbox.write("tests/test_one.py", "import time\n\n\ndef test_one():\n    time.sleep(600)\n");
     let mut running = machine.with_key().start();
     running.wait_for("a lease", |event| matches!(event, EventKind::UnitLeased { .. }).then_some(()));

@@ -112,7 +112,7 @@ async fn another_machine_does_only_what_changed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_worth_it_or_nobody_would_read_is_not_sent() {
-    let registry = Registry::start();
+    let (registry, nobody) = (Registry::start(), instead(Instead::Nobody));
     let repository = format!("{}/worth", registry.host());
     let of = |level, branch: &str| layers(&repository, level, branch);
     let cases = [
@@ -122,7 +122,7 @@ async fn what_is_not_worth_it_or_nobody_would_read_is_not_sent() {
         (false, Layers { sends: false, ..of(Level::Pull, "topic") }),
         (false, Layers { pays_from: Duration::from_hours(1), ..of(Level::Pull, "topic") }),
         (false, Layers { branches: Branches::default(), ..of(Level::Pull, "") }),
-        (false, Layers { repository: format!("{}/worth", instead(Instead::Nobody)), ..of(Level::Pull, "topic") }),
+        (false, Layers { repository: format!("{}/worth", nobody.address()), ..of(Level::Pull, "topic") }),
     ];
     for (number, (sent, layers)) in cases.into_iter().enumerate() {
         let project = Project::new("layers-worth", DOCKERFILE).await;
@@ -135,12 +135,13 @@ async fn what_is_not_worth_it_or_nobody_would_read_is_not_sent() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_registry_that_is_not_what_it_should_be_fails_no_build() {
     let (locked, empty, here) = (Registry::for_user("ann", "secret"), Registry::start(), connect().await);
+    let [many, nobody, silent] = [Instead::TooMany, Instead::Nobody, Instead::Silence].map(instead);
     let cases = [
         (empty.host(), None),
         (locked.host(), Some("docker login")),
-        (instead(Instead::TooMany), Some("429")),
-        (instead(Instead::Nobody), Some("refused")),
-        (instead(Instead::Silence), Some("no answer within 5 s")),
+        (many.address().to_owned(), Some("429")),
+        (nobody.address().to_owned(), Some("refused")),
+        (silent.address().to_owned(), Some("no answer within 5 s")),
     ];
     for (host, said) in cases {
         let name = unique("layers-faults");
@@ -263,8 +264,8 @@ async fn nobody_builds_upon_what_a_less_trusted_run_built() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_parcel_that_is_given_up_leaves_no_name() {
-    let (here, name) = (connect().await, unique("layers-stop"));
-    let repository = format!("{}/{name}", instead(Instead::Greed));
+    let (here, name, greedy) = (connect().await, unique("layers-stop"), instead(Instead::Greed));
+    let repository = format!("{}/{name}", greedy.address());
     let project = checkout(&name, &here);
     let image = build(&project, layers(&repository, Level::Pull, "topic")).await;
     let parcel = image.parcel.expect("something to send");

@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::second::SecondEngine;
@@ -121,25 +122,49 @@ pub enum Instead {
     Nobody,
 }
 
-/// Starts one for the rest of the test, and gives its address.
-pub fn instead(how: Instead) -> String {
+/// Something that is taken for a registry. When it goes it hangs up on everybody: an engine has five places for uploads, and one that is held on to is
+/// missing to all tests.
+#[derive(Debug)]
+pub struct StandIn {
+    address: String,
+    /// Those that wait; nothing once it is gone.
+    kept: Arc<Mutex<Option<Vec<TcpStream>>>>,
+}
+
+/// Starts one.
+pub fn instead(how: Instead) -> StandIn {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address").to_string();
+    let kept = Arc::new(Mutex::new(Some(Vec::new())));
     if how != Instead::Nobody {
+        let kept = Arc::clone(&kept);
         std::thread::spawn(move || {
-            let mut kept = Vec::new();
             for mut guest in listener.incoming().map_while(Result::ok) {
                 let mut asked = [0; 4096];
                 let read = if how == Instead::Silence { 0 } else { guest.read(&mut asked).unwrap_or(0) };
                 let asked = String::from_utf8_lossy(&asked[..read]).into_owned();
-                match answer(how, &asked) {
-                    Some(answer) => drop(guest.write_all(answer.as_bytes())),
-                    None => kept.push(guest),
+                match (answer(how, &asked), kept.lock().expect("nobody panics here").as_mut()) {
+                    (Some(answer), Some(_)) => drop(guest.write_all(answer.as_bytes())),
+                    (None, Some(kept)) => kept.push(guest),
+                    (_, None) => {}
                 }
             }
         });
     }
-    address
+    StandIn { address, kept }
+}
+
+impl StandIn {
+    /// Where it is.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+}
+
+impl Drop for StandIn {
+    fn drop(&mut self) {
+        drop(self.kept.lock().expect("nobody panics here").take());
+    }
 }
 
 /// What a request gets, if it gets anything. Who speaks TLS is sent away.
