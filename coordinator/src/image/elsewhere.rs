@@ -32,31 +32,46 @@ pub trait Elsewhere: Send + Sync + std::fmt::Debug {
     async fn image(&self, key: Key) -> Option<Remembered>;
 }
 
-/// The image of this key that is known elsewhere, under this name; nothing if none can be had.
+/// What came of asking elsewhere.
+pub(super) enum Fetched {
+    /// The image is there.
+    Ready(Box<ReadyImage>),
+    /// It is to be built; what the user should know of that, if anything.
+    Not(Option<String>),
+}
+
+/// The image of this key that is known elsewhere, under this name.
 pub(super) async fn fetched(
     from: &BuildFrom,
     prepared: &Prepared,
     reference: &str,
     (docker, listener): (&Docker, &dyn Listener),
-) -> Result<Result<ReadyImage, Option<String>>, ImageError> {
-    let Some(elsewhere) = &from.elsewhere else { return Ok(Err(None)) };
-    let Some(known) = elsewhere.image(prepared.key).await else { return Ok(Err(None)) };
+) -> Result<Fetched, ImageError> {
+    let Some(elsewhere) = &from.elsewhere else { return Ok(Fetched::Not(None)) };
+    let Some(known) = elsewhere.image(prepared.key).await else { return Ok(Fetched::Not(None)) };
     let image = match docker.image(&known.id).await? {
         Some(image) => image,
         None => match pulled(&known, from.platform.as_deref(), docker, listener).await {
             Ok(Some(image)) => image,
-            Ok(None) => return Ok(Err(None)),
-            Err(why) => return Ok(Err(Some(format!("the image that another machine built cannot be used, so it is built here: {why}")))),
+            Ok(None) => return Ok(Fetched::Not(None)),
+            Err(why) => {
+                return Ok(Fetched::Not(Some(format!("the image that another machine built cannot be used, so it is built here: {why}"))));
+            }
         },
     };
     if image.identity.config != known.id || image.labels.get(KEY_LABEL) != Some(&prepared.key.to_hex()) {
         let why = "the image that another machine is said to have built is another one, so it is built here";
-        return Ok(Err(Some(why.to_owned())));
+        return Ok(Fetched::Not(Some(why.to_owned())));
     }
-    docker.tag(&image.identity.config, reference).await?;
+    match docker.tag(&image.identity.config, reference).await {
+        Ok(()) => {}
+        // It may have gone this very moment.
+        Err(error) if error.is_missing() => return Ok(Fetched::Not(None)),
+        Err(error) => return Err(error.into()),
+    }
     let mut found = keyed(ready(image, reference.to_owned(), ImageSource::Found, from.platform.clone()), prepared);
     found.saved_ms = known.took_ms;
-    Ok(Ok(found))
+    Ok(Fetched::Ready(Box::new(found)))
 }
 
 async fn pulled(

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::bases::{fits, remove_old, remove_old_bases};
 use super::building::{Built, build};
 use super::damage;
-use super::elsewhere::{Elsewhere, fetched};
+use super::elsewhere::{Elsewhere, Fetched, fetched};
 use super::error::ImageError;
 use super::flight;
 use super::kept::{Kept, Shelf};
@@ -209,19 +209,21 @@ async fn found_or_built(
     let (mut turn, mut unfetched) = (None, None);
     if reliable && !from.no_cache && !from.anew {
         doing(listener, format!("looking for {reference}"));
-        if let Some(found) = found(from, prepared, &reference, docker).await? {
+        // Whoever builds in an engine names and labels its images as it likes. A run that others believe takes only what it can believe itself: see `elsewhere`.
+        let believes_the_engine = !from.level.is_some_and(Level::travels);
+        if believes_the_engine && let Some(found) = found(from, prepared, &reference, docker).await? {
             return Ok(found);
         }
         if let Some(state) = &from.state {
             let waiting = |whom: &str| doing(listener, format!("waiting for {whom}, which builds {reference}"));
             turn = flight::turn(state, prepared.key, &from.whom, waiting).await;
-            if let Some(found) = found(from, prepared, &reference, docker).await? {
+            if believes_the_engine && let Some(found) = found(from, prepared, &reference, docker).await? {
                 return Ok(found);
             }
         }
         match fetched(from, prepared, &reference, (docker, listener)).await? {
-            Ok(found) => return Ok(found),
-            Err(why) => unfetched = why,
+            Fetched::Ready(found) => return Ok(*found),
+            Fetched::Not(why) => unfetched = why,
         }
     }
     let began = Instant::now();

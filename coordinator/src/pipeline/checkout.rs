@@ -93,9 +93,9 @@ mod tests {
     }
 
     async fn run(root: &Path, line: &str) {
-        let words: Vec<_> = line.split(' ').collect();
-        let named = ["-c", "user.name=ann", "-c", "user.email=ann@shop.example"];
-        assert!(git(root, &[&named[..], &words].concat()).await.is_some() || !line.is_empty());
+        let mut command = tokio::process::Command::new("git");
+        command.arg("-C").arg(root).args(["-c", "user.name=ann", "-c", "user.email=ann@shop.example"]).args(line.split(' '));
+        assert!(command.status().await.expect("git runs").success(), "git {line}");
     }
 
     #[tokio::test]
