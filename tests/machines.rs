@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use splitci_coordinator::model::event::EventKind;
+use splitci_coordinator::model::event::{EventKind, ImageSource};
 use splitci_tests::engine::require;
 use splitci_tests::redis::Redis;
 use splitci_tests::{Done, Facts, Sandbox, Splitci};
@@ -174,4 +174,25 @@ fn the_doctor_says_what_a_shared_store_lets_a_run_do() {
     says(redis.url("pull:word@"), "protected").expect_says("look  shared   redis: the store `redis` refuses us");
     says("redis://127.0.0.1:1/0".to_owned(), "pull").expect_says("look  shared   redis: the store `redis` failed");
     says(redis.url(""), "none").expect_says("not used: a run here is of level local");
+}
+
+#[test]
+fn a_protected_run_takes_no_image_that_a_pull_request_built() {
+    let keys = Keys::new();
+    let one = machine(&keys);
+    one.write("tests/test_e.py", &format!("{PURE}\n\n# {}\n", one.project().display()));
+    let built = |level: &str| {
+        let done = command(&one, &keys, level).run();
+        done.expect_exit(0);
+        let how = done.events().into_iter().find_map(|event| match event.kind {
+            EventKind::ImageReady { how, .. } => Some(how),
+            _ => None,
+        });
+        how.expect("an image") == ImageSource::Built
+    };
+    assert!(built("pull"), "nobody built this yet");
+    assert!(!built("pull"), "its own it finds again");
+    assert!(built("protected"), "what the engine has is a pull request's word");
+    assert!(!built("protected"));
+    assert!(!built("pull"), "what a protected run built is believed below");
 }
