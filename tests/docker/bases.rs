@@ -203,17 +203,20 @@ fn pulled(heard: &[Progress]) -> bool {
     heard.iter().any(|news| matches!(news, Progress::Doing(what) if what.starts_with("pulling")))
 }
 
+/// Registries that give nothing: address, engine to ask by, and a word of the reason.
+async fn refusals(locked: &Registry, nothing_there: &Registry) -> [(String, Arc<Docker>, &'static str); 4] {
+    [
+        (locked.address.clone(), locked.client("wrong").await, "authoriz"),
+        (nothing_there.address.clone(), connect().await, "unknown"),
+        (refusing("429 Too Many Requests"), connect().await, "not now"),
+        (free_address(), connect().await, "refused"),
+    ]
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_registry_that_refuses_is_a_note_where_the_engine_has_the_base() {
-    let registry = Registry::locked();
-    let (nothing_there, busy, gone) = (Registry::open(), refusing("429 Too Many Requests"), free_address());
-    let cases = [
-        (registry.address.clone(), registry.client("wrong").await, "authoriz"),
-        (nothing_there.address.clone(), connect().await, "unknown"),
-        (busy, connect().await, "not now"),
-        (gone, connect().await, "refused"),
-    ];
-    for (address, docker, word) in cases {
+    let (locked, nothing_there) = (Registry::locked(), Registry::open());
+    for (address, docker, word) in refusals(&locked, &nothing_there).await {
         let base = format!("{address}/{}:1", unique("base"));
         make(&base, &unique("refused"));
         let upon = Upon::on(docker, &base);
@@ -229,15 +232,8 @@ async fn a_registry_that_refuses_is_a_note_where_the_engine_has_the_base() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_registry_that_refuses_what_nobody_has_is_named_with_its_reason() {
-    let registry = Registry::locked();
-    let (nothing_there, busy, gone) = (Registry::open(), refusing("429 Too Many Requests"), free_address());
-    let cases = [
-        (registry.address.clone(), registry.client("wrong").await, "authoriz"),
-        (nothing_there.address.clone(), connect().await, "unknown"),
-        (busy, connect().await, "not now"),
-        (gone, connect().await, "refused"),
-    ];
-    for (address, docker, word) in cases {
+    let (locked, nothing_there) = (Registry::locked(), Registry::open());
+    for (address, docker, word) in refusals(&locked, &nothing_there).await {
         let base = format!("{address}/{}:1", unique("base"));
         let error = Upon::on(docker, &base).ensure(false).await.0.expect_err("nobody has it");
         assert_eq!(error.exit_code(), 5, "{error}");

@@ -163,7 +163,7 @@ pub(super) fn looks_secret(name: &str) -> bool {
 }
 
 /// Puts a file in its place, whole or not at all, for its owner alone; makes its directory if need be. When it returns, a loss of power takes nothing back.
-pub(super) fn replace(file: &Path, content: &[u8]) -> std::io::Result<()> {
+pub(crate) fn replace(file: &Path, content: &[u8]) -> std::io::Result<()> {
     use fs_err::os::unix::fs::OpenOptionsExt;
     use std::io::Write;
     if let Some(folder) = file.parent() {

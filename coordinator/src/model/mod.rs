@@ -14,6 +14,7 @@
 //! | verdict | passed, failed, or none | [`verdict::Verdict`] |
 //! | level | how far a writer of cache entries is trusted | [`trust::Level`] |
 
+mod chain;
 pub mod encoding;
 pub mod event;
 pub mod ids;
@@ -27,6 +28,7 @@ pub mod trust;
 pub mod unit;
 pub mod verdict;
 
+pub use chain::chain;
 pub use ids::{Fence, RunId, SessionId, ShardId, SuiteId, TestKey, UnitId};
 pub use launch::{EntryPoint, ImageContent, ImageIdentity, Launch, Volume};
 pub use progress::{Listener, Progress, Telling};

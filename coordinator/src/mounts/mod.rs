@@ -33,8 +33,9 @@ use tokio::task::JoinSet;
 use crate::content::{Digest, StoreError};
 use crate::docker::build::BuildFailure;
 use crate::docker::{Docker, DockerError};
+use crate::image::kept::replace;
 use crate::image::travel::{Brought, Journey, StepTimes, Stop, Travel};
-use crate::model::Listener;
+use crate::model::{Listener, chain};
 use crate::trust::Life;
 use crate::vault::{Memory, Recall, Vault};
 
@@ -271,20 +272,7 @@ fn milliseconds(began: Instant) -> u64 {
     u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
-fn chain(error: &MountError) -> String {
-    let error: &dyn std::error::Error = error;
-    std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
-}
-
-/// A file of this machine's memory, whole or not at all. What cannot be kept is not kept.
+/// Keeps a file of this machine's memory. What cannot be kept is not kept: then more is read the next time.
 fn keep(path: &Path, bytes: &[u8]) {
-    let aside = path.with_extension(format!("{}.new", std::process::id()));
-    let kept = path
-        .parent()
-        .map_or(Ok(()), fs_err::create_dir_all)
-        .and_then(|()| fs_err::write(&aside, bytes))
-        .and_then(|()| fs_err::rename(&aside, path));
-    if kept.is_err() {
-        fs_err::remove_file(&aside).ok();
-    }
+    replace(path, bytes).ok();
 }

@@ -72,7 +72,7 @@ mod tests {
     use super::*;
     use crate::docker::DockerError;
     use crate::model::ShardId;
-    use crate::run::chain;
+    use crate::model::chain;
 
     /// An engine that can start nothing, for this reason.
     struct Broken(fn() -> DockerError);

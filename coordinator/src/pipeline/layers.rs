@@ -16,8 +16,9 @@ use super::tellers::Tellers;
 use crate::config::Project;
 use crate::docker::{Docker, DockerError};
 use crate::image::layers::{Layers, PAYS_FROM, Parcel};
+use crate::model::chain;
 use crate::model::trust::Level;
-use crate::run::{Outcome, chain};
+use crate::run::Outcome;
 
 /// How long a parcel that is given up may take to leave nothing behind.
 const TIDY_UP: Duration = Duration::from_secs(5);
@@ -89,17 +90,7 @@ impl Sending {
             // The image's name goes with it.
             sent = tokio::time::timeout(TIDY_UP, &mut self.future).await.ok();
         }
-        let to = &self.parcel.repository;
-        let (remote, took, note) = match sent {
-            Some((Ok(remote), took)) => (remote, took, format!("layers of the image were sent to {to} in {:.1} s", took.as_secs_f64())),
-            Some((Err(DockerError::GivenUp { .. }), _)) | None => {
-                let why =
-                    format!("layers of the image were not all sent to {to}: the run is over; the next push goes on where this one ended");
-                (None, Duration::ZERO, why)
-            }
-            Some((Err(error), took)) => (None, took, format!("layers of the image were not sent to {to}: {}", chain(&error))),
-        };
-        Arrived { remote, took, note }
+        told(&self.parcel.repository, sent)
     }
 }
 

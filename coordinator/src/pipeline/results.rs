@@ -21,6 +21,7 @@ use super::run::Job;
 use super::{PipelineError, World};
 use crate::content::StoreError;
 use crate::history::{History, lock};
+use crate::model::chain;
 use crate::model::settings::EngineKind;
 use crate::model::{ImageContent, RunId, SuiteId};
 use crate::proof::Proof;
@@ -30,7 +31,6 @@ use crate::reuse::lessons::Lessons;
 use crate::reuse::offer::{Offer, Withheld};
 use crate::reuse::pack::{EXPIRES_MS, Pack};
 use crate::reuse::standing::Standings;
-use crate::run::chain;
 use crate::tally::Worth;
 use crate::trust::MacKey;
 

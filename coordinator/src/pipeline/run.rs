@@ -16,6 +16,7 @@ use super::{Controls, Finished, PipelineError, Planned, World, images, timings};
 use crate::config::Project;
 use crate::engine::Engine;
 use crate::history::{History, Keep};
+use crate::model::chain;
 use crate::model::event::{EventKind, ImageSource, RunStarted};
 use crate::model::settings::{EngineKind, RunSettings, SuiteSettings, Timeouts};
 use crate::model::verdict::Verdict;
@@ -23,7 +24,7 @@ use crate::model::{ImageIdentity, Listener, Progress, RunId, SessionId, Telling,
 use crate::plan::Timings;
 use crate::proof::Proof;
 use crate::queue::Epoch;
-use crate::run::{Brief, Obstacle, Outcome, Planner, Run, SuiteBrief, chain, supervise};
+use crate::run::{Brief, Obstacle, Outcome, Planner, Run, SuiteBrief, supervise};
 use crate::tally::Worth;
 
 /// How long a run that is over waits for the tidying that went on beside it.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use super::World;
 use crate::config::CacheSettings;
 use crate::content::{LocalStore, Patience, RedisSettings, RedisStore, S3Settings, S3Store, Store, StoreError, StoreStats, Tiered};
+use crate::model::chain;
 use crate::model::trust::Space;
-use crate::run::chain;
 
 /// The stores of a run.
 #[derive(Debug)]

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::cache::Cache;
 use crate::history::{History, Kept};
+use crate::model::chain;
 use crate::plan::{FileRun, Timings};
-use crate::run::chain;
 
 const LAYER: &str = "timings";
 /// How long they are kept after the project's last run.

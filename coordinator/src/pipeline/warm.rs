@@ -47,7 +47,7 @@ pub async fn warm(project: &Project, world: &World, listener: Arc<dyn Listener>,
     let image = image_ready(&image);
     if let Some(cache) = cache {
         if let Err(error) = images::remember(&cache, &image, remote).await {
-            notes.push(format!("the image is not remembered for others: {}", crate::run::chain(&error)));
+            notes.push(format!("the image is not remembered for others: {}", crate::model::chain(&error)));
         }
         notes.extend(cache.close(&(world.now)()).await);
     }

@@ -18,6 +18,5 @@ mod simulation;
 
 pub use brief::{Brief, Launcher, Plan, Planner, SuiteBrief};
 pub use machine::Run;
-pub(crate) use supervisor::chain;
 pub use supervisor::{Control, Outcome, supervise};
 pub use words::{Effect, Input, Obstacle};

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::machine::Run;
 use super::words::{Effect, Input, Obstacle};
 use crate::engine::{Engine, Shard, ShardEnd, ShardSpec};
+use crate::model::chain;
 use crate::model::event::Cancelled;
 use crate::model::verdict::Verdict;
 use crate::model::{Listener, ShardId, SuiteId};
@@ -229,18 +230,6 @@ async fn read_all(id: ShardId, mut output: Box<dyn AsyncRead + Send + Unpin>, in
             }
         }
     }
-}
-
-/// An error with its causes, in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

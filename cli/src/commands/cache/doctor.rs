@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use splitci_coordinator::config::Caches;
 use splitci_coordinator::content::local::{Limit, LocalStore, Sweep};
 use splitci_coordinator::image::facts::room_left;
+use splitci_coordinator::model::chain;
 use splitci_coordinator::model::trust::{KeySource, Level, Space};
 use splitci_coordinator::pipeline::{EngineCache, SharedStore, examine_cache, examine_stores};
 use splitci_coordinator::trust::seal::CLOCK_SLACK;
@@ -170,9 +171,7 @@ fn shared(store: &SharedStore) -> Check {
     let took = match &store.answer {
         Ok(took) => took,
         Err(error) => {
-            let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
-            let text = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
-            return Check::odd("shared", format!("{name}: {text}"))
+            return Check::odd("shared", format!("{name}: {}", chain(error)))
                 .with(error.hint().unwrap_or_else(|| "runs go on without it".to_owned()));
         }
     };
