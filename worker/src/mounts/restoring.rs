@@ -127,6 +127,8 @@ impl Restoring {
             }
             // The deepest first: what is made in a directory changes its time, and its permissions may allow nothing more.
             this.directories.iter().rev().try_for_each(|entry| this.dress(entry))?;
+            // What is said to be complete is so after a loss of power, too: tools believe what is in their mount.
+            rustix::fs::syncfs(fs::File::open(&this.root)?)?;
             fs::write(this.root.join(ASIDE).join(COMPLETE), b"")
         });
         match self.failed.take() {
