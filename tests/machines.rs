@@ -192,6 +192,8 @@ fn a_protected_run_takes_no_image_that_a_pull_request_built() {
     };
     assert!(built("pull"), "nobody built this yet");
     assert!(!built("pull"), "its own it finds again");
+    let why = one.splitci("cache why --engine docker").env("SPLITCI_KEY", keys.private("protected")).run();
+    why.expect_exit(0).expect_says("a run builds splitci/");
     assert!(built("protected"), "what the engine has is a pull request's word");
     assert!(!built("protected"));
     assert!(!built("pull"), "what a protected run built is believed below");

@@ -209,15 +209,14 @@ async fn found_or_built(
     let (mut turn, mut unfetched) = (None, None);
     if reliable && !from.no_cache && !from.anew {
         doing(listener, format!("looking for {reference}"));
-        // Whoever builds in an engine names and labels its images as it likes. A run that others believe takes only what it can believe itself: see `elsewhere`.
-        let believes_the_engine = !from.level.is_some_and(Level::travels);
-        if believes_the_engine && let Some(found) = found(from, prepared, &reference, docker).await? {
+        let by_name = believes_the_engine(from);
+        if by_name && let Some(found) = found(from, prepared, &reference, docker).await? {
             return Ok(found);
         }
         if let Some(state) = &from.state {
             let waiting = |whom: &str| doing(listener, format!("waiting for {whom}, which builds {reference}"));
             turn = flight::turn(state, prepared.key, &from.whom, waiting).await;
-            if believes_the_engine && let Some(found) = found(from, prepared, &reference, docker).await? {
+            if by_name && let Some(found) = found(from, prepared, &reference, docker).await? {
                 return Ok(found);
             }
         }
@@ -244,6 +243,12 @@ async fn found_or_built(
     remove_old_bases(&prepared.pinned, docker).await?;
     built.notes.extend(bound(from, docker).await);
     Ok(built)
+}
+
+/// Whether names and labels of the engine's images are enough: whoever builds there gives them as it likes. A run that others believe takes only what it can
+/// believe itself: see `elsewhere`.
+pub(super) fn believes_the_engine(from: &BuildFrom) -> bool {
+    !from.level.is_some_and(Level::travels)
 }
 
 /// The image of this key, if the engine has it.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::ensure::{BuildFrom, KEY_LABEL, repository};
+use super::ensure::{BuildFrom, KEY_LABEL, believes_the_engine, repository};
 use super::error::ImageError;
 use super::kept::{Kept, Shelf};
 use super::prepare::prepare;
@@ -50,7 +50,14 @@ pub struct Explained {
 pub async fn explain(from: &BuildFrom, docker: &Arc<Docker>, listener: &dyn Listener, now: u64) -> Result<Explained, ImageError> {
     let prepared = prepare(from, true, docker, listener).await?;
     let reference = format!("{}:{}", repository(&from.project), prepared.key.short());
-    let there = docker.image(&reference).await?.is_some_and(|image| image.labels.get(KEY_LABEL) == Some(&prepared.key.to_hex()));
+    let there = match (believes_the_engine(from), &from.elsewhere) {
+        (true, _) => docker.image(&reference).await?.is_some_and(|image| image.labels.get(KEY_LABEL) == Some(&prepared.key.to_hex())),
+        (false, None) => false,
+        (false, Some(elsewhere)) => match elsewhere.image(prepared.key).await {
+            Some(known) => known.remote.is_some() || docker.image(&known.id).await?.is_some(),
+            None => false,
+        },
+    };
     let shelf = from.state.as_deref().map(|state| Shelf::of(state, &from.project, from.target.as_deref()));
     let mut inputs = prepared.inputs;
     if let Some(Ok(disguised)) = shelf.as_ref().map(|shelf| shelf.disguised(&inputs)) {

@@ -57,20 +57,29 @@ pub(super) struct Cache {
 #[derive(Default)]
 pub(super) struct Opening {
     pub(super) cache: Option<Arc<Cache>>,
+    /// How far the run is trusted, with a cache or without; nothing if only here.
+    pub(super) level: Option<Level>,
     pub(super) notices: Vec<String>,
 }
 
 impl Cache {
     /// The cache of a run of a project.
     pub(super) async fn open(project: &Project, run: &RunId, world: &World) -> Result<Opening, PipelineError> {
-        let Some(directory) = project.cache.dir.clone() else { return Ok(Opening::default()) };
+        let directory = match (project.cache.dir.clone(), &project.trust.key) {
+            (Some(directory), _) => Some(directory),
+            (None, Some(_)) => None,
+            // Nobody wants to know who this is.
+            (None, None) => return Ok(Opening::default()),
+        };
         let keys =
             Keys { settings: &project.trust, passphrase: world.passphrase.clone().map(Zeroizing::new), home: &project.records.machine };
         let identity = match identify(&keys) {
             Ok(identity) => identity,
             Err(error) if project.trust.key.is_some() || !project.trust.trusted.is_empty() => return Err(error.into()),
-            Err(error) => return Ok(Opening::without(&error, error.hint())),
+            Err(error) => return Ok(Opening::without(None, &error, error.hint())),
         };
+        let level = Some(identity.seal.space().level);
+        let Some(directory) = directory else { return Ok(Opening { level, ..Opening::default() }) };
         let mut notices: Vec<String> = identity.notice().into_iter().collect();
         let access = if project.cache.read_only { Access::ReadOnly } else { Access::ReadWrite };
         let opened = async {
@@ -80,7 +89,7 @@ impl Cache {
         };
         let (near, lease) = match opened.await {
             Ok(opened) => opened,
-            Err(error) => return Ok(Opening::without(&error, error.hint())),
+            Err(error) => return Ok(Opening::without(level, &error, error.hint())),
         };
         // What local processes did is no proof for anybody else, and a level that does not travel has no readers elsewhere.
         let travels = identity.seal.space().level.travels() && project.settings.engine == EngineKind::Docker;
@@ -90,17 +99,12 @@ impl Cache {
         let (size, read_only) = (project.cache.size, project.cache.read_only);
         let (worth, carrier) = (Mutex::default(), OnceLock::new());
         let cache = Self { vault, near, chain, lease, size, directory, read_only, run: run.clone(), worth, carrier };
-        Ok(Opening { cache: Some(Arc::new(cache)), notices })
+        Ok(Opening { cache: Some(Arc::new(cache)), level, notices })
     }
 
     /// What hides secret values in keys.
     pub(super) fn mac_key(&self) -> MacKey {
         self.vault.seal().mac_key()
-    }
-
-    /// How far this run is trusted.
-    pub(super) fn level(&self) -> Level {
-        self.vault.seal().space().level
     }
 
     /// Everything that is believed of a piece of memory, this run's own first.
@@ -188,9 +192,10 @@ impl Cache {
 }
 
 impl Opening {
-    fn without(error: &dyn std::error::Error, hint: Option<String>) -> Self {
+    fn without(level: Option<Level>, error: &dyn std::error::Error, hint: Option<String>) -> Self {
         let hint = hint.map(|hint| format!("; {hint}")).unwrap_or_default();
-        Self { cache: None, notices: vec![format!("nothing is remembered beside the state directory: {}{hint}", chain(error))] }
+        let notice = format!("nothing is remembered beside the state directory: {}{hint}", chain(error));
+        Self { cache: None, level, notices: vec![notice] }
     }
 }
 

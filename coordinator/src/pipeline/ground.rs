@@ -5,20 +5,22 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::cache::Cache;
 use super::damage::watched;
 use super::results::Surroundings;
 use super::run::Job;
-use super::{PipelineError, World, layers};
+use super::{PipelineError, World, layers, mounts};
 use crate::config::{BuildSettings, ImageSettings, Project};
 use crate::docker::{self, Docker};
 use crate::engine::docker::{DockerEngine, DockerSetup, runs_image_init};
 use crate::engine::process::ProcessEngine;
 use crate::engine::{Engine, EngineError};
 use crate::image::elsewhere::Elsewhere;
-use crate::image::layers::{Layers, Parcel};
+use crate::image::layers::Parcel;
 use crate::image::{BuildFrom, ImageRequest, ReadyImage, ensure_image};
 use crate::model::event::EventKind;
 use crate::model::settings::{EngineKind, RunSettings, SuiteSettings};
+use crate::model::trust::Level;
 use crate::model::{EntryPoint, Listener, RunId};
 
 /// What a run stands on.
@@ -99,8 +101,7 @@ fn worker_on_disk(world: &World, state: &Path) -> std::io::Result<PathBuf> {
 /// The image comes first: without it there is nothing to start.
 async fn containers(job: &Job<'_>, world: &World, listener: &dyn Listener) -> Result<Ground, PipelineError> {
     let docker = Arc::new(docker::connect(None, &world.env).await.map_err(PipelineError::Docker)?);
-    let layers = layers::of(job.project, job.cache.as_deref(), world).await;
-    let image = ensure_image(&wanted(job, layers, world), &docker, listener).await?;
+    let image = ensure_image(&wanted(job, world).await, &docker, listener).await?;
     let container = job.settings.container.clone();
     // An init that stays the container's first process starts the worker itself; every other entrypoint comes before the test command.
     let entrypoint = if runs_image_init(&image.entry, &container) {
@@ -158,23 +159,37 @@ async fn surroundings(image: &ReadyImage, docker: &Docker, world: &World) -> Res
     })
 }
 
-fn wanted(job: &Job<'_>, layers: Option<Layers>, world: &World) -> ImageRequest {
+async fn wanted(job: &Job<'_>, world: &World) -> ImageRequest {
     if let Some((identity, _)) = &job.image {
         return ImageRequest::Given { reference: identity.config.clone(), platform: None };
     }
     match &job.project.image {
         Some(ImageSettings::Build(build)) => {
             let whom = format!("run {} (process {})", job.run, std::process::id());
-            let elsewhere = job.cache.clone().map(|cache| cache as Arc<dyn Elsewhere>);
-            let level = job.cache.as_ref().map(|cache| cache.level());
-            let mounts = super::mounts::carrier(job, world);
-            ImageRequest::Build(BuildFrom { elsewhere, layers, level, mounts, ..build_from(job.project, build, &job.settings, whom) })
+            let build = build_from(job.project, build, &job.settings, whom);
+            ImageRequest::Build(with_others(build, job.project, (job.cache.as_ref(), job.level), world).await)
         }
         Some(ImageSettings::Given { reference, platform }) => {
             ImageRequest::Given { reference: reference.clone(), platform: platform.clone() }
         }
         // A configuration with the docker engine always has an image; the look-up of an empty name says what is missing.
         None => ImageRequest::Given { reference: String::new(), platform: None },
+    }
+}
+
+/// The same build, with what other machines did of it, as far as this level believes them.
+pub(super) async fn with_others(
+    build: BuildFrom,
+    project: &Project,
+    (cache, level): (Option<&Arc<Cache>>, Option<Level>),
+    world: &World,
+) -> BuildFrom {
+    BuildFrom {
+        elsewhere: cache.map(|cache| Arc::clone(cache) as Arc<dyn Elsewhere>),
+        layers: layers::of(project, level, world).await,
+        level,
+        mounts: cache.map(|cache| mounts::carrier(cache, project, world)),
+        ..build
     }
 }
 

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::World;
-use super::cache::Cache;
 use super::checkout::branches;
 use super::tellers::Tellers;
 use crate::config::Project;
@@ -24,9 +23,9 @@ use crate::run::Outcome;
 const TIDY_UP: Duration = Duration::from_secs(5);
 
 /// Where layers of a project's image travel, if they do.
-pub(super) async fn of(project: &Project, cache: Option<&Cache>, world: &World) -> Option<Layers> {
+pub(super) async fn of(project: &Project, level: Option<Level>, world: &World) -> Option<Layers> {
     let repository = project.cache.layers.clone()?;
-    let level = cache.map_or(Level::Local, Cache::level);
+    let level = level.unwrap_or(Level::Local);
     let branches = branches(&project.root, &world.env, project.trust.partition.as_ref()).await;
     Some(Layers { repository, level, sends: !project.cache.read_only, pays_from: PAYS_FROM, branches })
 }

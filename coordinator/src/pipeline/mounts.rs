@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use super::World;
 use super::cache::Cache;
-use super::run::Job;
+use super::repository::identity;
+use crate::config::Project;
 use crate::image::travel::Travel;
 use crate::mounts::{Carrier, Needs};
 
@@ -16,20 +17,19 @@ use crate::mounts::{Carrier, Needs};
 const WAIT: Duration = Duration::from_secs(10);
 
 /// Who carries the mounts of a run's build.
-pub(super) fn carrier(job: &Job<'_>, world: &World) -> Option<Arc<dyn Travel>> {
-    let cache = job.cache.as_ref()?;
+pub(super) fn carrier(cache: &Cache, project: &Project, world: &World) -> Arc<dyn Travel> {
     let workers = world.workers.clone();
     let carrier = cache.carrier.get_or_init(|| {
         Carrier::new(Needs {
             vault: Arc::clone(&cache.vault),
-            project: job.project_id,
+            project: identity(project),
             program: Arc::new(move |arch| workers.get(arch).cloned()),
             scratch: world.scratch.clone(),
-            state: job.project.records.state.clone(),
+            state: project.records.state.clone(),
             saves: !cache.read_only && cache.vault.seal().space().level.travels(),
         })
     });
-    Some(Arc::new(carrier.clone()))
+    Arc::new(carrier.clone())
 }
 
 impl Cache {

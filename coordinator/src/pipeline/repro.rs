@@ -253,6 +253,7 @@ impl Past {
             project_id: [0; 32],
             run: new_run(),
             cache: None,
+            level: None,
             shards: self.started.settings.shards,
             settings,
             planner: given(Manifest { units }),

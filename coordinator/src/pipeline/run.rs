@@ -19,6 +19,7 @@ use crate::history::{History, Keep};
 use crate::model::chain;
 use crate::model::event::{EventKind, ImageSource, RunStarted};
 use crate::model::settings::{EngineKind, RunSettings, SuiteSettings, Timeouts};
+use crate::model::trust::Level;
 use crate::model::verdict::Verdict;
 use crate::model::{ImageIdentity, Listener, Progress, RunId, SessionId, Telling, TerminalSize};
 use crate::plan::Timings;
@@ -50,7 +51,7 @@ pub async fn run(request: &RunRequest, world: &World, listener: Arc<dyn Listener
     let project = &request.project;
     let history = History::open(&project.records.state)?;
     let run = new_run();
-    let Opening { cache, mut notices } = Cache::open(project, &run, world).await?;
+    let Opening { cache, level, mut notices } = Cache::open(project, &run, world).await?;
     let project_id = identity(project);
     let timings = timings::known(&history, cache.as_deref(), project_id).await;
     notices.extend(timings.notice);
@@ -73,6 +74,7 @@ pub async fn run(request: &RunRequest, world: &World, listener: Arc<dyn Listener
         project_id,
         run,
         cache: cache.clone(),
+        level,
         settings,
         planner,
         durations,
@@ -112,6 +114,7 @@ pub async fn plan(request: &RunRequest, world: &World, listener: Arc<dyn Listene
         project_id: identity(project),
         run: new_run(),
         cache: None,
+        level: None,
         settings,
         planner: planned(&project.settings, timings.timings)?,
         durations: BTreeMap::new(),
@@ -143,6 +146,8 @@ pub(super) struct Job<'a> {
     pub(super) run: RunId,
     /// What it remembers beside its record, if it remembers anything.
     pub(super) cache: Option<Arc<Cache>>,
+    /// How far it is trusted; nothing if only here.
+    pub(super) level: Option<Level>,
     pub(super) settings: RunSettings,
     pub(super) planner: Planner,
     /// How long each file took before, in microseconds.

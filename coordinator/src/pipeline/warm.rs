@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use super::cache::{Cache, Opening};
-use super::ground::{build_from, image_ready};
+use super::ground::{build_from, image_ready, with_others};
 use super::run::new_run;
 use super::{Controls, PipelineError, World, images, layers};
 use crate::config::{ImageSettings, Project};
 use crate::docker;
-use crate::image::elsewhere::Elsewhere;
-use crate::image::{BuildFrom, ImageRequest, ensure_image};
+use crate::image::{ImageRequest, ensure_image};
 use crate::model::Listener;
 use crate::model::event::EventKind;
 
@@ -26,12 +25,11 @@ pub struct Warmed {
 pub async fn warm(project: &Project, world: &World, listener: Arc<dyn Listener>, mut controls: Controls) -> Result<Warmed, PipelineError> {
     let Some(ImageSettings::Build(build)) = &project.image else { return Err(PipelineError::NothingBuilt) };
     let run = new_run();
-    let Opening { cache, notices: mut notes } = Cache::open(project, &run, world).await?;
+    let Opening { cache, level, notices: mut notes } = Cache::open(project, &run, world).await?;
     let docker = Arc::new(docker::connect(None, &world.env).await.map_err(PipelineError::Docker)?);
-    let layers = layers::of(project, cache.as_deref(), world).await;
-    let elsewhere = cache.clone().map(|cache| cache as Arc<dyn Elsewhere>);
     let whom = format!("`cache warm` (process {})", std::process::id());
-    let wanted = ImageRequest::Build(BuildFrom { elsewhere, layers, ..build_from(project, build, &project.settings, whom) });
+    let build = build_from(project, build, &project.settings, whom);
+    let wanted = ImageRequest::Build(with_others(build, project, (cache.as_ref(), level), world).await);
     let image = tokio::select! {
         image = Box::pin(ensure_image(&wanted, &docker, listener.as_ref())) => image?,
         // Dropping the preparation cancels a build.

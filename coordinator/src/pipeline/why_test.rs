@@ -34,14 +34,14 @@ pub async fn why_files(
         return Err(PipelineError::NothingBuilt);
     }
     if matches!(project.image, Some(ImageSettings::Build(_))) {
-        let image = why(project, &world.env, listener.as_ref()).await?;
+        let image = why(project, world, listener.as_ref()).await?;
         if image.fate != Fate::Reused {
             return Ok(None);
         }
     }
     let run = new_run();
     let now_ms = milliseconds(&run);
-    let Opening { cache, notices: mut notes } = Cache::open(project, &run, world).await?;
+    let Opening { cache, level, notices: mut notes } = Cache::open(project, &run, world).await?;
     let mut settings = project.settings.clone();
     settings.reuse = true;
     let mut job = Job {
@@ -49,6 +49,7 @@ pub async fn why_files(
         project_id: identity(project),
         run,
         cache,
+        level,
         settings,
         planner: given(Manifest { units: Vec::new() }),
         durations: BTreeMap::new(),

@@ -31,7 +31,7 @@ pub(super) fn why(mut args: WhyArgs, context: &Context) -> Result<Exit, Failure>
     if !files.is_empty() {
         return why_files(&project, &files, json, context);
     }
-    let job = async |Start { world, listener, .. }: Start| pipeline::why(&project, &world.env, listener.as_ref()).await;
+    let job = async |Start { world, listener, .. }: Start| pipeline::why(&project, &world, listener.as_ref()).await;
     let (explained, asked) = drive(context, Show::Progress, job)?;
     printer::answer(&if json { object(&explained) } else { text(&explained) })?;
     Ok(asked.unwrap_or(Exit::DONE))
@@ -64,7 +64,7 @@ fn text(explained: &Explained) -> String {
     let took = explained.took_ms.map(|took| format!(", which took {} to build", span(took))).unwrap_or_default();
     let mut out = match explained.fate {
         Fate::Reused => format!("a run reuses {image}{took}\n"),
-        Fate::Gone => format!("a run builds {image}: the same was built before, and the engine does not have it any more\n"),
+        Fate::Gone => format!("a run builds {image}: the same was built before, and there is no image of it that this run can take\n"),
         Fate::New => format!("a run builds {image}: nothing was built of this yet\n"),
         Fate::Unseen => format!("a run builds {image}, as every run does: not all that counts can be seen\n"),
     };
