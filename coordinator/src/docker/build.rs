@@ -14,6 +14,7 @@ use bollard::query_parameters as query;
 use futures_util::StreamExt;
 use tokio::time::Instant;
 
+use super::answers;
 use super::imports::Imports;
 use super::raw::{Method, encoded};
 use super::session::Session;
@@ -123,7 +124,7 @@ impl Docker {
         let mut known = Known::default();
         let mut told = 0;
         loop {
-            let next = self.call(|| "build the image".to_owned(), BUILD_SILENCE, async { Ok(stream.next().await) });
+            let next = self.call(|| "build the image".to_owned(), BUILD_SILENCE, async { Ok(answers::next(&mut stream).await) });
             let worth_telling = told + NEWS_EVERY;
             let info = tokio::select! {
                 info = next => info?,

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use bollard::models::{CreateImageInfo, ImageInspect};
 use bollard::query_parameters as query;
-use futures_util::StreamExt;
 
-use super::{Docker, DockerError, LONG, SHORT};
+use super::{Docker, DockerError, LONG, SHORT, answers};
 use crate::model::{EntryPoint, ImageContent, ImageIdentity};
 
 /// How long a pull may be silent.
@@ -102,7 +101,7 @@ impl Docker {
         let options = query::CreateImageOptionsBuilder::new().from_image(&tagged(reference)).platform(platform.unwrap_or_default()).build();
         let mut stream = self.client.create_image(Some(options), None, credentials);
         loop {
-            let next = async { Ok(stream.next().await) };
+            let next = async { Ok(answers::next(&mut stream).await) };
             match self.call(attempt, PULL_SILENCE, next).await? {
                 None => return Ok(()),
                 Some(Ok(info)) => {

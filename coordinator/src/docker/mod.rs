@@ -4,6 +4,7 @@
 //! to run, reads the environment or the home directory, or prints. Invariant: every call has a deadline, so that an engine that hangs is an error.
 //! Read `connect` for how an engine is found, `build` for images, `container` for shards.
 
+mod answers;
 mod attach;
 pub mod build;
 pub mod config;

@@ -5,9 +5,8 @@
 use std::time::Duration;
 
 use bollard::query_parameters as query;
-use futures_util::StreamExt;
 
-use super::{Docker, DockerError};
+use super::{Docker, DockerError, answers};
 
 /// How long a push may be silent.
 const PUSH_SILENCE: Duration = Duration::from_mins(2);
@@ -37,7 +36,7 @@ impl Docker {
         let options = query::PushImageOptionsBuilder::new().tag(tag).build();
         let mut stream = std::pin::pin!(self.client.push_image(name, Some(options), credentials));
         loop {
-            let next = async { Ok(stream.next().await) };
+            let next = async { Ok(answers::next(&mut stream).await) };
             match self.call(attempt, PUSH_SILENCE, next).await? {
                 None => return Ok(()),
                 Some(Ok(_)) => {}
