@@ -99,6 +99,31 @@ fn nothing_is_reused_unless_it_is_asked_for() {
 }
 
 #[test]
+fn where_all_is_proven_no_shard_is_started() {
+    let sandbox = pure().file("splitci.toml", "[cache]\nresults = true\ncanaries = 0\n");
+    let first = facts(&sandbox, "", 0);
+    let told = run(&sandbox, "");
+    told.expect_exit(0).expect_says("PASSED  8 tests: 8 reused").expect_says(&format!("4 files, as run {} listed them", first.run));
+    let again = facts(&sandbox, "", 0);
+    assert_eq!((files(&again), again.total()), ((4, 0), 0));
+    assert_eq!(again.sessions.len(), 0, "there was nothing to do for a shard");
+    let json = sandbox.splitci(&format!("report {} --format json", again.run)).run().stdout;
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!((json["verdict"].as_str(), json["counts"]["reused"].as_u64()), (Some("passed"), Some(8)));
+
+    // A list that cannot be believed is made anew.
+    let list = records(&sandbox, "suite").pop().expect("it is kept");
+    let kept = fs_err::read(&list).expect("readable");
+    fs_err::write(&list, &kept[..kept.len() - 1]).expect("written");
+    let listed = facts(&sandbox, "", 0);
+    assert_eq!((files(&listed), listed.total()), ((4, 0), 0));
+    assert_eq!(listed.sessions.len(), 1, "a damaged list is none");
+    sandbox.write("tests/test_e.py", PURE);
+    let more = facts(&sandbox, "", 0);
+    assert_eq!((files(&more), more.total()), ((0, 0), 10), "another image has another list");
+}
+
+#[test]
 fn what_a_fresh_run_shows_is_kept() {
     let sandbox = pure();
     let fresh = facts(&sandbox, "--reuse --fresh", 0);

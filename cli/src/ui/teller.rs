@@ -173,8 +173,9 @@ impl Teller {
                 let text = format!("{}{framework} {version} in {}", self.of_suite(*suite), span(*boot_ms));
                 if first { Lines::always(self.label("ready", &text)) } else { Lines::default() }
             }
-            EventKind::SuiteListed { suite, files, .. } => {
-                Lines::always(self.label("suite", &format!("{}{}", self.of_suite(*suite), count(files.len(), "file"))))
+            EventKind::SuiteListed { suite, files, of, .. } => {
+                let of = of.as_ref().map(|of| format!(", as run {} listed them", of.0)).unwrap_or_default();
+                Lines::always(self.label("suite", &format!("{}{}{of}", self.of_suite(*suite), count(files.len(), "file"))))
             }
             EventKind::FileReused(proven) => self.reuses((proven.tests.len(), 1, 0)),
             EventKind::CanaryPlanned(_) => self.reuses((0, 0, 1)),

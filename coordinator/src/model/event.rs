@@ -100,6 +100,9 @@ pub enum EventKind {
         files: Vec<String>,
         /// Hash of the list (hex).
         list_hash: String,
+        /// The earlier run whose list it is, of the same image, command and environment, where nothing is to be run and so no session lists it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        of: Option<RunId>,
     },
     /// A file is not run: what it was proven to do before stands. Told between the lists and the manifest, which does not have it.
     FileReused(Box<Proven>),
@@ -246,6 +249,17 @@ pub struct Proven {
     pub record: bool,
     /// Its tests, in the order of the file.
     pub tests: Vec<ProvenTest>,
+}
+
+/// The list of a suite, as an earlier run of the same image, command and environment made it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recalled {
+    /// Which run.
+    pub of: RunId,
+    /// The files, in the framework's order.
+    pub files: Vec<String>,
+    /// Hash of the list (hex).
+    pub list_hash: String,
 }
 
 /// How a test ended in an earlier run.

@@ -177,7 +177,14 @@ impl Story {
     /// The suite is listed.
     pub(crate) fn list(&mut self, files: &[&str]) -> &mut Self {
         let files = files.iter().map(|file| (*file).to_owned()).collect();
-        self.say(EventKind::SuiteListed { suite: SuiteId(0), files, list_hash: "1157".to_owned() })
+        self.say(EventKind::SuiteListed { suite: SuiteId(0), files, list_hash: "1157".to_owned(), of: None })
+    }
+
+    /// The suite is listed as an earlier run did.
+    pub(crate) fn recall(&mut self, of: &str, files: &[&str]) -> &mut Self {
+        let files = files.iter().map(|file| (*file).to_owned()).collect();
+        let of = Some(RunId(of.to_owned()));
+        self.say(EventKind::SuiteListed { suite: SuiteId(0), files, list_hash: "1157".to_owned(), of })
     }
 
     /// A file is not run, since its tests ended like this in an earlier run.
@@ -194,7 +201,7 @@ impl Story {
     pub(crate) fn plan(&mut self, units: &[Unit]) -> &mut Self {
         let mut files: Vec<_> = units.iter().map(|unit| unit.file.clone()).collect();
         files.dedup();
-        self.say(EventKind::SuiteListed { suite: SuiteId(0), files, list_hash: "1157".to_owned() });
+        self.say(EventKind::SuiteListed { suite: SuiteId(0), files, list_hash: "1157".to_owned(), of: None });
         self.freeze(Manifest { units: units.to_vec() })
     }
 

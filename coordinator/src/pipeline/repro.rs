@@ -257,6 +257,7 @@ impl Past {
             shards: self.started.settings.shards,
             settings,
             planner: given(Manifest { units }),
+            recalled: Vec::new(),
             durations: BTreeMap::new(),
             reuse: Reuse::Off,
             of: Some(self.started.run.clone()),

@@ -7,6 +7,7 @@
 //! | layer `results`, by the key of results | a pack: what is kept under that key |
 //! | layer `standings`, by the project | the standing of each file |
 //! | layer `inputs`, by the project | what the keys of the last run were made of |
+//! | layer `suite`, by the key of results | the suite's list |
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -22,12 +23,14 @@ use super::{PipelineError, World};
 use crate::content::StoreError;
 use crate::history::{History, lock};
 use crate::model::chain;
+use crate::model::event::Recalled;
 use crate::model::settings::EngineKind;
 use crate::model::{ImageContent, RunId, SuiteId};
 use crate::proof::Proof;
 use crate::reuse::inputs::Inputs;
 use crate::reuse::key::{Key, KeyInputs, key};
 use crate::reuse::lessons::Lessons;
+use crate::reuse::listing;
 use crate::reuse::offer::{Offer, Withheld};
 use crate::reuse::pack::{EXPIRES_MS, Pack};
 use crate::reuse::standing::Standings;
@@ -37,6 +40,7 @@ use crate::trust::MacKey;
 const RESULTS: &str = "results";
 const STANDINGS: &str = "standings";
 const INPUTS: &str = "inputs";
+const SUITE: &str = "suite";
 /// How long a project's standings are kept after its last run.
 const KEEP_STANDINGS: Duration = Duration::from_hours(90 * 24);
 /// Files that are named in one sentence.
@@ -143,6 +147,9 @@ impl Known {
             *micros = if offer.has(file) { 1 } else { *micros };
         }
         let (run, canaries) = (run.clone(), job.project.cache.canaries);
+        if canaries == 0 {
+            job.recalled = self.lists(job.settings.suites().map(|(suite, _)| suite)).await;
+        }
         job.planner = offering(job.planner, move |suites| offer.choose(suites, &run, canaries));
         job
     }
@@ -151,7 +158,10 @@ impl Known {
     pub(super) async fn learn(&self, proof: &Proof, run: &RunId, started: &str) -> Vec<String> {
         let began = Instant::now();
         let lessons = Lessons::of(proof, run, started, milliseconds(run));
-        let taught = self.teach(&lessons).await;
+        let taught = match self.teach(&lessons).await {
+            Ok(contradicted) => self.keep_lists(proof, run).await.map(|()| contradicted),
+            failed => failed,
+        };
         self.count(proof);
         self.cost(began);
         match taught {
@@ -195,6 +205,15 @@ impl Known {
         Ok(contradicted)
     }
 
+    async fn keep_lists(&self, proof: &Proof, run: &RunId) -> Result<(), StoreError> {
+        for (suite, key) in &self.keys {
+            let Some(list) = listing::shown(proof, *suite, run) else { continue };
+            let bytes = listing::write(&list, *key).map_err(std::io::Error::from)?;
+            self.cache.remember(SUITE, key.0, bytes, Duration::from_millis(EXPIRES_MS)).await?;
+        }
+        Ok(())
+    }
+
     /// What a run would do with a file, and how what its key is made of differs from the last run's where nothing is kept under it.
     pub(super) async fn explain(&self, suite: SuiteId, file: &str, now_ms: u64) -> (FileFate, Vec<String>) {
         let Some(key) = self.keys.get(&suite) else { return (FileFate::Unkeyed, Vec::new()) };
@@ -216,6 +235,17 @@ impl Known {
         let earlier = earlier.unwrap_or_default();
         let of = |(suite, inputs): (&String, &Inputs)| earlier.get(suite).map(|earlier| inputs.differences(earlier)).unwrap_or_default();
         self.inputs.iter().flat_map(of).collect()
+    }
+
+    /// The lists of these suites, if all of them are known.
+    async fn lists(&self, suites: impl Iterator<Item = SuiteId>) -> Vec<Recalled> {
+        let mut lists = Vec::new();
+        for suite in suites {
+            let Some(key) = self.keys.get(&suite) else { return Vec::new() };
+            let Some(list) = listing::read(&self.cache.recall(SUITE, key.0).await, *key) else { return Vec::new() };
+            lists.push(list);
+        }
+        lists
     }
 
     async fn standings(&self) -> Option<Standings> {

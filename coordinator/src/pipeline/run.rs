@@ -17,7 +17,7 @@ use crate::config::Project;
 use crate::engine::Engine;
 use crate::history::{History, Keep};
 use crate::model::chain;
-use crate::model::event::{EventKind, ImageSource, RunStarted};
+use crate::model::event::{EventKind, ImageSource, Recalled, RunStarted};
 use crate::model::settings::{EngineKind, RunSettings, SuiteSettings, Timeouts};
 use crate::model::trust::Level;
 use crate::model::verdict::Verdict;
@@ -77,6 +77,7 @@ pub async fn run(request: &RunRequest, world: &World, listener: Arc<dyn Listener
         level,
         settings,
         planner,
+        recalled: Vec::new(),
         durations,
         reuse: reuse(request),
         of,
@@ -117,6 +118,7 @@ pub async fn plan(request: &RunRequest, world: &World, listener: Arc<dyn Listene
         level: None,
         settings,
         planner: planned(&project.settings, timings.timings)?,
+        recalled: Vec::new(),
         durations: BTreeMap::new(),
         reuse: Reuse::Off,
         of: None,
@@ -150,6 +152,8 @@ pub(super) struct Job<'a> {
     pub(super) level: Option<Level>,
     pub(super) settings: RunSettings,
     pub(super) planner: Planner,
+    /// What earlier runs listed of all suites, where that is of use.
+    pub(super) recalled: Vec<Recalled>,
     /// How long each file took before, in microseconds.
     pub(super) durations: BTreeMap<String, u64>,
     /// What it has to do with results of other runs.
@@ -295,6 +299,7 @@ async fn go(job: Job<'_>, ground: Ground, world: &World, told: Arc<Tellers>, con
         run: ground.run.clone(),
         epoch: Epoch(ulid::Ulid::generate().0),
         launch: launcher(&job, &ground, world)?,
+        recalled: job.recalled,
         plan: job.planner,
         suites,
         boots_at_a_time: boots_at_a_time(&job.settings),

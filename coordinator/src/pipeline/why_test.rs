@@ -52,6 +52,7 @@ pub async fn why_files(
         level,
         settings,
         planner: given(Manifest { units: Vec::new() }),
+        recalled: Vec::new(),
         durations: BTreeMap::new(),
         reuse: Reuse::Use,
         of: None,

@@ -26,6 +26,9 @@ pub enum Fault {
     /// A second list of a suite, or one that comes after the manifest.
     #[error("suite {} is listed twice, or after the plan was made", .0.0)]
     ListedTwice(SuiteId),
+    /// A list that no session of this run made, in a run that may not rest on such a list, or that has something to run.
+    #[error("suite {} was listed by another run alone", .0.0)]
+    NotListedHere(SuiteId),
     /// A manifest that was made before all suites were known.
     #[error("the plan was made before suite {} was listed", .0.0)]
     Unlisted(SuiteId),

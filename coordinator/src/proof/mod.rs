@@ -13,6 +13,7 @@
 
 mod counts;
 mod fault;
+mod lists;
 mod questions;
 mod retry;
 mod reused;
@@ -32,6 +33,7 @@ pub use unit::{Attempt, Crashed, LOADING, TestResult};
 use crate::model::event::{Cancelled, EventKind, RunEvent, RunStarted, TestFinished};
 use crate::model::verdict::Verdict;
 use crate::model::{Fence, Manifest, SuiteId, TestKey, UnitId};
+use lists::Lists;
 use retry::Retries;
 use reused::Reuses;
 use sessions::Sessions;
@@ -49,8 +51,7 @@ pub struct Proof {
     partial: bool,
     /// How many suites the run has.
     suites: u32,
-    /// The files of each, once it is listed.
-    listed: BTreeMap<SuiteId, Vec<String>>,
+    lists: Lists,
     planned: bool,
     units: Vec<UnitProof>,
     /// Units of each file, in the manifest's order.
@@ -153,11 +154,14 @@ impl Proof {
     fn fold(&mut self, kind: &EventKind) -> Result<(), Fault> {
         match kind {
             EventKind::RunStarted(started) => self.run_started(started),
-            EventKind::SuiteListed { suite, files, .. } => self.suite_listed(*suite, files),
+            EventKind::SuiteListed { suite, files, list_hash, of } => self.suite_listed(*suite, (files, list_hash), of.as_ref()),
             EventKind::FileReused(proven) => self.file_reused(proven),
             EventKind::CanaryPlanned(proven) => self.canary_planned(proven),
             EventKind::PlanMade { manifest, hash } => self.plan_made(manifest, hash),
-            EventKind::SessionReady { session, suite, .. } => self.sessions.ready(*session, *suite),
+            EventKind::SessionReady { session, suite, list_hash, .. } => {
+                self.lists.heard(*suite, list_hash);
+                self.sessions.ready(*session, *suite)
+            }
             EventKind::SessionEnded(ended) => self.sessions.ended(ended),
             EventKind::ShardLost { shard, .. } => {
                 self.sessions.shard_lost(*shard);
@@ -200,14 +204,6 @@ impl Proof {
         if std::mem::replace(&mut self.started, true) { Err(Fault::StartedTwice) } else { Ok(()) }
     }
 
-    fn suite_listed(&mut self, suite: SuiteId, files: &[String]) -> Result<(), Fault> {
-        self.reuses.listed(suite, files);
-        if self.planned || self.listed.insert(suite, files.to_vec()).is_some() {
-            return Err(Fault::ListedTwice(suite));
-        }
-        Ok(())
-    }
-
     fn plan_made(&mut self, manifest: &Manifest, hash: &str) -> Result<(), Fault> {
         if std::mem::replace(&mut self.planned, true) {
             return Err(Fault::PlannedTwice);
@@ -216,11 +212,13 @@ impl Proof {
             self.units.push(UnitProof::new(id, unit));
             self.files.entry(unit.file.clone()).or_default().push(id);
         }
-        let unlisted = (0..self.suites).map(SuiteId).find(|suite| !self.listed.contains_key(suite));
+        let unlisted = (0..self.suites).map(SuiteId).find(|suite| !self.lists.has(*suite));
+        let recalled = self.lists.recalled();
         self.check_reuses()?;
         let unplanned = self.suite().find(|file| !self.files.contains_key(*file) && !self.reuses.has(file)).cloned();
         match unplanned {
             _ if unlisted.is_some() => Err(Fault::Unlisted(unlisted.unwrap_or_default())),
+            _ if recalled.is_some() && !self.needs_no_session() => Err(Fault::NotListedHere(recalled.unwrap_or_default())),
             Some(file) if !self.partial => Err(Fault::Unplanned { file }),
             _ if manifest.hash() != hash => Err(Fault::OtherPlan),
             _ => Ok(()),

@@ -14,7 +14,7 @@ use crate::model::{Fence, Outcome, SessionId, ShardId, SuiteId, TestKey, UnitId}
 pub enum Missing<'a> {
     /// No plan was made.
     Plan,
-    /// No session ever said hello.
+    /// No session ever said hello, and there is something that only one could show.
     Hello,
     /// A unit that did not get to its end, and none of whose tests is known.
     Unit {
@@ -158,7 +158,7 @@ impl Proof {
     /// Everything that keeps the run from being proven, apart from contradictions.
     pub fn missing(&self) -> impl Iterator<Item = Missing<'_>> {
         let plan = (!self.planned).then_some(Missing::Plan);
-        let hello = (!self.sessions.said_hello()).then_some(Missing::Hello);
+        let hello = (!self.sessions.said_hello() && !self.needs_no_session()).then_some(Missing::Hello);
         let units = self.counted_units().flat_map(|(id, unit)| unit.missing(id));
         let slices = self.files.iter().filter(|(file, _)| !self.slices_agree(file)).map(|(file, _)| Missing::Slices { file });
         let sessions = self.sessions.open().map(Missing::SessionEnd);
@@ -193,19 +193,9 @@ impl Proof {
         all.is_empty() || all.values().any(|counts| counts.shown() == 0)
     }
 
-    /// Files of all suites that are listed, in the frameworks' order.
-    pub fn suite(&self) -> impl Iterator<Item = &String> {
-        self.listed.values().flatten()
-    }
-
     /// The suite of a unit.
     pub fn unit_suite(&self, unit: UnitId) -> SuiteId {
         self.units.get(index(unit)).map(|unit| unit.suite).unwrap_or_default()
-    }
-
-    /// Whether any session listed this suite.
-    pub fn is_listed(&self, suite: SuiteId) -> bool {
-        self.listed.contains_key(&suite)
     }
 
     /// How many units have to become final, and how many are.

@@ -5,9 +5,9 @@ use proptest::prelude::*;
 use crate::model::Outcome::{Errored, ExpectedFailure, Failed, Passed, Skipped, UnexpectedPass};
 use crate::model::event::{Close, EventKind, Proven, RunEvent};
 use crate::model::settings::{EngineKind, Flaky};
-use crate::model::story::{RUN, Story, file, proven, record_with_reuse};
+use crate::model::story::{RUN, Story, file, proven, record, record_with_reuse};
 use crate::model::verdict::Verdict;
-use crate::model::{Manifest, Outcome, RunId, Unit};
+use crate::model::{Manifest, Outcome, RunId, SuiteId, Unit};
 use crate::proof::{Canary, Fault, Proof};
 
 fn fold(story: &Story) -> Proof {
@@ -51,6 +51,56 @@ fn a_run_of_nothing_but_proven_files_has_passed() {
 }
 
 #[test]
+fn where_all_is_proven_an_earlier_list_will_do() {
+    let mut story = record_with_reuse();
+    story.recall("01J", &["a.py", "b.py"]).reuse("a.py", &[Passed]).reuse("b.py", &[Passed, Skipped]).freeze(manifest(&[]));
+    story.end(Verdict::Passed);
+    let green = fold(&story);
+    assert_eq!((green.conclusion(), green.faults()), (Verdict::Passed, &[][..]));
+    assert_eq!((green.counts().reused, green.own_list(SuiteId(0))), (3, None), "nothing is learnt of a list that is not this run's");
+}
+
+#[test]
+fn an_earlier_list_is_good_for_nothing_else() {
+    let fault = |story: &Story| {
+        let proof = fold(story);
+        assert_eq!(proof.verdict(), Verdict::None);
+        proof.faults().to_vec()
+    };
+    let not_listed = vec![Fault::NotListedHere(SuiteId(0))];
+    let mut runs = record_with_reuse();
+    runs.boot(1).recall("01J", &["a.py", "b.py"]).reuse("a.py", &[Passed]).freeze(manifest(&["b.py"]));
+    assert_eq!(fault(runs.run(0, 1, &[Passed]).close(1, Close::Clean)), not_listed, "something is run");
+    for of in ["", RUN] {
+        let mut story = record_with_reuse();
+        assert_eq!(fault(story.recall(of, &["a.py"]).reuse("a.py", &[Passed]).freeze(manifest(&[]))), not_listed, "{of:?}");
+    }
+    let mut unasked = record();
+    assert_eq!(fault(unasked.recall("01J", &[]).freeze(manifest(&[]))), not_listed);
+    let mut open = record_with_reuse();
+    let faults = fault(open.recall("01J", &["a.py", "b.py"]).reuse("a.py", &[Passed]).freeze(manifest(&[])));
+    assert_eq!(faults[0], Fault::Unplanned { file: "b.py".to_owned() });
+    let mut empty = record_with_reuse();
+    assert_eq!(fold(empty.recall("01J", &[]).freeze(manifest(&[]))).verdict(), Verdict::Empty);
+    let mut late = record_with_reuse();
+    assert_eq!(fault(late.freeze(manifest(&[])).recall("01J", &[])).last(), Some(&Fault::ListedTwice(SuiteId(0))));
+}
+
+#[test]
+fn a_list_on_which_sessions_do_not_agree_is_nobodys() {
+    let mut story = record_with_reuse();
+    story.boot(1).list(&["a.py"]);
+    assert!(fold(&story).own_list(SuiteId(0)).is_some());
+    story.boot(2);
+    assert!(fold(&story).own_list(SuiteId(0)).is_some());
+    let mut events = story.events();
+    if let Some(EventKind::SessionReady { list_hash, .. }) = events.last_mut().map(|event| &mut event.kind) {
+        "other".clone_into(list_hash);
+    }
+    assert_eq!(fold_events(&events).own_list(SuiteId(0)), None);
+}
+
+#[test]
 fn evidence_that_does_not_hold_leaves_nothing_green() {
     let good = || proven("a.py", &[Passed]);
     let of = |outcomes: &[Outcome]| proven("a.py", outcomes);
@@ -66,7 +116,7 @@ fn evidence_that_does_not_hold_leaves_nothing_green() {
         Proven { key: String::new(), ..good() },
         Proven { at: String::new(), ..good() },
         Proven { file: "c.py".to_owned(), ..good() },
-        Proven { suite: crate::model::SuiteId(1), ..good() },
+        Proven { suite: SuiteId(1), ..good() },
     ];
     for evidence in wrong {
         let proof = fold(&on(evidence.clone()));

@@ -32,6 +32,11 @@ impl Reuses {
         }
     }
 
+    /// Whether what this run showed may count in this one.
+    pub(super) fn may_rest_on(&self, of: &RunId) -> bool {
+        self.allowed && !of.0.is_empty() && *of != self.run
+    }
+
     /// Whether a file is reused.
     pub(super) fn has(&self, file: &str) -> bool {
         self.reused.contains_key(file)
@@ -81,7 +86,6 @@ impl Proof {
     fn check_evidence(&self, proven: &Proven) -> Result<(), Fault> {
         let reuses = &self.reuses;
         let listed = reuses.listed.get(&proven.suite).is_some_and(|files| files.contains(&proven.file));
-        let earlier = !proven.of.0.is_empty() && proven.of != reuses.run;
         let passed = proven.tests.iter().any(|test| test.outcome == Outcome::Passed);
         let sound = proven.tests.iter().all(|test| matches!(test.outcome, Outcome::Passed | Outcome::Skipped));
         let why = match () {
@@ -89,7 +93,7 @@ impl Proof {
             () if self.planned => "that was told after the plan was made",
             () if !listed => "is not listed",
             () if reuses.has(&proven.file) || reuses.canaries.contains_key(&proven.file) => "that was told twice",
-            () if !earlier || proven.key.is_empty() || proven.at.is_empty() => "its evidence does not say by what",
+            () if !reuses.may_rest_on(&proven.of) || proven.key.is_empty() || proven.at.is_empty() => "its evidence does not say by what",
             () if !passed || !sound => "its evidence does not show that it passed",
             () => return Ok(()),
         };
@@ -127,11 +131,6 @@ impl Proof {
                 if now == before { Canary::Agrees } else { Canary::Differs }
             }
         }
-    }
-
-    /// Files of all suites that are listed, each with its suite.
-    pub fn files(&self) -> impl Iterator<Item = (SuiteId, &String)> {
-        self.listed.iter().flat_map(|(suite, files)| files.iter().map(move |file| (*suite, file)))
     }
 
     /// What a file of the plan did; nothing if it is in none.

@@ -21,7 +21,7 @@ fn begun() -> Story {
 
 fn listed(story: &mut Story, suite: u32) -> &mut Story {
     let files = vec![["a:t.py", "b:t.py"][suite as usize].to_owned()];
-    story.say(EventKind::SuiteListed { suite: SuiteId(suite), files, list_hash: String::new() })
+    story.say(EventKind::SuiteListed { suite: SuiteId(suite), files, list_hash: String::new(), of: None })
 }
 
 fn planned(story: &mut Story) -> &mut Story {

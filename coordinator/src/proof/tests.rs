@@ -409,7 +409,7 @@ fn a_sliced_file_that_does_not_load_is_red_and_nothing_is_missing() {
 fn a_plan_that_forgets_a_file_of_the_suite_leaves_no_verdict() {
     let mut story = record();
     let suite = SuiteId::default();
-    story.say(EventKind::SuiteListed { suite, files: vec!["a.py".to_owned(), "b.py".to_owned()], list_hash: String::new() });
+    story.say(EventKind::SuiteListed { suite, files: vec!["a.py".to_owned(), "b.py".to_owned()], list_hash: String::new(), of: None });
     story.boot(1);
     story.say(EventKind::PlanMade { manifest: Manifest { units: vec![file("a.py")] }, hash: String::new() });
     story.run(0, 1, &[Passed]).close(1, Close::Clean);

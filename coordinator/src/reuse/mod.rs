@@ -6,6 +6,7 @@
 //! | [`inputs`] | the same in words, to explain a miss |
 //! | [`pack`] | what is kept of all files of one key, and how it is made safe against chance and against others |
 //! | [`standing`] | which files may not be reused: those that were flaky, or contradicted what was kept |
+//! | [`listing`] | the list of a suite, for runs in which nothing is left to run |
 //! | [`offer`] | what of it a run may reuse, and what it runs all the same, as a canary |
 //! | [`lessons`] | what a finished run teaches |
 //!
@@ -16,6 +17,7 @@
 pub mod inputs;
 pub mod key;
 pub mod lessons;
+pub mod listing;
 pub mod offer;
 pub mod pack;
 pub mod standing;

@@ -2,7 +2,7 @@
 
 use splitci_worker::protocol::message::{InjectedFile, Limits, Start, TerminalSize};
 
-use crate::model::event::{EventKind, Proven};
+use crate::model::event::{EventKind, Proven, Recalled};
 use crate::model::settings::{RunSettings, SuiteSettings};
 use crate::model::{Launch, Manifest, RunId, SessionId, SuiteId};
 use crate::queue;
@@ -43,6 +43,8 @@ pub struct Brief {
     pub plan: Planner,
     /// What is known of each suite's framework and past.
     pub suites: Vec<SuiteBrief>,
+    /// What earlier runs listed, suite by suite, of the same image, command and environment; empty where it is not known of all of them.
+    pub recalled: Vec<Recalled>,
     /// How many framework processes start at a time, where they share this many processors; unlimited where nobody knows.
     pub boots_at_a_time: Option<u32>,
     /// Stop when the manifest is made.

@@ -284,6 +284,7 @@ fn brief(shards: u32, suites: usize, manifest: Manifest) -> Brief {
         settings: RunSettings { shards, suites: (0..suites).map(suite).collect(), ..story::settings() },
         // What is started says of which suite it is.
         launch: Box::new(move |_, suite| Launch { argv: vec![suite.0.to_string()], ..launch.clone() }),
+        recalled: Vec::new(),
         plan: Box::new(move |_| manifest.clone().into()),
         suites: Vec::new(),
         boots_at_a_time: None,

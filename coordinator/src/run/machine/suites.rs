@@ -4,8 +4,8 @@
 //! A session is started only for something that waits for it. What is spread here are shards over suites; which unit a session gets is the queue's business.
 
 use super::{BUSY_BOOT_MS, Open, Run, Stage};
-use crate::model::event::{Cancelled, EventKind};
-use crate::model::{ShardId, SuiteId, UnitKind};
+use crate::model::event::{Cancelled, EventKind, Recalled};
+use crate::model::{Manifest, ShardId, SuiteId, UnitKind};
 use crate::queue::{Queue, QueueUnit};
 use crate::run::brief::Plan;
 
@@ -56,7 +56,7 @@ impl Run {
                 if let Some(list) = usize::try_from(suite.0).ok().and_then(|at| self.lists.0.get_mut(at)) {
                     *list = Some((files.clone(), hash.clone()));
                 }
-                self.tell(EventKind::SuiteListed { suite, files, list_hash: hash });
+                self.tell(EventKind::SuiteListed { suite, files, list_hash: hash, of: None });
             }
         }
         if let (Stage::Listing, Some(lists)) = (&self.stage, self.lists.all()) {
@@ -64,9 +64,26 @@ impl Run {
         }
     }
 
-    fn freeze(&mut self, lists: &[Vec<String>]) {
+    /// Where earlier runs listed all suites and proved every file, nothing is started. A list that is known counts nowhere else: whatever session is needed
+    /// for the rest lists its suite anyway, and what it does not find is not there any more.
+    pub(super) fn stands_already(&mut self) -> bool {
+        let recalled = std::mem::take(&mut self.brief.recalled);
+        let known = !recalled.is_empty() && recalled.len() == self.brief.settings.suites.len();
+        let lists: Vec<_> = recalled.iter().map(|list| list.files.clone()).collect();
+        if !known || self.brief.list_only || !(self.brief.plan)(&lists).manifest.units.is_empty() {
+            return false;
+        }
+        for (suite, Recalled { of, files, list_hash }) in (0..).map(SuiteId).zip(recalled) {
+            self.tell(EventKind::SuiteListed { suite, files, list_hash, of: Some(of) });
+        }
+        self.planned(&lists);
+        self.close();
+        true
+    }
+
+    /// Makes the plan, and tells it.
+    fn planned(&mut self, lists: &[Vec<String>]) -> Manifest {
         let Plan { manifest, reused, canaries } = (self.brief.plan)(lists);
-        let units = QueueUnit::of(&manifest);
         for proven in reused {
             self.tell(EventKind::FileReused(Box::new(proven)));
         }
@@ -74,6 +91,12 @@ impl Run {
             self.tell(EventKind::CanaryPlanned(Box::new(proven)));
         }
         self.tell(EventKind::PlanMade { hash: manifest.hash(), manifest: manifest.clone() });
+        manifest
+    }
+
+    fn freeze(&mut self, lists: &[Vec<String>]) {
+        let manifest = self.planned(lists);
+        let units = QueueUnit::of(&manifest);
         if self.brief.list_only {
             return self.close();
         }
