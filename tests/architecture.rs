@@ -97,6 +97,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("tar", &["coordinator/src/docker/", "coordinator/src/content/"]),
     ("redis", &["coordinator/src/content/"]),
     ("object_store", &["coordinator/src/content/"]),
+    ("oci_client", &["coordinator/src/content/"]),
     ("toml", &["coordinator/src/config/", "tests/"]),
     ("strsim", &["coordinator/src/config/"]),
     ("quick_junit", &["coordinator/src/report/"]),

@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
+use splitci_coordinator::content::{Login, Record, RecordKey, RegistrySettings, RegistryStore, Store as _, StoreError};
 use splitci_coordinator::model::event::{BuiltSteps, EventKind, ImageSource};
 use splitci_tests::engine::{docker_says, require};
 use splitci_tests::redis::Redis;
@@ -66,6 +67,11 @@ impl Machine {
     }
 }
 
+/// Tags of layers. Records of images have some, too.
+fn layers(registry: &Registry, name: &str) -> Vec<String> {
+    registry.tags(name).into_iter().filter(|tag| !tag.starts_with("sc-")).collect()
+}
+
 fn name(of: &str) -> String {
     format!("layers-{of}-{}", std::process::id())
 }
@@ -91,7 +97,7 @@ fn a_machine_without_network_has_what_another_one_installed() {
     let mut running = one.with_key().env("SPLITCI_CACHE_REDIS", redis.url("")).args(["--volume", &volume]).start();
     running.wait_for("a lease", |event| matches!(event, EventKind::UnitLeased { .. }).then_some(()));
     let began = Instant::now();
-    while registry.tags(&name).is_empty() {
+    while layers(&registry, &name).is_empty() {
         assert!(began.elapsed() < Duration::from_mins(4), "nothing arrives");
         std::thread::sleep(Duration::from_millis(100));
     }
@@ -99,7 +105,7 @@ fn a_machine_without_network_has_what_another_one_installed() {
     let done = running.wait();
     done.expect_exit(0).expect_says("layers of the image were sent to 127.0.0.1");
     assert_eq!(one.names(), "", "no name is left");
-    assert_eq!(registry.tags(&name).len(), 1);
+    assert_eq!(layers(&registry, &name).len(), 1);
 
     second.load("debian:bookworm-slim");
     let other = Machine::new(&name, &registry.host());
@@ -108,19 +114,37 @@ fn a_machine_without_network_has_what_another_one_installed() {
     done.expect_exit(0);
     assert_eq!(image(&done), (ImageSource::Built, Some(BuiltSteps { cached: 3, all: 4 })));
     assert_eq!(done.facts().count("passed"), 2, "{done}");
-    assert_eq!(registry.tags(&name).len(), 1, "who has no key sends nothing");
+    assert_eq!(layers(&registry, &name).len(), 1, "who has no key sends nothing");
     let summary = other.sandbox.splitci("report last").run();
     assert!(summary.stdout.contains("layers 3/4 reused"), "{summary}");
 
-    // What is the same as a whole is not built at all, for who can believe the one that built it.
-    let third = Machine::new(&name, &registry.host());
-    for file in ["splitci.toml", "tests/test_one.py"] {
-        third.sandbox.write(file, &fs_err::read_to_string(one.sandbox.project().join(file)).expect("readable"));
-    }
-    let run = third.run("").args(["--volume", &volume]).env("DOCKER_HOST", second.address()).env("SPLITCI_CACHE_REDIS", redis.url(""));
-    let done = run.env("SPLITCI_KEY", one.sandbox.outside("key.pem")).run();
-    done.expect_exit(0);
+    // What is the same as a whole is not built at all, for who can believe the one that built it. The registry itself says which image it is.
+    let whole = || {
+        let third = Machine::new(&name, &registry.host());
+        for file in ["splitci.toml", "tests/test_one.py"] {
+            third.sandbox.write(file, &fs_err::read_to_string(one.sandbox.project().join(file)).expect("readable"));
+        }
+        third
+    };
+    let run = |machine: &Machine| {
+        let run = machine.run("").args(["--volume", &volume]).env("DOCKER_HOST", second.address());
+        run.env("SPLITCI_KEY", one.sandbox.outside("key.pem"))
+    };
+    let third = whole();
+    let done = run(&third).run();
+    done.expect_exit(0).expect_says("pulling 127.0.0.1");
     assert_eq!(image(&done).0, ImageSource::Found, "{done}");
+    let fourth = whole();
+    let done = run(&fourth).env("SPLITCI_CACHE_LAYERS", "").env("SPLITCI_CACHE_REDIS", redis.url("")).run();
+    done.expect_exit(0);
+    assert_eq!(image(&done).0, ImageSource::Found, "so does any other store that they share: {done}");
+
+    // Whoever may write there can say what he likes, and is not believed.
+    let stranger = Machine::new(&name, &registry.host());
+    stranger.sandbox.write("tests/test_one.py", WAITS);
+    let done = stranger.with_key().env("DOCKER_HOST", second.address()).args(["--volume", &volume]).run();
+    done.expect_exit(0);
+    assert_eq!(image(&done).0, ImageSource::Built, "{done}");
 }
 
 #[test]
@@ -154,4 +178,65 @@ fn an_interrupted_run_leaves_no_name() {
     done.expect_exit(130);
     assert!(told.elapsed() < Duration::from_secs(20), "{:?}", told.elapsed());
     assert_eq!(machine.names(), "", "no name is left");
+}
+
+/// A store in this repository, for somebody with this name and password.
+fn records(repository: &str, who: Option<(&str, &str)>) -> RegistryStore {
+    let who = who.map(|(name, password)| (name.to_owned(), password.to_owned()));
+    let login: Login = Box::new(move || {
+        let who = who.clone();
+        Box::pin(async move { Ok(who) })
+    });
+    RegistryStore::new(RegistrySettings { repository: repository.to_owned(), login }).expect("a store")
+}
+
+#[tokio::test]
+async fn a_registry_keeps_records_for_those_who_may() {
+    let _already = rustls::crypto::ring::default_provider().install_default();
+    let registry = Registry::for_user("ci", "secret");
+    let key = |space: &str| RecordKey { layer: "image", space: space.to_owned(), key: [7; 32] };
+    let record = |text: &'static str| Record::from(bytes::Bytes::from_static(text.as_bytes()));
+    let shop = format!("{}/shop/{{level}}/cache", registry.host());
+    let store = records(&shop, Some(("ci", "secret")));
+    assert_eq!(store.entry(&key("protected")).await.expect("it answers"), None, "a repository that is not there yet");
+    store.put_entry(&key("protected"), record("one")).await.expect("kept");
+    store.put_entry(&key("protected"), record("two")).await.expect("kept");
+    store.put_entry(&key("pull/17"), record("three")).await.expect("kept");
+    let again = records(&shop, Some(("ci", "secret")));
+    assert_eq!(again.entry(&key("protected")).await.expect("it answers"), Some(record("two")), "the last writer wins");
+    assert_eq!(again.entry(&key("pull/17")).await.expect("it answers"), Some(record("three")));
+    assert_eq!(again.entry(&key("pull/18")).await.expect("it answers"), None);
+    assert_eq!(again.entry(&RecordKey { key: [8; 32], ..key("protected") }).await.expect("it answers"), None);
+    let tag = registry.tags("shop/protected/cache").pop().expect("a tag");
+    assert!(tag.len() == 43 && tag.starts_with("sc-"), "{tag}");
+    assert_eq!(registry.tags("shop/pull/cache").len(), 1, "rights are given to repositories");
+
+    again.remove_record(&key("protected")).await.expect("removed");
+    assert_eq!(again.entry(&key("protected")).await.expect("it answers"), None);
+    let stats = again.stats();
+    let lookups = stats.records.get("image").expect("look-ups");
+    assert_eq!((lookups.hits, lookups.absent, lookups.damaged), (3, 2, 1));
+
+    // What lies under another's name is nothing.
+    let flat = records(&format!("{}/flat", registry.host()), Some(("ci", "secret")));
+    for space in ["protected", "pull"] {
+        flat.put_entry(&key(space), record("five")).await.expect("kept");
+    }
+    let [one, other] = registry.tags("flat").try_into().expect("two tags");
+    fs_err::copy(registry.link("flat", &one), registry.link("flat", &other)).expect("copied");
+    let (mut there, mut damaged) = (0, 0);
+    for space in ["protected", "pull"] {
+        let found = flat.entry(&key(space)).await.expect("it answers");
+        *(if found.is_some() { &mut there } else { &mut damaged }) += 1;
+    }
+    assert_eq!((there, damaged), (1, 1));
+
+    for who in [None, Some(("ci", "wrong"))] {
+        let stranger = records(&shop, who);
+        for answer in [stranger.entry(&key("protected")).await.map(drop), stranger.put_entry(&key("protected"), record("four")).await] {
+            assert!(matches!(answer, Err(StoreError::Refused { tier: "registry", .. })), "{who:?}: {answer:?}");
+        }
+    }
+    let gone = records(instead(Instead::Nobody).address(), None);
+    assert!(matches!(gone.entry(&key("protected")).await, Err(StoreError::Remote { tier: "registry", .. })));
 }

@@ -5,6 +5,7 @@
 //! | [`LocalStore`] | a directory, shared by any number of processes without a server |
 //! | [`RedisStore`] | a Redis server, shared by many machines |
 //! | [`S3Store`] | a bucket, for what is large |
+//! | [`RegistryStore`] | a registry of images, for records of images alone |
 //! | [`MemoryStore`] | a process's own, for tests |
 //! | [`Tiered`] | a chain of them: what one has not, the next one may have |
 //!
@@ -25,6 +26,7 @@ mod memory;
 mod name;
 mod place;
 mod redis;
+mod registry;
 mod s3;
 mod tiered;
 
@@ -43,6 +45,7 @@ pub use counters::{Counters, Lookups, StoreStats};
 pub use digest::Digest;
 pub use local::{Access, Lease, Limit, LocalStore};
 pub use memory::MemoryStore;
+pub use registry::{Login, RegistrySettings, RegistryStore};
 pub use s3::{S3Settings, S3Store};
 pub use tiered::{Patience, TierReport, Tiered};
 
@@ -83,6 +86,16 @@ impl From<Bytes> for Record {
 pub trait Store: Send + Sync + std::fmt::Debug {
     /// What it is called in statistics and sentences: `local`, `redis`, `s3`.
     fn name(&self) -> &str;
+
+    /// Whether it keeps blobs at all. Where it does not, there are none, and putting one is as good as losing it.
+    fn keeps_blobs(&self) -> bool {
+        true
+    }
+
+    /// Whether it keeps records of this layer. Where it does not, there are none.
+    fn keeps_layer(&self, _layer: &str) -> bool {
+        true
+    }
 
     /// Which of these blobs seem to be here. Their bytes are not read, so that one of them may still turn out to be damaged.
     async fn has(&self, digests: &[Digest]) -> Result<Vec<bool>, StoreError>;
@@ -215,6 +228,10 @@ impl StoreError {
             Self::Refused { tier: "redis", .. } => {
                 Some("let its user read and write `~sc:<level>:*`, with `+@read +@write +@connection +info`".to_owned())
             }
+            Self::Refused { tier: "registry", .. } => Some(
+                "log in with `docker login` as somebody who may pull from that repository, and push to it if this run sends layers"
+                    .to_owned(),
+            ),
             Self::Refused { .. } => Some("look at the key that it is given, and at what that key may do".to_owned()),
             Self::NotTheDigest { .. } | Self::TooLarge { .. } | Self::Late { .. } | Self::Remote { .. } => None,
         }

@@ -2,6 +2,7 @@
 //!
 //! A helper that has nothing for a registry is no error: the registry is then asked without credentials.
 
+use std::collections::BTreeMap;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use bollard::auth::DockerCredentials;
 use serde::Deserialize;
 use tokio::io::AsyncWriteExt;
 
-use super::config::{AuthFile, Keeper};
+use super::config::{AuthFile, ClientConfig, Keeper};
 use super::{Docker, DockerError};
 
 const HUB: &str = "https://index.docker.io/v1/";
@@ -26,6 +27,22 @@ struct HelperAnswer {
     secret: String,
 }
 
+/// User and password for a registry, for those who ask it themselves. A token that only a registry's own login can turn into another one is none.
+pub async fn login_of(env: &BTreeMap<String, String>, host: &str) -> Result<Option<(String, String)>, DockerError> {
+    let found = of_host(&ClientConfig::read(env)?, host).await?;
+    Ok(found.and_then(|found| found.username.zip(found.password)))
+}
+
+/// Credentials for a registry by its host, as a builder names it.
+async fn of_host(config: &ClientConfig, host: &str) -> Result<Option<DockerCredentials>, DockerError> {
+    let registry = if HUB_HOSTS.contains(&host) { HUB } else { host };
+    match config.keeper(registry) {
+        Some((registry, Keeper::Inline)) => Ok(config.inline_auth(&registry).and_then(|auth| inline(&registry, auth))),
+        Some((registry, Keeper::Helper(name))) => from_helper(&registry, &format!("docker-credential-{name}")).await,
+        None => Ok(None),
+    }
+}
+
 impl Docker {
     /// Credentials for the registry that an image comes from.
     pub(super) async fn credentials_for(&self, reference: &str) -> Result<Option<DockerCredentials>, DockerError> {
@@ -34,18 +51,7 @@ impl Docker {
 
     /// Credentials for a registry by its host, as a builder names it.
     pub(super) async fn credentials_of_host(&self, host: &str) -> Result<Option<DockerCredentials>, DockerError> {
-        let registry = if HUB_HOSTS.contains(&host) { HUB } else { host };
-        match self.config.keeper(registry) {
-            Some((registry, keeper)) => self.ask(&registry, &keeper).await,
-            None => Ok(None),
-        }
-    }
-
-    async fn ask(&self, registry: &str, keeper: &Keeper) -> Result<Option<DockerCredentials>, DockerError> {
-        match keeper {
-            Keeper::Inline => Ok(self.config.inline_auth(registry).and_then(|auth| inline(registry, auth))),
-            Keeper::Helper(name) => from_helper(registry, &format!("docker-credential-{name}")).await,
-        }
+        of_host(&self.config, host).await
     }
 }
 

@@ -10,7 +10,7 @@ pub mod build;
 pub mod config;
 pub mod connect;
 pub mod container;
-mod credentials;
+pub mod credentials;
 pub mod deaths;
 mod error;
 pub mod exec;

@@ -144,6 +144,16 @@ impl Cache {
         self.vault.remember(layer, key, Memory { payload, blobs, life }).await
     }
 
+    /// Remembers something small on this machine alone, where nobody else has a use for it.
+    pub(super) async fn remember_here(&self, layer: &'static str, key: [u8; 32], bytes: Vec<u8>, keep: Duration) -> Result<(), StoreError> {
+        if self.read_only {
+            return Ok(());
+        }
+        let life = Life { written_at: milliseconds(&self.run), keep };
+        let payload = Form::Inside(Bytes::from(bytes)).write();
+        self.vault.remember_in(&self.near, layer, key, Memory { payload, blobs: Vec::new(), life }).await
+    }
+
     /// Counts what a layer was good for in this run.
     pub(super) fn count(&self, layer: &str, more: Worth) {
         let mut worth = self.worth.lock().unwrap_or_else(PoisonError::into_inner);

@@ -25,11 +25,17 @@ impl Elsewhere for Cache {
     }
 }
 
-/// Remembers an image that was built, and where it can be pulled from. Nothing is remembered of one that was found, or that has no key.
+/// Remembers an image that was built, and where it can be pulled from: for others if it can be, else for this machine alone. Nothing is remembered of one that
+/// was found, or that has no key.
 pub(super) async fn remember(cache: &Cache, image: &EventKind, remote: Option<String>) -> Result<(), StoreError> {
     let EventKind::ImageReady { identity, how: ImageSource::Built, key: Some(key), took_ms, .. } = image else { return Ok(()) };
     let Ok(key) = blake3::Hash::from_hex(key) else { return Ok(()) };
+    let travels = remote.is_some();
     let known = Remembered { id: identity.config.clone(), remote, took_ms: *took_ms };
     let bytes = serde_json::to_vec(&known).map_err(std::io::Error::from)?;
-    cache.remember(IMAGE, *key.as_bytes(), bytes, KEEP).await
+    if travels {
+        cache.remember(IMAGE, *key.as_bytes(), bytes, KEEP).await
+    } else {
+        cache.remember_here(IMAGE, *key.as_bytes(), bytes, KEEP).await
+    }
 }

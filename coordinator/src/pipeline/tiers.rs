@@ -6,7 +6,11 @@ use std::sync::Arc;
 
 use super::World;
 use crate::config::CacheSettings;
-use crate::content::{LocalStore, Patience, RedisSettings, RedisStore, S3Settings, S3Store, Store, StoreError, StoreStats, Tiered};
+use crate::content::{
+    LocalStore, Login, Patience, RedisSettings, RedisStore, RegistrySettings, RegistryStore, S3Settings, S3Store, Store, StoreError,
+    StoreStats, Tiered,
+};
+use crate::docker::credentials::login_of;
 use crate::model::chain;
 use crate::model::trust::Space;
 
@@ -51,8 +55,14 @@ pub(super) fn chain_of(near: &LocalStore, settings: &CacheSettings, spaces: &[Sp
         let text = "the shared cache is not used: this run has no key that others trust, or runs local processes";
         return (alone(), asked.then(|| text.to_owned()).into_iter().collect());
     };
-    let (stores, broken) = far_stores(settings, spaces, &world.env, &world.scratch);
-    let far: Vec<_> = stores.into_iter().map(|(store, _)| store).collect();
+    let (stores, mut broken) = far_stores(settings, spaces, &world.env, &world.scratch);
+    let mut far: Vec<_> = stores.into_iter().map(|(store, _)| store).collect();
+    // Where layers travel, there is a registry that can say which image is of which key. It is asked last.
+    match settings.layers.as_ref().map(|repository| RegistryStore::new(registry(repository, &world.env))) {
+        Some(Ok(registry)) => far.push(Arc::new(registry)),
+        Some(Err(error)) => broken.push(("registry".to_owned(), error)),
+        None => {}
+    }
     let sentence = |(name, error): (String, StoreError)| format!("the shared cache `{name}` is not used: {}", chain(&error));
     let notices = broken.into_iter().map(sentence).collect();
     if far.is_empty() {
@@ -88,6 +98,17 @@ pub(super) fn far_stores(
         }
     }
     (far, broken)
+}
+
+/// A repository, and who the docker client's configuration says that we are there.
+fn registry(repository: &str, env: &BTreeMap<String, String>) -> RegistrySettings {
+    let host = repository.split('/').next().unwrap_or_default().to_owned();
+    let env = env.clone();
+    let login: Login = Box::new(move || {
+        let (env, host) = (env.clone(), host.clone());
+        Box::pin(async move { login_of(&env, &host).await.map_err(Into::into) })
+    });
+    RegistrySettings { repository: repository.to_owned(), login }
 }
 
 /// A bucket with what the environment says of the way there: the variables that every tool of that kind reads.

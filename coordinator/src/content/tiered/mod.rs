@@ -93,6 +93,14 @@ impl Tiered {
     fn tiers_afar(&self) -> impl Iterator<Item = &Arc<Tier>> {
         self.far.iter().map(|(tier, _)| tier)
     }
+
+    fn with_blobs(&self) -> impl Iterator<Item = &(Arc<Tier>, Outbox)> {
+        self.far.iter().filter(|(tier, _)| tier.store().keeps_blobs())
+    }
+
+    fn with_layer(&self, layer: &'static str) -> impl Iterator<Item = &(Arc<Tier>, Outbox)> {
+        self.far.iter().filter(move |(tier, _)| tier.store().keeps_layer(layer))
+    }
 }
 
 /// What a caller has to hear; the rest is nothing but a miss.
@@ -113,7 +121,7 @@ impl Store for Tiered {
     async fn has(&self, digests: &[Digest]) -> Result<Vec<bool>, StoreError> {
         let near = to_the_caller(self.near.has(digests).await)?;
         let mut there = near.unwrap_or_else(|| vec![false; digests.len()]);
-        for tier in self.tiers_afar() {
+        for (tier, _) in self.with_blobs() {
             let places: Vec<usize> = (0..there.len()).filter(|at| !there[*at]).collect();
             if places.is_empty() {
                 break;
@@ -127,7 +135,7 @@ impl Store for Tiered {
 
     async fn get(&self, digest: Digest) -> Result<Option<Bytes>, StoreError> {
         let mut found = to_the_caller(self.near.get(digest).await)?.flatten();
-        for tier in self.tiers_afar() {
+        for (tier, _) in self.with_blobs() {
             if found.is_some() {
                 break;
             }
@@ -143,7 +151,7 @@ impl Store for Tiered {
 
     async fn get_to(&self, digest: Digest, file: &Path, most: u64) -> Result<bool, StoreError> {
         let mut found = to_the_caller(self.near.get_to(digest, file, most).await)?.unwrap_or_default();
-        for tier in self.tiers_afar() {
+        for (tier, _) in self.with_blobs() {
             if found {
                 break;
             }
@@ -159,14 +167,14 @@ impl Store for Tiered {
     async fn put(&self, digest: Digest, bytes: Bytes) -> Result<(), StoreError> {
         to_the_caller(self.near.put(digest, bytes.clone()).await)?;
         self.counters.written(bytes.len() as u64);
-        self.far.iter().for_each(|(_, outbox)| outbox.blob(digest, Some(bytes.clone())));
+        self.with_blobs().for_each(|(_, outbox)| outbox.blob(digest, Some(bytes.clone())));
         Ok(())
     }
 
     async fn put_file(&self, file: &Path) -> Result<Digest, StoreError> {
         if let Ok(digest) = self.near.put_file(file).await {
             self.counters.written(0);
-            self.far.iter().for_each(|(_, outbox)| outbox.blob(digest, None));
+            self.with_blobs().for_each(|(_, outbox)| outbox.blob(digest, None));
             return Ok(digest);
         }
         // The near tier is in trouble, or the file is. Only the second is the caller's business.
@@ -181,7 +189,7 @@ impl Store for Tiered {
 
     async fn entry(&self, key: &RecordKey) -> Result<Option<Record>, StoreError> {
         let mut found = to_the_caller(self.near.entry(key).await)?.flatten();
-        for tier in self.tiers_afar() {
+        for (tier, _) in self.with_layer(key.layer) {
             if found.is_some() {
                 break;
             }
@@ -197,7 +205,7 @@ impl Store for Tiered {
 
     async fn versions(&self, key: &RecordKey) -> Result<Vec<Record>, StoreError> {
         let mut found: Vec<Record> = to_the_caller(self.near.entry(key).await)?.flatten().into_iter().collect();
-        for tier in self.tiers_afar() {
+        for (tier, _) in self.with_layer(key.layer) {
             let far = tier.ask(Wait::Answer, tier.store().entry(key)).await?.flatten();
             found.extend(far.filter(|far| !found.contains(far)));
         }
@@ -209,13 +217,13 @@ impl Store for Tiered {
     async fn put_entry(&self, key: &RecordKey, record: Record) -> Result<(), StoreError> {
         to_the_caller(self.near.put_entry(key, record.clone()).await)?;
         self.counters.written(record.payload.len() as u64);
-        self.far.iter().for_each(|(_, outbox)| outbox.record(key.clone(), record.clone()));
+        self.with_layer(key.layer).for_each(|(_, outbox)| outbox.record(key.clone(), record.clone()));
         Ok(())
     }
 
     async fn remove(&self, digest: Digest) -> Result<(), StoreError> {
         to_the_caller(self.near.remove(digest).await)?;
-        for (tier, outbox) in &self.far {
+        for (tier, outbox) in self.with_blobs() {
             outbox.settle(self.patience.flush).await;
             tier.ask(Wait::Answer, tier.store().remove(digest)).await?;
         }
@@ -224,7 +232,7 @@ impl Store for Tiered {
 
     async fn remove_record(&self, key: &RecordKey) -> Result<(), StoreError> {
         to_the_caller(self.near.remove_record(key).await)?;
-        for (tier, outbox) in &self.far {
+        for (tier, outbox) in self.with_layer(key.layer) {
             outbox.settle(self.patience.flush).await;
             tier.ask(Wait::Answer, tier.store().remove_record(key)).await?;
         }
