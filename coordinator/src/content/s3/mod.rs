@@ -38,6 +38,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const PART: usize = 8 << 20;
 /// Parts, or questions, that are on their way at a time.
 const AT_A_TIME: usize = 8;
+/// Questions that are asked at a time: the answers weigh nothing.
+const QUESTIONS: usize = 32;
 /// A question whether a blob is there already costs more than sending one up to that size.
 const SMALL: usize = 64 << 10;
 
@@ -347,7 +349,7 @@ impl Store for S3Store {
 
     async fn has(&self, digests: &[Digest]) -> Result<Vec<bool>, StoreError> {
         let questions: Vec<_> = digests.iter().map(|digest| self.has_one(*digest)).collect();
-        self.told(futures_util::stream::iter(questions).buffered(AT_A_TIME).try_collect().await)
+        self.told(futures_util::stream::iter(questions).buffered(QUESTIONS).try_collect().await)
     }
 
     async fn get(&self, digest: Digest) -> Result<Option<Bytes>, StoreError> {

@@ -21,6 +21,9 @@ use self::tier::{Tier, Wait};
 use super::counters::End;
 use super::{Counters, Digest, Record, RecordKey, Store, StoreError, StoreStats, frames};
 
+/// Blobs that a far tier is asked for at a time, each time with the patience for one answer: a bucket knows them one by one, and many take long.
+const AT_A_TIME: usize = 64;
+
 /// How long far tiers are waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Patience {
@@ -126,9 +129,11 @@ impl Store for Tiered {
             if places.is_empty() {
                 break;
             }
-            let missing: Vec<Digest> = places.iter().map(|at| digests[*at]).collect();
-            let found = tier.ask(Wait::Answer, tier.store().has(&missing)).await?.unwrap_or_default();
-            places.into_iter().zip(found).for_each(|(at, found)| there[at] = found);
+            for some in places.chunks(AT_A_TIME) {
+                let missing: Vec<Digest> = some.iter().map(|at| digests[*at]).collect();
+                let Some(found) = tier.ask(Wait::Answer, tier.store().has(&missing)).await? else { break };
+                some.iter().zip(found).for_each(|(at, found)| there[*at] = found);
+            }
         }
         Ok(there)
     }

@@ -93,6 +93,8 @@ enum Trouble {
     Silent,
     /// It says that it cannot.
     Broken,
+    /// It has to look for each blob, and takes that long.
+    OneByOne(Duration),
     /// It takes that long for a blob, and says all the while that bytes come.
     Trickling(Duration),
 }
@@ -106,7 +108,7 @@ impl Bad {
         self.calls.fetch_add(1, Ordering::Relaxed);
         let trouble = *self.trouble.lock().unwrap();
         match trouble {
-            Trouble::None => Ok(()),
+            Trouble::None | Trouble::OneByOne(_) => Ok(()),
             Trouble::Silent => std::future::pending().await,
             Trouble::Broken => {
                 let error = StoreError::from(std::io::Error::from(std::io::ErrorKind::ConnectionReset));
@@ -132,6 +134,10 @@ impl Store for Bad {
 
     async fn has(&self, digests: &[Digest]) -> Result<Vec<bool>, StoreError> {
         self.pass().await?;
+        let trouble = *self.trouble.lock().unwrap();
+        if let Trouble::OneByOne(time) = trouble {
+            tokio::time::sleep(time * u32::try_from(digests.len()).unwrap()).await;
+        }
         self.inner.has(digests).await
     }
 
@@ -205,6 +211,27 @@ async fn day(tiered: &Tiered) -> Duration {
     }
     tiered.flush().await.unwrap();
     started.elapsed()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_of_many_blobs_is_found_where_each_takes_a_while() {
+    let bad = Bad::with(Trouble::OneByOne(Duration::from_millis(2)));
+    let mut blobs = Vec::new();
+    for number in 0..1000 {
+        let bytes = noise(number, 10);
+        blobs.push(Digest::of(&bytes));
+        bad.inner.put(Digest::of(&bytes), bytes).await.unwrap();
+    }
+    let record = Record { payload: Bytes::from_static(b"record"), blobs };
+    bad.inner.put_entry(&key("local", 1), record.clone()).await.unwrap();
+    let (tiered, _scratch) = chain(Arc::<MemoryStore>::default(), vec![bad.clone()]);
+    assert_eq!(tiered.record(&key("local", 1)).await.unwrap(), Some(record.payload));
+    assert_eq!(tiered.tiers()[1].stats.errors, 0);
+    // One that went away meanwhile is not asked for all of them.
+    *bad.trouble.lock().unwrap() = Trouble::Silent;
+    let asked = bad.calls.load(Ordering::Relaxed);
+    assert_eq!(tiered.has(&record.blobs).await.unwrap(), [false; 1000]);
+    assert_eq!(bad.calls.load(Ordering::Relaxed) - asked, 1);
 }
 
 #[tokio::test(start_paused = true)]
