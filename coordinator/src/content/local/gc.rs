@@ -100,7 +100,7 @@ fn collect(files: &Files, limit: Limit, sweep: Sweep) -> Result<Option<Collected
     };
     let now = SystemTime::now();
     let entries = walk(root)?;
-    let going = evict::plan(&entries, &leases(root)?, limit, now);
+    let going = evict::plan(&entries, &held(root, &entries)?, limit, now);
     let mut collected = Collected { entries: entries.len(), levels: evict::by_level(&entries), ..Collected::default() };
     collected.bytes = entries.iter().map(|entry| entry.bytes).sum();
     let gone: Vec<usize> = if deletes { delete(root, &entries, &going)? } else { going.iter().map(|(at, _)| *at).collect() };
@@ -110,6 +110,18 @@ fn collect(files: &Files, limit: Limit, sweep: Sweep) -> Result<Option<Collected
     let stays = entries.iter().enumerate().filter(|(at, _)| !gone.contains(at)).map(|(_, entry)| entry.used);
     collected.coldest = stays.min().map(|used| now.duration_since(used).unwrap_or_default());
     Ok(Some(collected))
+}
+
+/// What is leased, and what records name that are leased by their keys.
+fn held(root: &Path, entries: &[Entry]) -> Result<HashSet<Digest>, StoreError> {
+    let mut held = leases(root)?;
+    let of_held = |entry: &Entry| match &entry.what {
+        Kept::Record { key, blobs, .. } if held.contains(key) => blobs.clone(),
+        _ => Vec::new(),
+    };
+    let named: Vec<Digest> = entries.iter().flat_map(of_held).collect();
+    held.extend(named);
+    Ok(held)
 }
 
 fn leases(root: &Path) -> Result<HashSet<Digest>, StoreError> {
@@ -160,7 +172,7 @@ fn delete_blobs(root: &Path, entries: &[Entry], blobs: &[(usize, Digest, PathBuf
             aside.push((*at, digest, path, trash));
         }
     }
-    let leased = leases(root)?;
+    let leased = held(root, entries)?;
     let mut gone = Vec::new();
     for (at, digest, path, trash) in aside {
         if leased.contains(digest) {

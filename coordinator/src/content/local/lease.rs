@@ -41,7 +41,7 @@ impl LocalStore {
 }
 
 impl Lease {
-    /// Holds these blobs, or records by their keys, too. A short write to a file.
+    /// Holds these blobs, or records by their keys, and then what they name, too. A short write to a file.
     pub fn add(&self, digests: &[Digest]) -> Result<(), StoreError> {
         let Some(held) = &self.0 else { return Ok(()) };
         let bytes: Vec<u8> = digests.iter().flat_map(|digest| *digest.as_bytes()).collect();

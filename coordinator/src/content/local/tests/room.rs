@@ -34,6 +34,22 @@ async fn what_is_used_is_noted_once_an_hour_whatever_the_clock_said() {
 }
 
 #[tokio::test]
+async fn a_record_that_is_held_holds_what_it_names() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store(directory.path());
+    let lease = store.lease(&RunId("RUN".into())).await.unwrap();
+    let [held, loose] = [put(&store, 1, 100_000).await, put(&store, 2, 100_000).await];
+    for (number, blob) in [(1, held), (2, loose)] {
+        let record = Record { payload: Bytes::from_static(b"record"), blobs: vec![blob] };
+        store.put_entry(&key("local", number), record).await.unwrap();
+    }
+    lease.add(&[Digest::from_bytes(key("local", 1).key)]).unwrap();
+    store.collect(Limit::of(1), Sweep::Delete).await.unwrap().unwrap();
+    assert_eq!(store.has(&[held, loose]).await.unwrap(), [true, false]);
+    assert!(store.entry(&key("local", 1)).await.unwrap().is_some());
+}
+
+#[tokio::test]
 async fn room_is_made_of_what_was_not_used_and_is_not_leased() {
     let directory = tempfile::tempdir().unwrap();
     let store = store(directory.path());
