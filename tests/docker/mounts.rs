@@ -7,7 +7,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use splitci_coordinator::content::{Digest, Record, RecordKey};
+use async_trait::async_trait;
+use bytes::Bytes;
+use splitci_coordinator::content::local::Sweep;
+use splitci_coordinator::content::{Access, Counters, Digest, Limit, LocalStore, Record, RecordKey, Store, StoreError};
+use splitci_coordinator::model::RunId;
 use splitci_coordinator::model::event::ImageSource;
 use splitci_coordinator::model::trust::Level;
 use splitci_coordinator::mounts::manifest::{Item, Manifest};
@@ -304,6 +308,93 @@ async fn an_engine_that_is_killed_in_the_middle_leaves_nothing_broken() {
     let bad = built.log.contains("FAILED") || built.log.contains("get it");
     assert!(built.log.contains("have it") && !bad && built.log.contains("200: OK"), "{} {}", built.log, built.notes);
     assert_eq!((built.image.how, built.notes.as_str()), (ImageSource::Built, ""));
+}
+
+/// A directory store on a disk that is full: whenever something is asked of it, all room is made that can be made.
+#[derive(Debug)]
+struct Crowded {
+    store: LocalStore,
+    gone: std::sync::atomic::AtomicUsize,
+}
+
+impl Crowded {
+    async fn make_room(&self) -> Result<(), StoreError> {
+        let collected = self.store.collect(Limit::of(1), Sweep::Delete).await?;
+        // Nothing where somebody else is about it.
+        let gone = collected.map_or(0, |collected| collected.gone.len());
+        self.gone.fetch_add(gone, std::sync::atomic::Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Store for Crowded {
+    fn name(&self) -> &str {
+        self.store.name()
+    }
+    async fn has(&self, digests: &[Digest]) -> Result<Vec<bool>, StoreError> {
+        self.make_room().await?;
+        self.store.has(digests).await
+    }
+    async fn get(&self, digest: Digest) -> Result<Option<Bytes>, StoreError> {
+        self.make_room().await?;
+        self.store.get(digest).await
+    }
+    async fn get_to(&self, digest: Digest, file: &Path, most: u64) -> Result<bool, StoreError> {
+        self.make_room().await?;
+        self.store.get_to(digest, file, most).await
+    }
+    async fn put(&self, digest: Digest, bytes: Bytes) -> Result<(), StoreError> {
+        self.make_room().await?;
+        self.store.put(digest, bytes).await
+    }
+    async fn put_file(&self, file: &Path) -> Result<Digest, StoreError> {
+        self.make_room().await?;
+        self.store.put_file(file).await
+    }
+    async fn entry(&self, key: &RecordKey) -> Result<Option<Record>, StoreError> {
+        self.store.entry(key).await
+    }
+    async fn put_entry(&self, key: &RecordKey, record: Record) -> Result<(), StoreError> {
+        self.make_room().await?;
+        self.store.put_entry(key, record).await
+    }
+    async fn remove(&self, digest: Digest) -> Result<(), StoreError> {
+        self.store.remove(digest).await
+    }
+    async fn remove_record(&self, key: &RecordKey) -> Result<(), StoreError> {
+        self.store.remove_record(key).await
+    }
+    async fn flush(&self) -> Result<(), StoreError> {
+        self.store.flush().await
+    }
+    fn counters(&self) -> &Counters {
+        self.store.counters()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_makes_room_of_what_a_run_saves_or_restores() {
+    let (team, shared, name) = (Team::default(), folder(), unique("crowded"));
+    let unused = Bytes::from_static(b"nobody uses this");
+    // Two packs, and two files that have blobs of their own, one of which goes over the disk.
+    let large = "sleep 1; for n in $(seq 20); do head -c 500000 /dev/urandom > /cache/$n; done; head -c 2000000 /dev/urandom > /cache/large; \
+                 head -c 40000000 /dev/urandom > /cache/huge";
+    let text = format!(
+        "FROM {BASE}\nRUN --mount=type=cache,target=/cache if [ -f /cache/huge ]; then echo have it; else echo get it; {large}; fi; ls /cache | wc -l\n"
+    );
+    for word in ["get", "have"] {
+        let store = LocalStore::open(shared.path(), Access::ReadWrite).expect("a store");
+        let lease = store.lease(&RunId("RUN".into())).await.expect("a lease");
+        store.put(Digest::of(&unused), unused.clone()).await.expect("put");
+        let store = Arc::new(Crowded { store, gone: std::sync::atomic::AtomicUsize::default() });
+        let shown: Arc<dyn Store> = Arc::<Crowded>::clone(&store);
+        let machine = Machine::holding(&name, Level::Protected, &team, (shown, Some(Arc::new(lease))), None).await;
+        machine.write("Dockerfile", &text);
+        let built = machine.build().await;
+        assert!(built.log.contains(word) && built.notes.is_empty(), "{} {}", built.log, built.notes);
+        assert!(store.gone.load(std::sync::atomic::Ordering::Relaxed) > 0, "room was made of what nobody holds");
+    }
 }
 
 /// Another machine's checkout of the same project.

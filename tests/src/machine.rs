@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use splitci_coordinator::content::{Access, LocalStore, Patience, Store, Tiered};
+use splitci_coordinator::content::{Access, Lease, LocalStore, Patience, Store, Tiered};
 use splitci_coordinator::docker::{self, Docker};
 use splitci_coordinator::image::{BuildFrom, ImageError, ImageRequest, ReadyImage, ensure_image};
 use splitci_coordinator::model::trust::{Level, Space};
@@ -35,11 +35,16 @@ fn environment() -> BTreeMap<String, String> {
 
 /// A machine's own store with a shared one behind it, and the shared one as this machine sees it.
 pub fn near_and_far(shared: &Path) -> (Arc<dyn Store>, Arc<dyn Store>) {
-    let near = tempfile::tempdir().expect("a folder").keep();
     let far = store(shared);
-    let tiered = Tiered::new(store(&near), vec![Arc::clone(&far)], near.join("scratch"), Patience::default());
+    (with_near(&far), far)
+}
+
+/// A machine's own store before this one.
+pub fn with_near(far: &Arc<dyn Store>) -> Arc<dyn Store> {
+    let near = tempfile::tempdir().expect("a folder").keep();
+    let tiered = Tiered::new(store(&near), vec![Arc::clone(far)], near.join("scratch"), Patience::default());
     fs_err::create_dir_all(near.join("scratch")).expect("made");
-    (Arc::new(tiered), far)
+    Arc::new(tiered)
 }
 
 /// Keys of a team, and who has which level.
@@ -105,6 +110,17 @@ pub struct Outcome {
 impl Machine {
     /// On this machine's engine, or another one.
     pub async fn new(name: &str, level: Level, team: &Team, store: Arc<dyn Store>, engine: Option<&str>) -> Self {
+        Self::holding(name, level, team, (store, None), engine).await
+    }
+
+    /// The same, with a hold on what it uses of its store.
+    pub async fn holding(
+        name: &str,
+        level: Level,
+        team: &Team,
+        (store, lease): (Arc<dyn Store>, Option<Arc<Lease>>),
+        engine: Option<&str>,
+    ) -> Self {
         if engine.is_none() {
             require();
         }
@@ -113,6 +129,7 @@ impl Machine {
         let program = crate::worker::program();
         let needs = Needs {
             vault: Arc::new(team.vault(level, Arc::clone(&store))),
+            lease,
             project: [7; 32],
             program: Arc::new(move |_| Some(Arc::clone(&program))),
             scratch: state.path().join("s"),

@@ -30,7 +30,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 use tokio::task::JoinSet;
 
-use crate::content::{Digest, StoreError};
+use crate::content::{Digest, Lease, StoreError};
 use crate::docker::build::BuildFailure;
 use crate::docker::{Docker, DockerError};
 use crate::image::kept::replace;
@@ -54,6 +54,8 @@ pub type Program = dyn Fn(&str) -> Option<Arc<[u8]>> + Send + Sync;
 pub struct Needs {
     /// Where contents are remembered.
     pub vault: Arc<Vault>,
+    /// Keeps this machine's store from making room of what is on its way, if it has one.
+    pub lease: Option<Arc<Lease>>,
     /// What the project is called where memory is shared.
     pub project: [u8; 32],
     /// Who does the work inside of builds.
@@ -218,8 +220,14 @@ impl Travel for Carrier {
 }
 
 impl Needs {
+    /// Holds blobs, or records by their keys, before they are looked for or put. A lease that cannot be written costs them at worst.
+    fn hold(&self, blobs: &[Digest]) {
+        let _held = self.lease.as_ref().map(|lease| lease.add(blobs));
+    }
+
     /// What is remembered of a mount: for exactly these lock files, else the latest that anybody saved.
     async fn recall(&self, journey: &Journey, stop: &Stop) -> Option<Saved> {
+        self.hold(&[true, false].map(|exact| Digest::from_bytes(self.key(journey, stop, exact))));
         if let Recall::Found(opened) = self.vault.recall(LAYER, self.key(journey, stop, true), now()).await
             && let Ok(saved) = serde_json::from_slice(&opened.payload)
         {

@@ -1,11 +1,10 @@
 //! Small files travel together: a blob of a few megabytes for many of them, and a blob of its own for a large one.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use super::MountError;
 use super::manifest::Bytes;
-use crate::content::{Digest, Store};
+use super::{MountError, Needs};
+use crate::content::Digest;
 
 /// Files from this size on have a blob of their own.
 const LARGE: u64 = 1 << 20;
@@ -15,8 +14,8 @@ const OVER_THE_DISK: u64 = 32 << 20;
 const FULL: usize = 8 << 20;
 
 /// Puts files into a store. Each is named by the number that its owner gives it.
-pub(super) struct Packer {
-    store: Arc<dyn Store>,
+pub(super) struct Packer<'a> {
+    needs: &'a Needs,
     pack: Vec<u8>,
     in_pack: Vec<(usize, Digest, u64)>,
     /// Where each file is, as far as its blob is in the store.
@@ -66,9 +65,9 @@ impl Incoming {
     }
 }
 
-impl Packer {
-    pub(super) fn new(store: &Arc<dyn Store>) -> Self {
-        Self { store: Arc::clone(store), pack: Vec::new(), in_pack: Vec::new(), placed: Vec::new() }
+impl<'a> Packer<'a> {
+    pub(super) fn new(needs: &'a Needs) -> Self {
+        Self { needs, pack: Vec::new(), in_pack: Vec::new(), placed: Vec::new() }
     }
 
     /// Takes a file in, unless `known` has its bytes somewhere already. Its hash.
@@ -82,7 +81,8 @@ impl Packer {
             Incoming::Disk(path, mut file, _) => {
                 use tokio::io::AsyncWriteExt;
                 file.flush().await?;
-                let hash = self.store.put_file(&path).await?;
+                let hash = self.needs.vault.store().put_file(&path).await?;
+                self.needs.hold(&[hash]);
                 fs_err::tokio::remove_file(&path).await.ok();
                 self.placed.push((number, Bytes { hash, blob: hash, offset: 0 }));
                 Ok(hash)
@@ -92,7 +92,7 @@ impl Packer {
                 if let Some(place) = known(hash) {
                     self.placed.push((number, place));
                 } else if bytes.len() as u64 >= LARGE {
-                    self.store.put(hash, bytes.into()).await?;
+                    self.put(hash, bytes).await?;
                     self.placed.push((number, Bytes { hash, blob: hash, offset: 0 }));
                 } else {
                     self.in_pack.push((number, hash, self.pack.len() as u64));
@@ -106,6 +106,11 @@ impl Packer {
         }
     }
 
+    async fn put(&self, blob: Digest, bytes: Vec<u8>) -> Result<(), MountError> {
+        self.needs.hold(&[blob]);
+        Ok(self.needs.vault.store().put(blob, bytes.into()).await?)
+    }
+
     /// Puts the pack that is not full.
     pub(super) async fn close(&mut self) -> Result<(), MountError> {
         if self.in_pack.is_empty() {
@@ -113,7 +118,7 @@ impl Packer {
         }
         let pack = std::mem::take(&mut self.pack);
         let blob = Digest::of(&pack);
-        self.store.put(blob, pack.into()).await?;
+        self.put(blob, pack).await?;
         self.placed.extend(self.in_pack.drain(..).map(|(number, hash, offset)| (number, Bytes { hash, blob, offset })));
         Ok(())
     }

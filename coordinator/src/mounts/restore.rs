@@ -130,10 +130,17 @@ async fn holds_something(talk: &mut Talk) -> Result<bool, MountError> {
 async fn fill(needs: &Needs, saved: &Saved, talk: &mut Talk) -> Result<(), MountError> {
     let folder = Folder::make(needs.scratch.join(format!("r{}", ulid::Ulid::generate())))?;
     let file = folder.0.join("manifest");
+    needs.hold(&[saved.manifest]);
     if !needs.vault.store().get_to(saved.manifest, &file, MOST_OF_A_MANIFEST).await? {
         return Err(MountError::Lost);
     }
     let manifest = Manifest::decode(&fs_err::tokio::read(&file).await?)?;
+    let blobs = manifest.blobs();
+    needs.hold(&blobs);
+    // One question, before everything but the part that is lost has come.
+    if needs.vault.store().has(&blobs).await?.contains(&false) {
+        return Err(MountError::Lost);
+    }
     talk.order(&Order::Begin, &[]).await?;
     let items = manifest.in_order();
     let groups: Vec<&[&Item]> = items.chunk_by(|a, b| a.bytes.map(|bytes| bytes.blob) == b.bytes.map(|bytes| bytes.blob)).collect();

@@ -73,6 +73,7 @@ impl Saving<'_> {
         if last.as_ref() == Some(&saved) {
             return Ok(());
         }
+        needs.hold(&[digest]);
         needs.vault.store().put(digest, bytes.into()).await?;
         let blobs: Vec<_> = manifest.blobs().into_iter().chain([digest]).collect();
         needs.remember(self.journey, stop, &saved, &blobs).await
@@ -125,6 +126,7 @@ async fn places(needs: &Needs, last: Option<&Saved>, seen: &[Seen]) -> HashMap<D
     let read = async {
         let folder = Folder::make(needs.scratch.join(format!("p{}", ulid::Ulid::generate()))).ok()?;
         let file = folder.0.join("manifest");
+        needs.hold(&[last.manifest]);
         let there = needs.vault.store().get_to(last.manifest, &file, MOST_OF_A_MANIFEST).await.ok()?;
         if there { Manifest::decode(&fs_err::tokio::read(&file).await.ok()?).ok() } else { None }
     };
@@ -138,6 +140,7 @@ async fn places(needs: &Needs, last: Option<&Saved>, seen: &[Seen]) -> HashMap<D
         *used += if still.contains(item.entry.path.as_str()) { item.length() } else { 0 };
     }
     let blobs = manifest.blobs();
+    needs.hold(&blobs);
     let there = needs.vault.store().has(&blobs).await.unwrap_or_default();
     for (blob, _) in blobs.iter().zip(there.iter().chain(std::iter::repeat(&false))).filter(|(_, there)| !**there) {
         use_of.remove(blob);
@@ -173,7 +176,7 @@ impl Gathering<'_> {
             }
         }
         let folder = Folder::make(needs.scratch.join(format!("g{}", ulid::Ulid::generate())))?;
-        let mut packer = Packer::new(needs.vault.store());
+        let mut packer = Packer::new(needs);
         for numbers in unread.chunks(AT_A_TIME) {
             let paths = numbers.iter().map(|number| seen[*number].entry.path.clone()).collect();
             talk.order(&Order::Send { paths }, &[]).await?;

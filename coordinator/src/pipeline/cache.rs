@@ -41,7 +41,7 @@ pub(super) struct Cache {
     pub(super) vault: Arc<Vault>,
     near: LocalStore,
     chain: Chain,
-    lease: Lease,
+    pub(super) lease: Arc<Lease>,
     /// What was asked for, if not the default.
     size: Option<u64>,
     /// Where the near store is.
@@ -98,6 +98,7 @@ impl Cache {
         let vault = Arc::new(Vault::new(chain.store(), identity.seal, &[]));
         let (size, read_only) = (project.cache.size, project.cache.read_only);
         let (worth, carrier) = (Mutex::default(), OnceLock::new());
+        let lease = Arc::new(lease);
         let cache = Self { vault, near, chain, lease, size, directory, read_only, run: run.clone(), worth, carrier };
         Ok(Opening { cache: Some(Arc::new(cache)), level, notices })
     }

@@ -22,6 +22,7 @@ pub(super) fn carrier(cache: &Cache, project: &Project, world: &World) -> Arc<dy
     let carrier = cache.carrier.get_or_init(|| {
         Carrier::new(Needs {
             vault: Arc::clone(&cache.vault),
+            lease: Some(Arc::clone(&cache.lease)),
             project: identity(project),
             program: Arc::new(move |arch| workers.get(arch).cloned()),
             scratch: world.scratch.clone(),
