@@ -10,15 +10,19 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 use bytes::Bytes;
 use splitci_coordinator::content::local::Sweep;
-use splitci_coordinator::content::{Access, Counters, Digest, Limit, LocalStore, Record, RecordKey, Store, StoreError};
+use splitci_coordinator::content::{
+    Access, Counters, Digest, Limit, LocalStore, Record, RecordKey, RedisSettings, RedisStore, S3Store, Store, StoreError, StoreStats,
+};
 use splitci_coordinator::model::RunId;
 use splitci_coordinator::model::event::ImageSource;
 use splitci_coordinator::model::trust::Level;
 use splitci_coordinator::mounts::manifest::{Item, Manifest};
 use splitci_coordinator::mounts::{LAYER, Saved};
 use splitci_coordinator::trust::{Life, SecretKey};
+use splitci_tests::bucket::Bucket;
 use splitci_tests::engine::{docker, docker_says};
-use splitci_tests::machine::{Machine, Team, near_and_far, store};
+use splitci_tests::machine::{Machine, Team, near_and_far, store, with_near};
+use splitci_tests::redis::Redis;
 use splitci_tests::second::SecondEngine;
 use splitci_tests::{Sandbox, Splitci};
 use splitci_worker::protocol::mounts::{Entry, Kind};
@@ -79,6 +83,43 @@ async fn another_machine_has_what_was_gathered_and_a_change_moves_what_changed()
     assert!(!built.log.contains("get ") && built.log.contains("have new") && built.notes.is_empty(), "{} {}", built.log, built.notes);
     let down = far_of_b.stats().bytes_read - before;
     assert!((300_000..400_000).contains(&down), "{down} bytes down, of {all_down}");
+}
+
+/// Two machines, each with its own way to a store that is far from both: what the one gathered the other has. What the second one counted.
+async fn another_machine_has_it(far: impl Fn() -> Arc<dyn Store>, name: &str) -> StoreStats {
+    let team = Team::default();
+    // A pack of small files, and large ones: more blobs than a far store is asked for at a time.
+    let make = "sleep 1; for n in $(seq 100); do head -c 1100000 /dev/urandom > /cache/large$n; head -c 100000 /dev/urandom > /cache/small$n; done; \
+                sha256sum /cache/*l* > /cache/sums";
+    let text = format!(
+        "FROM {BASE}\nRUN --mount=type=cache,target=/cache if [ -f /cache/sums ]; then echo have it; else {make}; fi; sha256sum --quiet -c /cache/sums && echo whole\n"
+    );
+    let mut far_of_last = far();
+    for word in ["whole", "have it\nwhole"] {
+        far_of_last = far();
+        let machine = Machine::new(name, Level::Protected, &team, with_near(&far_of_last), None).await;
+        machine.write("Dockerfile", &text);
+        let built = machine.build().await;
+        assert!(built.log.contains(word) && built.notes.is_empty(), "{} {} {:?}", built.log, built.notes, far_of_last.stats());
+    }
+    far_of_last.stats()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_gathered_travels_by_way_of_redis() {
+    let redis = Redis::start(&[]);
+    let far = || -> Arc<dyn Store> { Arc::new(RedisStore::new(RedisSettings::new(&redis.url(""), "protected")).expect("a store")) };
+    let stats = another_machine_has_it(far, &unique("redis")).await;
+    assert!(stats.bytes_read > 120_000_000 && stats.errors == 0, "{stats:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_gathered_travels_by_way_of_a_bucket() {
+    let _already = rustls::crypto::ring::default_provider().install_default();
+    let (bucket, scratch) = (Bucket::start(), folder());
+    let far = || -> Arc<dyn Store> { Arc::new(S3Store::new(&bucket.settings(), scratch.path().to_owned()).expect("a store")) };
+    let stats = another_machine_has_it(far, &unique("bucket")).await;
+    assert!(stats.bytes_read > 120_000_000 && stats.errors == 0, "{stats:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

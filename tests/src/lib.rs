@@ -23,6 +23,7 @@
 #![expect(clippy::missing_panics_doc, reason = "a harness reports by panicking")]
 #![expect(clippy::expect_used, reason = "a harness reports by panicking")]
 
+pub mod bucket;
 pub mod engine;
 pub mod expected;
 pub mod facts;
