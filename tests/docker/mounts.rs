@@ -457,10 +457,17 @@ fn checkout(name: &str, shared: &Path, key: &SecretKey) -> (Sandbox, Splitci) {
 async fn a_run_carries_the_mounts_of_its_build() {
     splitci_tests::engine::require();
     let (shared, name, key) = (folder(), unique("run"), SecretKey::generate().expect("a key"));
-    let (_one, run) = checkout(&name, shared.path(), &key);
+    let (one, run) = checkout(&name, shared.path(), &key);
+    let worth = |machine: &Sandbox| {
+        let told = machine.splitci("cache stats --json").env("SPLITCI_CACHE_DIR", shared.path()).run();
+        let told: serde_json::Value = serde_json::from_str(&told.stdout).expect("JSON");
+        told.pointer("/used/layers/mounts").cloned().unwrap_or_else(|| panic!("no mounts: {told}"))
+    };
     let done = run.run();
     done.expect_exit(0);
     assert!(!format!("{done}").contains("build mount"), "{done}");
+    let first = worth(&one);
+    assert!(first["reused"] == 0 && first["saved_ms"] == 0 && first["cost_ms"].as_u64() > Some(0), "{first}");
     // A source of its own makes another image of it.
     let (two, run) = checkout(&name, shared.path(), &key);
     two.write("source", "another");
@@ -469,6 +476,10 @@ async fn a_run_carries_the_mounts_of_its_build() {
     done.expect_exit(0);
     let restored = format!("{done}").contains("restoring the build mount /cache, 600000 bytes");
     assert!(restored, "{:?} {done}", began.elapsed());
+    // Each of the two took a second to get.
+    let both = worth(&two);
+    let more = |name: &str| both[name].as_u64() > first[name].as_u64();
+    assert!(both["reused"] == 1 && both["saved_ms"].as_u64() > Some(1_000) && more("cost_ms"), "{both}");
     for image in docker_says(&format!("images -q splitci/{name}")).lines() {
         docker(&format!("rmi -f {image}"));
     }

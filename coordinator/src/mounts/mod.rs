@@ -79,6 +79,7 @@ struct Inner {
     /// Held while something is saved: one at a time.
     saving: tokio::sync::Mutex<()>,
     at_work: Mutex<JoinSet<Vec<String>>>,
+    balance: Mutex<Balance>,
 }
 
 impl std::fmt::Debug for Carrier {
@@ -92,8 +93,8 @@ impl std::fmt::Debug for Carrier {
 enum Found {
     /// Nothing, and nothing was brought.
     Nothing,
-    /// What was brought.
-    Brought,
+    /// What was brought, and what its steps took with nothing, if that is known.
+    Brought { empty_ms: Option<u64> },
     /// Something that was there.
     Something,
 }
@@ -111,6 +112,17 @@ pub struct Saved {
     pub empty_ms: Option<u64>,
     /// And with what was brought.
     pub filled_ms: Option<u64>,
+}
+
+/// What carrying mounts was good for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Balance {
+    /// Mounts that were restored.
+    pub restored: u64,
+    /// How much less their steps took than with nothing, in milliseconds, where both are known.
+    pub saved_ms: u64,
+    /// How long looking, restoring and saving took, in milliseconds.
+    pub cost_ms: u64,
 }
 
 /// Why a mount was not restored or saved.
@@ -160,7 +172,13 @@ pub enum MountError {
 impl Carrier {
     /// One that is ready.
     pub fn new(needs: Needs) -> Self {
-        Self(Arc::new(Inner { needs, found: Mutex::default(), saving: tokio::sync::Mutex::default(), at_work: Mutex::default() }))
+        let (found, saving, at_work) = (Mutex::default(), tokio::sync::Mutex::default(), Mutex::default());
+        Self(Arc::new(Inner { needs, found, saving, at_work, balance: Mutex::default() }))
+    }
+
+    /// What it was good for so far, of what was not told yet.
+    pub fn balance(&self) -> Balance {
+        std::mem::take(&mut *self.0.balance.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Waits for what is being saved, but not longer than this. What the user should know.
@@ -180,6 +198,24 @@ impl Carrier {
 }
 
 impl Inner {
+    fn count(&self, more: Balance) {
+        let mut balance = self.balance.lock().unwrap_or_else(PoisonError::into_inner);
+        balance.restored += more.restored;
+        balance.saved_ms += more.saved_ms;
+        balance.cost_ms += more.cost_ms;
+    }
+
+    /// Counts what it was good for that mounts were brought.
+    fn weigh(&self, journey: &Journey, times: &StepTimes) {
+        let found = self.found().clone();
+        let brought = journey.mounts.iter().filter_map(|stop| match found.get(&stop.mount.identity()) {
+            Some(Found::Brought { empty_ms }) => Some((stop, *empty_ms)),
+            _ => None,
+        });
+        let brought: Vec<_> = brought.collect();
+        self.count(Balance { restored: brought.len() as u64, saved_ms: worth::gain(&brought, times), cost_ms: 0 });
+    }
+
     fn found(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Found>> {
         self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -194,8 +230,11 @@ impl Travel for Carrier {
         listener: &dyn Listener,
         forget: &(dyn Fn() -> bool + Send + Sync),
     ) -> Brought {
+        let began = Instant::now();
         let bringing = restore::bring(&self.0, journey, (docker, listener), forget);
-        if let Ok(brought) = tokio::time::timeout(PATIENCE, bringing).await {
+        let brought = tokio::time::timeout(PATIENCE, bringing).await;
+        self.0.count(Balance { cost_ms: milliseconds(began), ..Balance::default() });
+        if let Ok(brought) = brought {
             return brought;
         }
         // What was being restored may be in a mount when the builder is through with it. If the old times stay, this build says *now* at least.
@@ -204,16 +243,18 @@ impl Travel for Carrier {
     }
 
     fn take(&self, journey: Journey, times: StepTimes, docker: &Arc<Docker>) {
+        self.0.weigh(&journey, &times);
         if !self.0.needs.saves {
             return;
         }
         let (carrier, docker) = (Arc::clone(&self.0), Arc::clone(docker));
         let work = async move {
             let _one_at_a_time = carrier.saving.lock().await;
+            let began = Instant::now();
             let saving = save::save(&carrier, &journey, &times, &docker);
-            tokio::time::timeout(PATIENCE, saving)
-                .await
-                .unwrap_or_else(|_| vec![format!("build mounts are not saved: {}", MountError::Late)])
+            let saved = tokio::time::timeout(PATIENCE, saving).await;
+            carrier.count(Balance { cost_ms: milliseconds(began), ..Balance::default() });
+            saved.unwrap_or_else(|_| vec![format!("build mounts are not saved: {}", MountError::Late)])
         };
         self.0.at_work.lock().unwrap_or_else(PoisonError::into_inner).spawn(work);
     }

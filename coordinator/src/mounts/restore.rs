@@ -103,7 +103,7 @@ impl Visitor for Bringing<'_> {
         // What is wrong with one is said of that one, and the others have their turn.
         match fill(&self.carrier.needs, saved, talk).await {
             Ok(()) => {
-                self.carrier.found().insert(identity, Found::Brought);
+                self.carrier.found().insert(identity, Found::Brought { empty_ms: saved.empty_ms });
                 self.speed.learn(saved.bytes, milliseconds(began));
                 if let Ok(bytes) = serde_json::to_vec(&self.speed) {
                     keep(&self.carrier.needs.state(SPEED), &bytes);

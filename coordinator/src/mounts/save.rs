@@ -82,13 +82,12 @@ impl Saving<'_> {
     fn saved(&self, stop: &Stop, manifest: &Manifest, digest: Digest, last: Option<&Saved>) -> Saved {
         let found = self.carrier.found().get(&stop.mount.identity()).copied().unwrap_or(Found::Something);
         let took = took(stop, self.times);
-        let now = |state: Found| took.filter(|_| found == state);
         Saved {
             manifest: digest,
             bytes: manifest.bytes(),
             lock: Digest::from_bytes(stop.lock),
-            empty_ms: now(Found::Nothing).or(last.and_then(|last| last.empty_ms)),
-            filled_ms: now(Found::Brought).or(last.and_then(|last| last.filled_ms)),
+            empty_ms: took.filter(|_| found == Found::Nothing).or(last.and_then(|last| last.empty_ms)),
+            filled_ms: took.filter(|_| matches!(found, Found::Brought { .. })).or(last.and_then(|last| last.filled_ms)),
         }
     }
 

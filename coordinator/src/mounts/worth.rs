@@ -2,7 +2,12 @@
 //!
 //! Pure. What is not known is not held against it: the first restore is how it becomes known.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
+
+use super::took;
+use crate::image::travel::{StepTimes, Stop};
 
 /// What a restore costs that moves nothing, in milliseconds: a build of one step.
 const FIXED_MS: u64 = 400;
@@ -50,9 +55,38 @@ pub fn loss(speed: &Speed, bytes: u64, empty_ms: Option<u64>, filled_ms: Option<
     (cost >= saved).then_some((cost, saved))
 }
 
+/// How much less steps took with what was brought than with nothing, in milliseconds. A step that has several mounts counts once, and one that was not done
+/// needed none.
+pub fn gain(brought: &[(&Stop, Option<u64>)], times: &StepTimes) -> u64 {
+    let mut counted = BTreeSet::new();
+    let mut all = 0_u64;
+    for (stop, empty_ms) in brought {
+        let (Some(empty), Some(took)) = (empty_ms, took(stop, times)) else { continue };
+        if stop.steps.iter().filter(|step| counted.insert(*step)).count() == stop.steps.len() {
+            all = all.saturating_add(empty.saturating_sub(took));
+        }
+    }
+    all
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::image::dockerfile::CacheMount;
+
+    #[test]
+    fn a_step_with_two_mounts_is_saved_once() {
+        let stop = |target: &str, steps: &[&str]| {
+            let mount = CacheMount { target: target.into(), id: None, options: Vec::new(), step: String::new(), base: None };
+            let steps = steps.iter().map(|&step| step.to_owned()).collect();
+            Stop { mount, base: String::new(), steps, lock: [0; 32] }
+        };
+        let [registry, target, npm] = [stop("/registry", &["cargo"]), stop("/target", &["cargo", "test"]), stop("/npm", &["npm"])];
+        let times = StepTimes::from([("cargo".into(), 1_000), ("test".into(), 500), ("npm".into(), 2_000)]);
+        assert_eq!(gain(&[(&registry, Some(9_000)), (&target, Some(9_500)), (&npm, Some(3_000))], &times), 9_000);
+        assert_eq!(gain(&[(&registry, None), (&npm, Some(1_500))], &times), 0, "unknown, and slower than before");
+        assert_eq!(gain(&[(&registry, Some(9_000))], &StepTimes::new()), 0, "the builder had the step");
+    }
 
     #[test]
     fn what_is_not_known_is_tried() {

@@ -11,7 +11,8 @@ use super::cache::Cache;
 use super::repository::identity;
 use crate::config::Project;
 use crate::image::travel::Travel;
-use crate::mounts::{Carrier, Needs};
+use crate::mounts::{Balance, Carrier, LAYER, Needs};
+use crate::tally::Worth;
 
 /// How long the end of a run waits for what is still being saved. It had all the time of the tests.
 const WAIT: Duration = Duration::from_secs(10);
@@ -34,11 +35,15 @@ pub(super) fn carrier(cache: &Cache, project: &Project, world: &World) -> Arc<dy
 }
 
 impl Cache {
-    /// Waits for what is being saved, but not for long. What the user should know.
+    /// Waits for what is being saved, but not for long, and counts what all of it was good for. What the user should know.
     pub(super) async fn finish_mounts(&self) -> Vec<String> {
-        match self.carrier.get() {
-            Some(carrier) => carrier.finish(WAIT).await,
-            None => Vec::new(),
+        let Some(carrier) = self.carrier.get() else { return Vec::new() };
+        let notes = carrier.finish(WAIT).await;
+        let Balance { restored, saved_ms, cost_ms } = carrier.balance();
+        // A build without mounts says nothing of them.
+        if cost_ms > 0 {
+            self.count(LAYER, Worth { reused: restored, saved_ms, cost_ms });
         }
+        notes
     }
 }
