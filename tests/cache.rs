@@ -93,6 +93,24 @@ fn a_poisoned_cache_is_not_believed() {
 }
 
 #[test]
+fn a_run_that_ends_in_an_error_closes_its_cache() {
+    let sandbox = Sandbox::empty().file("splitci.toml", "[suite]\nframework = \"pytest\"\ncommand = \"no-such-program\"\n");
+    sandbox.write("tests/test_one.py", "def test_one():\n    pass\n");
+    sandbox.splitci("run --engine process").run().expect_exit(2).expect_says("no-such-program");
+    let stats = json(&cache(&sandbox, "cache", "stats --json").run());
+    assert_eq!(stats["used"]["runs"].as_u64(), Some(1), "what the cache was good for is noted: {stats}");
+    let leases = walkdir::WalkDir::new(sandbox.cache())
+        .into_iter()
+        .flatten()
+        .filter(|entry| entry.path().parent().is_some_and(|folder| folder.ends_with("leases")));
+    assert_eq!(
+        leases.map(|entry| entry.path().to_owned()).collect::<Vec<_>>(),
+        Vec::<std::path::PathBuf>::new(),
+        "nothing is held any more"
+    );
+}
+
+#[test]
 fn a_cache_is_looked_at_without_being_changed() {
     let sandbox = Sandbox::empty();
     let before = |directory: &str| walkdir::WalkDir::new(sandbox.outside(directory)).into_iter().flatten().count();

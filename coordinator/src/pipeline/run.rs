@@ -46,14 +46,44 @@ pub struct RunRequest {
     pub terminal: Option<TerminalSize>,
 }
 
-/// Runs a project's suite.
+/// Runs a project's suite. However that ends, what it remembered is sent and what the cache was good for is noted.
 pub async fn run(request: &RunRequest, world: &World, listener: Arc<dyn Listener>, controls: Controls) -> Result<Finished, PipelineError> {
-    let project = &request.project;
-    let history = History::open(&project.records.state)?;
+    let history = History::open(&request.project.records.state)?;
     let run = new_run();
-    let Opening { cache, level, mut notices } = Cache::open(project, &run, world).await?;
+    let opening = Cache::open(&request.project, &run, world).await?;
+    let cache = opening.cache.clone();
+    let ended = remembering(request, world, (run, opening, &history), Arc::clone(&listener), controls).await;
+    let notes = match cache {
+        Some(cache) => cache.close(&(world.now)()).await,
+        None => Vec::new(),
+    };
+    match ended {
+        Ok(finished) => Ok(Finished { notes: finished.notes.into_iter().chain(notes).collect(), ..finished }),
+        Err(error) => {
+            tell(notes, listener.as_ref());
+            Err(error)
+        }
+    }
+}
+
+/// What the user should know where there is no result that it could stand in.
+pub(super) fn tell(notes: Vec<String>, listener: &dyn Listener) {
+    for note in notes {
+        listener.hear(&Telling::Progress(Progress::Doing(note)));
+    }
+}
+
+async fn remembering(
+    request: &RunRequest,
+    world: &World,
+    (run, opening, history): (RunId, Opening, &History),
+    listener: Arc<dyn Listener>,
+    controls: Controls,
+) -> Result<Finished, PipelineError> {
+    let project = &request.project;
+    let Opening { cache, level, mut notices } = opening;
     let project_id = identity(project);
-    let timings = timings::known(&history, cache.as_deref(), project_id).await;
+    let timings = timings::known(history, cache.as_deref(), project_id).await;
     notices.extend(timings.notice);
     let mut settings = project.settings.clone();
     if request.terminal.is_some() {
@@ -62,7 +92,7 @@ pub async fn run(request: &RunRequest, world: &World, listener: Arc<dyn Listener
     let durations = durations(&timings.timings);
     let mut failed_tests = Vec::new();
     let (of, planner) = if request.only_failed {
-        let (of, only) = failed_before(&history)?;
+        let (of, only) = failed_before(history)?;
         failed_tests.clone_from(&only);
         narrow(&mut settings, &only)?;
         (Some(of), replanned(&settings, only, request.paths_given))
@@ -90,15 +120,12 @@ pub async fn run(request: &RunRequest, world: &World, listener: Arc<dyn Listener
         overrides: Vec::new(),
         terminal: request.terminal,
     };
-    let (mut finished, told, proof) = carry_out(job, world, &history, listener, controls).await?;
+    let (mut finished, told, proof) = carry_out(job, world, history, listener, controls).await?;
     finished.notes.extend(vanished(&failed_tests, &proof));
     let picking: Vec<_> = project.settings.suites.iter().filter(|suite| picks_tests(suite)).collect();
     let whole = |file: &str| !request.only_failed && picking.iter().all(|suite| suite.owned(file).is_none());
     let lessons = told.loads().lessons(&proof, whole);
-    finished.notes.extend(timings::learn(&lessons, &history, cache.as_deref(), project_id).await);
-    if let Some(cache) = cache {
-        finished.notes.extend(cache.close(&(world.now)()).await);
-    }
+    finished.notes.extend(timings::learn(&lessons, history, cache.as_deref(), project_id).await);
     Ok(finished)
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::cache::{Cache, Opening};
 use super::ground::{build_from, image_ready, with_others};
-use super::run::new_run;
+use super::run::{new_run, tell};
 use super::{Controls, PipelineError, World, images, layers};
 use crate::config::{ImageSettings, Project};
 use crate::docker;
@@ -22,20 +22,41 @@ pub struct Warmed {
 }
 
 /// Sees to it that the next run of a project finds its image.
-pub async fn warm(project: &Project, world: &World, listener: Arc<dyn Listener>, mut controls: Controls) -> Result<Warmed, PipelineError> {
+pub async fn warm(project: &Project, world: &World, listener: Arc<dyn Listener>, controls: Controls) -> Result<Warmed, PipelineError> {
     let Some(ImageSettings::Build(build)) = &project.image else { return Err(PipelineError::NothingBuilt) };
     let run = new_run();
-    let Opening { cache, level, notices: mut notes } = Cache::open(project, &run, world).await?;
-    let docker = Arc::new(docker::connect(None, &world.env).await.map_err(PipelineError::Docker)?);
+    let Opening { cache, level, notices } = Cache::open(project, &run, world).await?;
     let whom = format!("`cache warm` (process {})", std::process::id());
     let build = build_from(project, build, &project.settings, whom);
     let wanted = ImageRequest::Build(with_others(build, project, (cache.as_ref(), level), world).await);
+    let ended = warmed(&wanted, cache.as_deref(), world, listener.as_ref(), controls).await;
+    let more = match cache {
+        Some(cache) => cache.close(&(world.now)()).await,
+        None => Vec::new(),
+    };
+    match ended {
+        Ok(Warmed { image, notes }) => Ok(Warmed { image, notes: notices.into_iter().chain(notes).chain(more).collect() }),
+        Err(error) => {
+            tell(more, listener.as_ref());
+            Err(error)
+        }
+    }
+}
+
+async fn warmed(
+    wanted: &ImageRequest,
+    cache: Option<&Cache>,
+    world: &World,
+    listener: &dyn Listener,
+    mut controls: Controls,
+) -> Result<Warmed, PipelineError> {
+    let docker = Arc::new(docker::connect(None, &world.env).await.map_err(PipelineError::Docker)?);
     let image = tokio::select! {
-        image = Box::pin(ensure_image(&wanted, &docker, listener.as_ref())) => image?,
+        image = Box::pin(ensure_image(wanted, &docker, listener)) => image?,
         // Dropping the preparation cancels a build.
         Some(_) = controls.recv() => return Err(PipelineError::Interrupted),
     };
-    notes.extend(image.notes.iter().cloned());
+    let mut notes = image.notes.clone();
     let arrived = match &image.parcel {
         Some(parcel) => Some(layers::send(parcel, &docker).await),
         None => None,
@@ -43,11 +64,10 @@ pub async fn warm(project: &Project, world: &World, listener: Arc<dyn Listener>,
     let remote = arrived.as_ref().and_then(|arrived| arrived.remote.clone());
     notes.extend(arrived.map(|arrived| arrived.note));
     let image = image_ready(&image);
-    if let Some(cache) = cache {
-        if let Err(error) = images::remember(&cache, &image, remote).await {
-            notes.push(format!("the image is not remembered for others: {}", crate::model::chain(&error)));
-        }
-        notes.extend(cache.close(&(world.now)()).await);
+    if let Some(cache) = cache
+        && let Err(error) = images::remember(cache, &image, remote).await
+    {
+        notes.push(format!("the image is not remembered for others: {}", crate::model::chain(&error)));
     }
     Ok(Warmed { image, notes })
 }
