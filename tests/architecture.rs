@@ -63,6 +63,7 @@ const PURE: &[&str] = &[
     "reuse/",
     "image/key.rs",
     "image/ignore.rs",
+    "image/watch.rs",
     "mounts/manifest.rs",
     "mounts/worth.rs",
     "run/machine",

@@ -1,4 +1,4 @@
-//! A store in memory: for tests of those who use one, and honest: it verifies what it gives out as the others do.
+//! A store in memory: for tests of those who use one, for what is worth no disk, and honest: it verifies what it gives out as the others do.
 
 use std::collections::HashMap;
 use std::path::Path;

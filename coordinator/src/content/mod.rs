@@ -6,7 +6,7 @@
 //! | [`RedisStore`] | a Redis server, shared by many machines |
 //! | [`S3Store`] | a bucket, for what is large |
 //! | [`RegistryStore`] | a registry of images, for records of images alone |
-//! | [`MemoryStore`] | a process's own, for tests |
+//! | [`MemoryStore`] | a process's own, for tests and for what is worth no disk |
 //! | [`Tiered`] | a chain of them: what one has not, the next one may have |
 //!
 //! Every store keeps one contract, which `contract.rs` checks: what comes out is what went in, or nothing. Blobs are hashed again when they are read

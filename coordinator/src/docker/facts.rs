@@ -29,6 +29,8 @@ pub struct EngineFacts {
     pub os: String,
     /// Name of the host.
     pub host: String,
+    /// What the engine calls itself: the same for those that were made with the same key file.
+    pub id: String,
     /// Where the engine keeps its data, on its host.
     pub root: String,
     /// The engine's clock when it was asked: seconds since 1970 with a fraction, as its events are asked for.
@@ -36,6 +38,12 @@ pub struct EngineFacts {
 }
 
 impl EngineFacts {
+    /// Which engine this is, for others to compare. Copies of one machine have the same id, and two engines of one machine the same host.
+    pub fn identity(&self) -> String {
+        let parts = [&self.id, &self.host, &self.root].map(|part| part.escape_debug().to_string());
+        blake3::hash(parts.join("\n").as_bytes()).to_hex()[..32].to_owned()
+    }
+
     /// The platform that the engine builds for when it is not told otherwise: `linux/amd64`.
     pub fn platform(&self) -> String {
         format!("{}/{}", self.os, self.arch)
@@ -86,6 +94,7 @@ fn read(version: SystemVersion, info: SystemInfo) -> EngineFacts {
         arch: version.arch.unwrap_or_default(),
         os: version.os.unwrap_or_default(),
         host: info.name.unwrap_or_default(),
+        id: info.id.unwrap_or_default(),
         root: info.docker_root_dir.unwrap_or_default(),
         clock: seconds(&info.system_time.unwrap_or_default()),
     }

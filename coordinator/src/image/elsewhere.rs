@@ -3,12 +3,16 @@
 //! Who remembers, and whom it believes, is the caller's business: what comes from there is believed here as far as it can be checked. An image is taken only if it is the one
 //! that is named, by its id, and carries the whole key; where it is not, or cannot be pulled, it is built as if nobody had known anything, and that is said.
 
+use std::time::{Duration, Instant};
+
 use async_trait::async_trait;
 
-use super::ensure::{BuildFrom, KEY_LABEL, ReadyImage, keyed, ready};
+use super::ensure::{BuildFrom, KEY_LABEL, ReadyImage, doing, keyed, ready, usual};
 use super::error::ImageError;
 use super::key::Key;
+use super::layers::sends;
 use super::prepare::Prepared;
+use super::watch::{Next, Waiter, Watch};
 use crate::docker::Docker;
 use crate::docker::images::LocalImage;
 use crate::model::event::ImageSource;
@@ -25,11 +29,76 @@ pub struct Remembered {
     pub took_ms: u64,
 }
 
+/// What somebody says who builds the image of a key.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Claim {
+    /// Who it is, and where.
+    pub whom: String,
+    /// In which engine.
+    pub engine: String,
+    /// It would send what it builds to a registry, if that is worth it.
+    pub sends: bool,
+    /// How long its last build took, in milliseconds, if it knows.
+    pub usual_ms: Option<u64>,
+    /// Another one each time that it is said: who is silent may be dead.
+    pub beat: u64,
+    /// The image is built, and on its way.
+    pub built: bool,
+}
+
 /// Whoever remembers images.
 #[async_trait]
 pub trait Elsewhere: Send + Sync + std::fmt::Debug {
     /// What is known of the image of a key, and may be believed.
     async fn image(&self, key: Key) -> Option<Remembered>;
+
+    /// Who else says that it builds the image of a key, and may be believed.
+    async fn claim(&self, key: Key) -> Option<Claim>;
+
+    /// Says that this run builds the image of a key, again and again until it is through with it.
+    fn announce(&self, key: Key, claim: Claim);
+}
+
+/// How often somebody who waits looks.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// The image of this key, if another machine is building it and it can be taken from there. If it is to be built here, that is announced.
+///
+/// Two that look at the same moment both build: a store has no way to let one of them through, and work that is done twice is no error.
+pub(super) async fn awaited(
+    from: &BuildFrom,
+    prepared: &Prepared,
+    reference: &str,
+    (docker, listener): (&Docker, &dyn Listener),
+) -> Result<Fetched, ImageError> {
+    let Some(elsewhere) = &from.elsewhere else { return Ok(Fetched::Not(None)) };
+    let (engine, took) = (docker.facts().await?.identity(), usual(from).await);
+    let mut watch = Watch::new(Waiter { engine: engine.clone(), takes: from.layers.is_some(), took });
+    let (began, mut told) = (Instant::now(), None);
+    let why = loop {
+        let claim = elsewhere.claim(prepared.key).await;
+        // Looked for after the claim: whoever takes that back has said before where the image is.
+        if told.is_some() {
+            match fetched(from, prepared, reference, (docker, listener)).await? {
+                Fetched::Not(None) => {}
+                found => return Ok(found),
+            }
+        }
+        if let Next::Build(why) = watch.next(claim.as_ref(), began.elapsed()) {
+            break why;
+        }
+        if let Some(Claim { whom, .. }) = claim
+            && told.as_ref() != Some(&whom)
+        {
+            doing(listener, format!("waiting for {whom}, which builds {reference}"));
+            told = Some(whom);
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    };
+    let usual_ms = took.and_then(|took| u64::try_from(took.as_millis()).ok());
+    let sends = from.layers.as_ref().is_some_and(sends);
+    elsewhere.announce(prepared.key, Claim { whom: from.whom.clone(), engine, sends, usual_ms, ..Claim::default() });
+    Ok(Fetched::Not(why))
 }
 
 /// What came of asking elsewhere.

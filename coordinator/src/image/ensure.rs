@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::bases::{fits, remove_old, remove_old_bases};
 use super::building::{Built, build};
 use super::damage;
-use super::elsewhere::{Elsewhere, Fetched, fetched};
+use super::elsewhere::{Elsewhere, Fetched, awaited, fetched};
 use super::error::ImageError;
 use super::flight;
 use super::kept::{Kept, Shelf};
@@ -224,6 +224,13 @@ async fn found_or_built(
             Fetched::Ready(found) => return Ok(*found),
             Fetched::Not(why) => unfetched = why,
         }
+        // What is remembered and cannot be had is not there a second later either.
+        if unfetched.is_none() {
+            match awaited(from, prepared, &reference, (docker, listener)).await? {
+                Fetched::Ready(found) => return Ok(*found),
+                Fetched::Not(why) => unfetched = why,
+            }
+        }
     }
     let began = Instant::now();
     let Built { image, steps, unwell, notes } = build(from, prepared, docker, listener).await?;
@@ -275,6 +282,13 @@ async fn found(from: &BuildFrom, prepared: &Prepared, reference: &str, docker: &
 
 fn shelf(from: &BuildFrom) -> Option<Shelf> {
     from.state.as_deref().map(|state| Shelf::of(state, &from.project, from.target.as_deref()))
+}
+
+/// How long the last build of this took, if that is known here.
+pub(super) async fn usual(from: &BuildFrom) -> Option<Duration> {
+    let shelf = shelf(from)?;
+    // What cannot be looked up is not known.
+    tokio::task::spawn_blocking(move || shelf.last_took_ms()).await.ok().flatten().map(Duration::from_millis)
 }
 
 /// Keeps what the key was made of. What is said if that cannot be done.

@@ -56,9 +56,12 @@ impl Shelf {
 
     /// How long the image of this key took to build; nothing if it is not kept.
     pub fn took_ms(&self, key: Key) -> Option<u64> {
-        let mut head = [0; HEAD + 32];
-        fs_err::File::open(self.file(key)).ok()?.read_exact(&mut head).ok()?;
-        Head::read(&head).filter(|head| head.key == key).map(|head| head.took_ms)
+        head(&self.file(key)).filter(|head| head.key == key).map(|head| head.took_ms)
+    }
+
+    /// How long the last build took of which that is known.
+    pub fn last_took_ms(&self) -> Option<u64> {
+        self.files().iter().filter_map(|file| head(file)).map(|head| head.took_ms).find(|took| *took > 0)
     }
 
     /// Keeps an image, and lets go of the oldest.
@@ -145,6 +148,12 @@ impl Head {
         let (made, took_ms) = (u64::from_le_bytes(*made), u64::from_le_bytes(*took));
         Some(Self { key: Key::from_bytes(*key), made, took_ms, body: *rest.first_chunk()? })
     }
+}
+
+fn head(file: &Path) -> Option<Head> {
+    let mut head = [0; HEAD + 32];
+    fs_err::File::open(file).ok()?.read_exact(&mut head).ok()?;
+    Head::read(&head)
 }
 
 fn read(file: &Path) -> Option<Kept> {
@@ -235,6 +244,12 @@ mod tests {
         }
         let all: Vec<_> = shelf.all().iter().map(|kept| kept.key.bytes()[0]).collect();
         assert_eq!(all, [11, 10, 9, 8, 7, 6, 5, 4]);
+        assert_eq!(shelf.last_took_ms(), Some(1234));
+        shelf.keep(&Kept { took_ms: 0, ..kept(12) }).expect("kept");
+        shelf.keep(&Kept { took_ms: 9, ..kept(13) }).expect("kept");
+        assert_eq!(shelf.last_took_ms(), Some(9));
+        shelf.keep(&Kept { took_ms: 0, ..kept(14) }).expect("kept");
+        assert_eq!(shelf.last_took_ms(), Some(9), "one that was found took nobody knows how long");
     }
 
     #[test]

@@ -12,10 +12,11 @@
 //! | `building` | the build, and what comes to it from elsewhere |
 //! | `prepare` | all of this: what is known before a build |
 //! | [`ensure`] | the story: key, look up, else build, tag, keep the last few |
-//! | [`elsewhere`] | images that other machines built |
+//! | [`elsewhere`] | images that other machines built, or are building |
+//! | `watch` | how long that is waited for |
 //! | [`layers`] | what other machines built, and how they get what this one did |
 //! | [`travel`] | cache mounts of its steps, which other machines may have filled |
-//! | `flight` | one build of a key at a time |
+//! | `flight` | one build of a key at a time on this machine |
 //! | [`surplus`] | images that are too many in an engine |
 //! | [`damage`] | images of which the engine has lost a part |
 //! | [`kept`], [`why`], [`explain`] | what earlier keys were made of, how they differ, and what that means for the next run |
@@ -43,6 +44,7 @@ mod sent;
 pub mod surplus;
 mod times;
 pub mod travel;
+mod watch;
 pub mod why;
 
 pub use ensure::{BuildFrom, ImageRequest, ReadyImage, ensure_image};

@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use zeroize::Zeroizing;
 
+use super::claims::Claims;
 use super::tiers::{Chain, chain_of};
 use super::{PipelineError, World};
 use crate::config::Project;
@@ -49,6 +50,8 @@ pub(super) struct Cache {
     pub(super) read_only: bool,
     run: RunId,
     worth: Mutex<BTreeMap<String, Worth>>,
+    /// What is said of its build to other machines, if there are any.
+    pub(super) claims: Option<Claims>,
     /// Who carries build mounts, once there was a build.
     pub(super) carrier: OnceLock<Carrier>,
 }
@@ -95,11 +98,12 @@ impl Cache {
         let travels = identity.seal.space().level.travels() && project.settings.engine == EngineKind::Docker;
         let (chain, more) = chain_of(&near, &project.cache, &identity.seal.reads(&[]), travels.then_some(world));
         notices.extend(more);
+        let claims = chain.far().map(|far| Claims::new(far, identity.seal.clone(), chain.store(), run.clone()));
         let vault = Arc::new(Vault::new(chain.store(), identity.seal, &[]));
         let (size, read_only) = (project.cache.size, project.cache.read_only);
         let (worth, carrier) = (Mutex::default(), OnceLock::new());
         let lease = Arc::new(lease);
-        let cache = Self { vault, near, chain, lease, size, directory, read_only, run: run.clone(), worth, carrier };
+        let cache = Self { vault, near, chain, lease, size, directory, read_only, run: run.clone(), worth, claims, carrier };
         Ok(Opening { cache: Some(Arc::new(cache)), level, notices })
     }
 
@@ -145,16 +149,6 @@ impl Cache {
         self.vault.remember(layer, key, Memory { payload, blobs, life }).await
     }
 
-    /// Remembers something small on this machine alone, where nobody else has a use for it.
-    pub(super) async fn remember_here(&self, layer: &'static str, key: [u8; 32], bytes: Vec<u8>, keep: Duration) -> Result<(), StoreError> {
-        if self.read_only {
-            return Ok(());
-        }
-        let life = Life { written_at: milliseconds(&self.run), keep };
-        let payload = Form::Inside(Bytes::from(bytes)).write();
-        self.vault.remember_in(&self.near, layer, key, Memory { payload, blobs: Vec::new(), life }).await
-    }
-
     /// Counts what a layer was good for in this run.
     pub(super) fn count(&self, layer: &str, more: Worth) {
         let mut worth = self.worth.lock().unwrap_or_else(PoisonError::into_inner);
@@ -169,6 +163,9 @@ impl Cache {
         let mut notes = self.finish_mounts().await;
         let flushed = self.vault.store().flush().await.err();
         notes.extend(flushed.map(|error| format!("what is remembered of this run may not outlive a loss of power: {}", chain(&error))));
+        if let Some(claims) = &self.claims {
+            claims.close().await;
+        }
         notes.extend(self.chain.lost());
         if !self.read_only {
             notes.extend(self.make_room().await.err().map(|error| format!("no room was made in the cache: {}", chain(&error))));

@@ -9,13 +9,15 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::World;
+use super::cache::Cache;
 use super::checkout::branches;
 use super::tellers::Tellers;
+use super::{World, images};
 use crate::config::Project;
 use crate::docker::{Docker, DockerError};
 use crate::image::layers::{Layers, PAYS_FROM, Parcel};
 use crate::model::chain;
+use crate::model::event::EventKind;
 use crate::model::trust::Level;
 use crate::run::Outcome;
 
@@ -52,7 +54,8 @@ pub(super) struct Sending {
 
 impl Sending {
     /// Nothing happens before somebody waits, and nothing before tests have started.
-    pub(super) fn of((parcel, docker): (Parcel, Arc<Docker>), told: &Arc<Tellers>) -> Self {
+    /// Others hear of it the moment that it has arrived: they may be waiting, and tests may go on for long.
+    pub(super) fn of((parcel, docker): (Parcel, Arc<Docker>), told: &Arc<Tellers>, others: Option<(Arc<Cache>, EventKind)>) -> Self {
         let stop = CancellationToken::new();
         let (told, stopped, sent) = (Arc::clone(told), stop.clone(), parcel.clone());
         let future = Box::pin(async move {
@@ -61,7 +64,12 @@ impl Sending {
                 () = stopped.cancelled() => return (Err(DockerError::GivenUp { attempt: "send layers".to_owned() }), Duration::ZERO),
             }
             let began = Instant::now();
-            (sent.send(&docker, &stopped).await, began.elapsed())
+            let (sent, took) = (sent.send(&docker, &stopped).await, began.elapsed());
+            if let Some((cache, image)) = others {
+                // Counted by the store: what is not remembered is built again elsewhere.
+                let _counted = images::was_sent(&cache, &image, sent.as_ref().ok().cloned().flatten()).await;
+            }
+            (sent, took)
         });
         Self { parcel, stop, future, sent: None }
     }

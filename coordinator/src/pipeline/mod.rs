@@ -6,6 +6,7 @@
 
 mod cache;
 mod checkout;
+mod claims;
 mod damage;
 mod examine;
 mod ground;

@@ -222,7 +222,7 @@ pub(super) async fn carry_out(
         cache.count(images::IMAGE, worth_of_image(&ground));
         if let Some(image) = &ground.image_ready {
             // Counted by the store: what is not remembered is built again elsewhere.
-            let _counted = images::remember(cache, image, None).await;
+            let _counted = images::is_there(cache, image, ground.parcel.is_some()).await;
         }
     }
     let known = Known::of(&mut job, &ground, world)?;
@@ -234,8 +234,9 @@ pub(super) async fn carry_out(
     let record = history.begin(&run)?;
     let path = record.path().to_owned();
     let told = Arc::new(Tellers::new(Some(record), listener));
-    let (cache, image) = (job.cache.clone(), ground.image_ready.clone());
-    let mut sending = ground.parcel.take().map(|parcel| Sending::of(parcel, &told));
+    let cache = job.cache.clone();
+    let others = cache.clone().zip(ground.image_ready.clone());
+    let mut sending = ground.parcel.take().map(|parcel| Sending::of(parcel, &told, others));
     let going = go(job, ground, world, Arc::clone(&told), controls);
     let outcome = match &mut sending {
         Some(sending) => sending.beside(going).await?,
@@ -260,7 +261,7 @@ pub(super) async fn carry_out(
     }
     notes.extend(nothing_found(&outcome, project));
     if let Some(sending) = sending {
-        notes.push(sent(sending, &outcome, (cache.as_deref(), image)).await);
+        notes.push(sent(sending, &outcome, cache.as_deref()).await);
     }
     if keep && project.settings.engine == EngineKind::Docker {
         let these = format!("--filter label=splitci.run={run}");
@@ -270,13 +271,11 @@ pub(super) async fn carry_out(
     Ok((Finished { run, verdict: outcome.verdict, exit, record: path, notes }, told, outcome.proof))
 }
 
-/// Waits for what is sent, and remembers where the image can be had now.
-async fn sent(sending: Sending, outcome: &Outcome, (cache, image): (Option<&Cache>, Option<EventKind>)) -> String {
+/// Waits for what is sent, and counts how long that took.
+async fn sent(sending: Sending, outcome: &Outcome, cache: Option<&Cache>) -> String {
     let arrived = sending.arrived(outcome.verdict == Verdict::Interrupted).await;
-    if let (Some(cache), Some(image), Some(remote)) = (cache, image, arrived.remote) {
+    if let (Some(cache), Some(_)) = (cache, arrived.remote) {
         cache.count("layers", Worth { cost_ms: u64::try_from(arrived.took.as_millis()).unwrap_or(u64::MAX), ..Worth::default() });
-        // Counted by the store: what is not remembered is built again elsewhere.
-        let _counted = images::remember(cache, &image, Some(remote)).await;
     }
     arrived.note
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use super::World;
 use crate::config::CacheSettings;
 use crate::content::{
-    LocalStore, Login, Patience, RedisSettings, RedisStore, RegistrySettings, RegistryStore, S3Settings, S3Store, Store, StoreError,
-    StoreStats, Tiered,
+    LocalStore, Login, MemoryStore, Patience, RedisSettings, RedisStore, RegistrySettings, RegistryStore, S3Settings, S3Store, Store,
+    StoreError, StoreStats, Tiered,
 };
 use crate::docker::credentials::login_of;
 use crate::model::chain;
@@ -19,12 +19,19 @@ use crate::model::trust::Space;
 pub(super) struct Chain {
     store: Arc<dyn Store>,
     tiered: Option<Arc<Tiered>>,
+    /// The far ones alone, by a way of their own.
+    far: Option<Arc<Tiered>>,
 }
 
 impl Chain {
     /// All of them as one.
     pub(super) fn store(&self) -> Arc<dyn Store> {
         Arc::clone(&self.store)
+    }
+
+    /// The far ones alone, if there are any, for what is of no use here and must not wait behind what is large.
+    pub(super) fn far(&self) -> Option<Arc<dyn Store>> {
+        self.far.as_ref().map(|far| Arc::clone(far) as _)
     }
 
     /// What each did.
@@ -49,7 +56,7 @@ impl Chain {
 /// The chain that the settings mean, for a run that writes in the first of these spaces and reads in all of them. `world` is there if what it remembers is
 /// for others, too.
 pub(super) fn chain_of(near: &LocalStore, settings: &CacheSettings, spaces: &[Space], world: Option<&World>) -> (Chain, Vec<String>) {
-    let alone = || Chain { store: Arc::new(near.clone()), tiered: None };
+    let alone = || Chain { store: Arc::new(near.clone()), tiered: None, far: None };
     let asked = settings.redis.is_some() || settings.s3.is_some();
     let Some(world) = world else {
         let text = "the shared cache is not used: this run has no key that others trust, or runs local processes";
@@ -68,8 +75,9 @@ pub(super) fn chain_of(near: &LocalStore, settings: &CacheSettings, spaces: &[Sp
     if far.is_empty() {
         return (alone(), notices);
     }
-    let tiered = Arc::new(Tiered::new(Arc::new(near.clone()), far, world.scratch.clone(), Patience::default()));
-    (Chain { store: Arc::clone(&tiered) as _, tiered: Some(tiered) }, notices)
+    let before = |near: Arc<dyn Store>| Arc::new(Tiered::new(near, far.clone(), world.scratch.clone(), Patience::default()));
+    let (tiered, alone) = (before(Arc::new(near.clone())), before(Arc::new(MemoryStore::default())));
+    (Chain { store: Arc::clone(&tiered) as _, tiered: Some(tiered), far: Some(alone) }, notices)
 }
 
 /// A far store, and as a Redis if it is one.

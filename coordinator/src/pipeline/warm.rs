@@ -9,8 +9,8 @@ use super::{Controls, PipelineError, World, images, layers};
 use crate::config::{ImageSettings, Project};
 use crate::docker;
 use crate::image::{ImageRequest, ensure_image};
-use crate::model::Listener;
 use crate::model::event::EventKind;
+use crate::model::{Listener, chain};
 
 /// What there is now.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,17 +57,18 @@ async fn warmed(
         Some(_) = controls.recv() => return Err(PipelineError::Interrupted),
     };
     let mut notes = image.notes.clone();
-    let arrived = match &image.parcel {
-        Some(parcel) => Some(layers::send(parcel, &docker).await),
-        None => None,
+    let ready = image_ready(&image);
+    let mut remembered = match cache {
+        Some(cache) => images::is_there(cache, &ready, image.parcel.is_some()).await,
+        None => Ok(()),
     };
-    let remote = arrived.as_ref().and_then(|arrived| arrived.remote.clone());
-    notes.extend(arrived.map(|arrived| arrived.note));
-    let image = image_ready(&image);
-    if let Some(cache) = cache
-        && let Err(error) = images::remember(cache, &image, remote).await
-    {
-        notes.push(format!("the image is not remembered for others: {}", crate::model::chain(&error)));
+    if let Some(parcel) = &image.parcel {
+        let arrived = layers::send(parcel, &docker).await;
+        notes.push(arrived.note);
+        if let Some(cache) = cache {
+            remembered = remembered.and(images::was_sent(cache, &ready, arrived.remote).await);
+        }
     }
-    Ok(Warmed { image, notes })
+    notes.extend(remembered.err().map(|error| format!("the image is not remembered for others: {}", chain(&error))));
+    Ok(Warmed { image: ready, notes })
 }

@@ -110,15 +110,10 @@ impl Vault {
 
     /// Writes a record at this run's level.
     pub async fn remember(&self, layer: &'static str, key: [u8; 32], memory: Memory) -> Result<(), StoreError> {
-        self.remember_in(&*self.store, layer, key, memory).await
-    }
-
-    /// The same into one store of a chain: what is of use there alone.
-    pub async fn remember_in(&self, store: &dyn Store, layer: &'static str, key: [u8; 32], memory: Memory) -> Result<(), StoreError> {
         let Memory { payload, blobs, life } = memory;
         let sealed = self.seal.seal(layer, key, life, &payload);
         let name = RecordKey { layer, space: self.seal.space().name(), key };
-        store.put_entry(&name, Record { payload: sealed, blobs }).await
+        self.store.put_entry(&name, Record { payload: sealed, blobs }).await
     }
 
     /// Deletes what this run's level remembers; what others wrote is theirs.

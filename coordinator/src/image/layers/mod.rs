@@ -55,6 +55,11 @@ fn travels(level: Level) -> bool {
     level.travels() && level != Level::Fork
 }
 
+/// Whether a build with these layers sends what it made, if that is worth it.
+pub(super) fn sends(layers: &Layers) -> bool {
+    layers.sends && travels(layers.level)
+}
+
 fn recipe(from: &BuildFrom, prepared: &Prepared) -> Recipe {
     let dockerfile = from.dockerfile.strip_prefix(&from.context).unwrap_or(&from.dockerfile);
     let target = from.target.as_deref().unwrap_or_default();
@@ -63,7 +68,7 @@ fn recipe(from: &BuildFrom, prepared: &Prepared) -> Recipe {
 
 /// What there is to send of an image that is there, if it is worth it: it was built, with something new in it, and that took its time.
 pub(super) fn parcel(from: &BuildFrom, prepared: &Prepared, image: &ReadyImage) -> Option<Parcel> {
-    let layers = from.layers.as_ref().filter(|layers| layers.sends && travels(layers.level))?;
+    let layers = from.layers.as_ref().filter(|layers| sends(layers))?;
     let something_new = image.steps.is_none_or(|steps| steps.cached < steps.all);
     let pays = u128::from(image.took_ms) >= layers.pays_from.as_millis();
     if image.how != ImageSource::Built || !something_new || !pays {
