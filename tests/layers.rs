@@ -1,4 +1,5 @@
-//! Layers that travel, by the program as people use it: sent while tests run, taken by a machine that could not have made them, and never in the way.
+//! Layers that travel, by the program as people use it: sent while tests run, taken by a machine that could not have made them, and never in the way. And machines that wait for
+//! what another one is building.
 #![expect(clippy::expect_used, reason = "a test reports by panicking")]
 
 use std::time::{Duration, Instant};
@@ -42,14 +43,29 @@ impl Machine {
     fn new(name: &str, host: &str) -> Self {
         require();
         let sandbox = Sandbox::empty().dockerfile().file("Dockerfile", &DOCKERFILE.replace("NAME", name));
-        let made = sandbox.splitci(&format!("keys new --out {}", sandbox.outside("key.pem").display())).run();
-        made.expect_exit(0);
-        let trust = format!("[trust]\nprotected = [\"\"\"\n{}\"\"\"]\npartition = \"main\"\n", made.stdout);
+        let [protected, fork] = ["key.pem", "fork.pem"].map(|key| {
+            let made = sandbox.splitci(&format!("keys new --out {}", sandbox.outside(key).display())).run();
+            made.expect_exit(0);
+            made.stdout
+        });
+        let trust = format!("[trust]\nprotected = [\"\"\"\n{protected}\"\"\"]\nfork = [\"\"\"\n{fork}\"\"\"]\npartition = \"main\"\n");
         // What it is built of is the same on every machine.
         sandbox.write("splitci.toml", &trust);
         sandbox.write(".dockerignore", "Dockerfile\n.dockerignore\nsplitci.toml\n**/__pycache__\n**/.pytest_cache\n");
         sandbox.write("tests/test_one.py", "def test_one():\n    pass\n");
         Self { sandbox, layers: format!("{host}/{name}") }
+    }
+
+    /// Another one with the same project, and the same keys.
+    fn beside(&self) -> Self {
+        let beside = Self { sandbox: Sandbox::empty(), layers: self.layers.clone() };
+        for file in ["Dockerfile", ".dockerignore", "splitci.toml", "tests/test_one.py"] {
+            beside.sandbox.write(file, &fs_err::read_to_string(self.sandbox.project().join(file)).expect("readable"));
+        }
+        for key in ["key.pem", "fork.pem"] {
+            fs_err::copy(self.sandbox.outside(key), beside.sandbox.outside(key)).expect("copied");
+        }
+        beside
     }
 
     fn run(&self, options: &str) -> Splitci {
@@ -239,4 +255,107 @@ async fn a_registry_keeps_records_for_those_who_may() {
     }
     let gone = records(instead(Instead::Nobody).address(), None);
     assert!(matches!(gone.entry(&key("protected")).await, Err(StoreError::Remote { tier: "registry", .. })));
+
+/// A run with a shared store, at the level of this key.
+fn sharing(machine: &Machine, key: &str, redis: &Redis) -> Splitci {
+    machine.run("").env("SPLITCI_KEY", machine.sandbox.outside(key)).env("SPLITCI_CACHE_REDIS", redis.url(""))
+}
+
+/// Waits until somebody says that it builds.
+fn claimed(redis: &Redis, level: &str) {
+    let began = Instant::now();
+    while redis.keys(&format!("sc:{level}*:rec:claim:*")).is_empty() {
+        assert!(began.elapsed() < Duration::from_mins(1), "nobody says that it builds");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn a_second_machine_waits_for_what_the_first_one_builds() {
+    let (mut registry, second, redis, name) = (Registry::start(), SecondEngine::start(), Redis::start(&[]), name("awaited"));
+    registry.beside(&second);
+    second.load("debian:bookworm-slim");
+    let one = Machine::new(&name, &registry.host());
+    // Its tests go on until others have the image.
+    one.sandbox.write("tests/test_one.py", WAITS);
+    let other = one.beside();
+    let signal = one.sandbox.outside("signal");
+    fs_err::create_dir_all(&signal).expect("made");
+    let volume = format!("{}:/signal:ro", signal.display());
+    let first = sharing(&one, "key.pem", &redis).args(["--volume", &volume]).start();
+    claimed(&redis, "protected");
+    // Nothing leads out of there: it could not install what the first one does.
+    let mut waits = sharing(&other, "key.pem", &redis).args(["--volume", &volume]).env("DOCKER_HOST", second.address()).start();
+    waits.wait_until_says("waiting for run ");
+    waits.wait_for("its image", |event| matches!(event, EventKind::ImageReady { how: ImageSource::Found, .. }).then_some(()));
+    let found = Instant::now();
+    while !redis.keys("sc:*:rec:claim:*").is_empty() {
+        assert!(found.elapsed() < Duration::from_secs(5), "it was sent, so nobody is to be waited for any more");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    fs_err::write(signal.join("arrived"), "").expect("written");
+    let done = first.wait();
+    done.expect_exit(0);
+    assert_eq!(image(&done).0, ImageSource::Built);
+    let done = waits.wait();
+    done.expect_exit(0).expect_says(", which builds splitci/").expect_says(" on ");
+    assert_eq!(done.facts().count("passed"), 1, "{done}");
+}
+
+#[test]
+fn who_waits_for_a_machine_that_dies_builds() {
+    let (registry, redis, name) = (Registry::start(), Redis::start(&[]), name("dies"));
+    let one = Machine::new(&name, &registry.host());
+    let [other, third] = [one.beside(), one.beside()];
+    let first = sharing(&one, "key.pem", &redis).start();
+    claimed(&redis, "protected");
+    let [mut waits, mut leaves] = [&other, &third].map(|machine| sharing(machine, "key.pem", &redis).start());
+    waits.wait_until_says("waiting for run ");
+    leaves.wait_until_says("waiting for run ");
+    first.signal(Signal::KILL);
+    let killed = Instant::now();
+    leaves.signal(Signal::INT);
+    leaves.wait().expect_exit(130);
+    assert!(killed.elapsed() < Duration::from_secs(8), "an interrupted wait ends: {:?}", killed.elapsed());
+    let done = waits.wait();
+    done.expect_exit(0);
+    assert_eq!(image(&done).0, ImageSource::Built);
+    assert!(done.facts().notices.iter().any(|notice| notice.contains("was waited for, and nothing was heard of it for 12 s")), "{done}");
+    assert!(killed.elapsed() < Duration::from_secs(75), "{:?}", killed.elapsed());
+}
+
+#[test]
+fn a_run_of_a_fork_holds_up_no_protected_one() {
+    let (registry, redis, name) = (Registry::start(), Redis::start(&[]), name("fork"));
+    let one = Machine::new(&name, &registry.host());
+    let [beside, protected] = [one.beside(), one.beside()];
+    let first = sharing(&one, "fork.pem", &redis).start();
+    claimed(&redis, "fork");
+    let mut waits = sharing(&beside, "fork.pem", &redis).start();
+    waits.wait_until_says("waiting for run ");
+    let done = sharing(&protected, "key.pem", &redis).run();
+    done.expect_exit(0);
+    assert_eq!(image(&done).0, ImageSource::Built);
+    assert!(!done.stderr.contains("waiting for"), "{done}");
+    first.wait().expect_exit(0);
+    let done = waits.wait();
+    done.expect_exit(0);
+    assert_eq!(image(&done).0, ImageSource::Found, "its equal waits, and finds the image in the engine that both use: {done}");
+}
+
+#[test]
+fn who_waits_by_a_store_that_goes_away_builds() {
+    let (registry, mut redis, name) = (Registry::start(), Redis::start(&[]), name("store"));
+    let one = Machine::new(&name, &registry.host());
+    let other = one.beside();
+    let first = sharing(&one, "key.pem", &redis).start();
+    claimed(&redis, "protected");
+    let mut waits = sharing(&other, "key.pem", &redis).start();
+    waits.wait_until_says("waiting for run ");
+    redis.kill();
+    waits.wait_until_says("building the image from");
+    for done in [first.wait(), waits.wait()] {
+        done.expect_exit(0);
+        assert_eq!(image(&done).0, ImageSource::Built);
+    }
 }

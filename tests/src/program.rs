@@ -8,8 +8,8 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -151,12 +151,16 @@ impl Splitci {
             all
         });
         let mut stderr = child.stderr.take().expect("stderr is piped");
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&said);
         let errors = std::thread::spawn(move || {
-            let mut all = Vec::new();
-            stderr.read_to_end(&mut all).ok();
-            all
+            let mut some = [0; 4096];
+            while let Ok(read @ 1..) = stderr.read(&mut some) {
+                kept.lock().expect("nobody panics here").extend_from_slice(&some[..read]);
+            }
+            std::mem::take(&mut *kept.lock().expect("nobody panics here"))
         });
-        Running { child, what, started, deadline: started + self.patience, lines, reader: Some(reader), errors: Some(errors) }
+        Running { child, what, started, deadline: started + self.patience, lines, said, reader: Some(reader), errors: Some(errors) }
     }
 }
 
@@ -168,6 +172,8 @@ pub struct Running {
     started: Instant,
     deadline: Instant,
     lines: Receiver<String>,
+    /// Its telling so far.
+    said: Arc<Mutex<Vec<u8>>>,
     reader: Option<JoinHandle<Vec<u8>>>,
     errors: Option<JoinHandle<Vec<u8>>>,
 }
@@ -198,6 +204,16 @@ impl Running {
                 Err(RecvTimeoutError::Timeout) => self.give_up(&format!("did not tell of {what}")),
                 Err(RecvTimeoutError::Disconnected) => self.give_up(&format!("ended without {what}")),
             }
+        }
+    }
+
+    /// Waits until it says this in its telling.
+    pub fn wait_until_says(&mut self, text: &str) {
+        while !String::from_utf8_lossy(&self.said.lock().expect("nobody panics here")).contains(text) {
+            if Instant::now() > self.deadline || self.child.try_wait().expect("wait for splitci").is_some() {
+                self.give_up(&format!("did not say {text:?}"));
+            }
+            std::thread::sleep(Duration::from_millis(20));
         }
     }
 

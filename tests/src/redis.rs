@@ -33,6 +33,15 @@ impl Redis {
         format!("redis://{user}127.0.0.1:{}/0", self.port)
     }
 
+    /// Names of what it keeps that are like this.
+    pub fn keys(&self, like: &str) -> Vec<String> {
+        let told = Command::new("redis-cli")
+            .args(["-u", &self.url(""), "keys", like])
+            .output()
+            .expect("redis-cli; on Debian: apt-get install redis-tools");
+        String::from_utf8_lossy(&told.stdout).lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
+    }
+
     /// Ends it at once.
     pub fn kill(&mut self) {
         self.server.kill().expect("it runs");
