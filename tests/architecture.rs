@@ -99,6 +99,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("redis", &["coordinator/src/content/"]),
     ("object_store", &["coordinator/src/content/"]),
     ("oci_client", &["coordinator/src/content/"]),
+    ("reqwest", &["coordinator/src/docker/"]),
     ("toml", &["coordinator/src/config/", "tests/"]),
     ("strsim", &["coordinator/src/config/"]),
     ("quick_junit", &["coordinator/src/report/"]),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use splitci_coordinator::model::event::{EventKind, ImageSource};
 use splitci_tests::engine::require;
 use splitci_tests::redis::Redis;
+use splitci_tests::registry::{Instead, Registry, credentials, instead};
 use splitci_tests::{Done, Facts, Sandbox, Splitci};
 
 const PURE: &str = "def test_one():\n    assert 1 + 1 == 2\n\n\ndef test_two():\n    assert 2 + 2 == 4\n";
@@ -174,6 +175,38 @@ fn the_doctor_says_what_a_shared_store_lets_a_run_do() {
     says(redis.url("pull:word@"), "protected").expect_says("look  shared   redis: the store `redis` refuses us");
     says("redis://127.0.0.1:1/0".to_owned(), "pull").expect_says("look  shared   redis: the store `redis` failed");
     says(redis.url(""), "none").expect_says("not used: a run here is of level local");
+}
+
+#[test]
+fn the_doctor_says_what_the_repository_of_layers_lets_a_run_do() {
+    let (keys, home) = (Keys::new(), tempfile::tempdir().expect("a folder"));
+    let one = machine(&keys);
+    let says = |repository: String, level: &str| {
+        let asked = one.splitci("cache doctor").env("SPLITCI_CACHE_LAYERS", repository).env("DOCKER_CONFIG", home.path());
+        let done = if level == "none" { asked.run() } else { asked.env("SPLITCI_KEY", keys.private(level)).run() };
+        done.expect_exit(0);
+        done
+    };
+    let (open, locked, closed, rights) =
+        (Registry::start(), Registry::for_user("ann", "secret"), Registry::read_only(), instead(Instead::Rights));
+    let cache = |host: &str| format!("{host}/shop/cache");
+    says(cache(&open.host()), "protected").expect_says("ok  layers ").expect_says("/shop/cache: read and written without credentials\n");
+    says(cache(&open.host()), "pull").expect_says("look  layers ").expect_says("this run could overwrite what level protected builds upon");
+    says(cache(&open.host()), "none").expect_says("runs of level local send nothing there").expect_says("could overwrite what level");
+    assert_eq!((open.uploads(), open.tags("shop/cache").len()), (0, 0), "nothing is left there");
+
+    says(cache(&locked.host()), "protected").expect_says("look  layers ").expect_says("cannot be read without credentials");
+    credentials(home.path(), &locked.host(), "YW5uOnNlY3JldA==");
+    says(cache(&locked.host()), "protected").expect_says("ok  layers ").expect_says("read and written as ann");
+    assert_eq!(locked.uploads(), 0);
+    credentials(home.path(), &locked.host(), "YW5uOndyb25n");
+    says(cache(&locked.host()), "protected").expect_says("cannot be read as ann");
+
+    says(cache(&closed.host()), "protected").expect_says("look  layers ").expect_says("and not written: it answers 405");
+    let own = cache(rights.address()) + "-{level}";
+    says(own.clone(), "pull").expect_says("ok  layers ").expect_says("/shop/cache-pull: read and written");
+    says(own, "protected").expect_says("look  layers ").expect_says("and not written: it answers 403 Forbidden: DENIED");
+    says("127.0.0.1:1/shop/cache".to_owned(), "pull").expect_says("look  layers ").expect_says("cannot be read");
 }
 
 #[test]

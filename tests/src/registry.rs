@@ -21,7 +21,12 @@ pub struct Registry {
 impl Registry {
     /// One that asks nobody for a name.
     pub fn start() -> Self {
-        Self::with(tempfile::tempdir().expect("a folder"), "")
+        Self::with(tempfile::tempdir().expect("a folder"), "", "")
+    }
+
+    /// One that takes nothing.
+    pub fn read_only() -> Self {
+        Self::with(tempfile::tempdir().expect("a folder"), "  maintenance: {readonly: {enabled: true}}\n", "")
     }
 
     /// One for this user alone.
@@ -31,15 +36,15 @@ impl Registry {
         let made =
             Command::new("htpasswd").args(["-Bbn", name, password]).output().expect("htpasswd; on Debian: apt-get install apache2-utils");
         fs_err::write(&file, made.stdout).expect("written");
-        Self::with(directory, &format!("auth: {{htpasswd: {{realm: test, path: {}}}}}\n", file.display()))
+        Self::with(directory, "", &format!("auth: {{htpasswd: {{realm: test, path: {}}}}}\n", file.display()))
     }
 
-    fn with(directory: tempfile::TempDir, more: &str) -> Self {
+    fn with(directory: tempfile::TempDir, of_storage: &str, more: &str) -> Self {
         let port = free_port();
         let storage = directory.path().join("storage");
         fs_err::create_dir_all(&storage).expect("made");
         let text = format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\nhttp: {{addr: 127.0.0.1:{port}}}\n{more}",
+            "version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\n{of_storage}http: {{addr: 127.0.0.1:{port}}}\n{more}",
             storage.display()
         );
         fs_err::write(directory.path().join("config.yml"), text).expect("written");
@@ -80,6 +85,13 @@ impl Registry {
         tags
     }
 
+    /// Uploads that were begun and are still open.
+    pub fn uploads(&self) -> usize {
+        let all = walkdir::WalkDir::new(self.storage()).into_iter().filter_map(Result::ok);
+        // Of one that was given up it keeps an empty state of its hash.
+        all.filter(|entry| entry.file_name() == "startedat").count()
+    }
+
     /// The file that says what a tag means.
     pub fn link(&self, repository: &str, tag: &str) -> PathBuf {
         self.repository(repository).join("_manifests/tags").join(tag).join("current/link")
@@ -118,6 +130,8 @@ pub enum Instead {
     Silence,
     /// It answers what is asked, has nothing, and never takes anything in.
     Greed,
+    /// It asks for a token, and gives one for `cache-pull` alone.
+    Rights,
     /// Nobody is there.
     Nobody,
 }
@@ -170,11 +184,29 @@ impl Drop for StandIn {
 /// What a request gets, if it gets anything. Who speaks TLS is sent away.
 fn answer(how: Instead, asked: &str) -> Option<String> {
     let unknown = "{\"errors\":[{\"code\":\"MANIFEST_UNKNOWN\",\"message\":\"manifest unknown\"}]}";
+    let challenge;
     let (status, body) = match how {
         Instead::TooMany => ("429 Too Many Requests", "{}"),
-        Instead::Greed if asked.starts_with("GET /v2/ ") => ("200 OK", "{}"),
-        Instead::Greed if asked.starts_with("GET ") => ("404 Not Found", unknown),
-        Instead::Greed if asked.starts_with("HEAD ") => ("404 Not Found", ""),
+        Instead::Rights if asked.starts_with("GET /token?") && asked.contains("cache-pull%3Apull%2Cpush") => {
+            ("200 OK", "{\"token\":\"pull\"}")
+        }
+        Instead::Rights if asked.starts_with("GET /token?") => ("200 OK", "{\"token\":\"nothing\"}"),
+        Instead::Rights if asked.starts_with("POST /v2/shop/cache-pull/") && asked.contains("Bearer pull\r\n") => {
+            ("202 Accepted\r\nLocation: /v2/shop/cache-pull/blobs/uploads/1", "")
+        }
+        Instead::Rights if asked.starts_with("POST ") && asked.contains("Bearer ") => {
+            ("403 Forbidden", "{\"errors\":[{\"code\":\"DENIED\"}]}")
+        }
+        Instead::Rights if asked.starts_with("POST ") => {
+            let host = asked.lines().find_map(|line| line.strip_prefix("host: ")).unwrap_or_default();
+            challenge = format!("401 Unauthorized\r\nWWW-Authenticate: Bearer realm=\"http://{host}/token\",service=\"here\"");
+            (challenge.as_str(), "{}")
+        }
+        Instead::Rights if asked.starts_with("DELETE ") => ("204 No Content", ""),
+        Instead::Greed | Instead::Rights if asked.starts_with("GET /v2/ ") => ("200 OK", "{}"),
+        Instead::Greed | Instead::Rights if asked.starts_with("GET ") => ("404 Not Found", unknown),
+        Instead::Greed | Instead::Rights if asked.starts_with("HEAD ") => ("404 Not Found", ""),
+        Instead::Rights => return Some(String::new()),
         Instead::Greed if !asked.starts_with("POST ") => return Some(String::new()),
         Instead::Greed | Instead::Silence | Instead::Nobody => return None,
     };

@@ -21,6 +21,7 @@ mod raw;
 mod registry;
 mod session;
 mod trace;
+pub mod uploads;
 pub mod usage;
 pub mod volume;
 

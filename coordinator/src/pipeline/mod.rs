@@ -32,12 +32,13 @@ mod why_test;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+pub use crate::docker::uploads::Takes;
 pub use crate::docker::usage::BuildCache;
 pub use examine::{EngineCache, Examined, SurplusImage, examine, examine_cache, surplus_images};
 pub use repro::{ReproRequest, repro};
 pub use results::FileFate;
 pub use run::{RunRequest, plan, run};
-pub use shared_stores::{SharedStore, examine_stores};
+pub use shared_stores::{LayersRepository, SharedStore, examine_layers, examine_stores};
 pub use shell::{OpenShell, shell};
 pub use warm::{Warmed, warm};
 pub use why::{Explained, Fate, why};

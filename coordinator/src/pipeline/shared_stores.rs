@@ -1,4 +1,5 @@
-//! What the stores that machines share let this run do, for `splitci cache doctor`. Each is asked with a record that nobody looks for, which is gone when this returns.
+//! What the stores that machines share let this run do, for `splitci cache doctor`. Each is asked with a record that nobody looks for, which is gone when this returns; the repository of
+//! layers for a tag that nobody writes, and with an upload that is given up.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,6 +11,9 @@ use bytes::Bytes;
 use super::tiers::far_stores;
 use crate::config::CacheSettings;
 use crate::content::{RecordKey, RedisMemory, Store, StoreError};
+use crate::docker::uploads::Takes;
+use crate::docker::{Docker, DockerError, connect};
+use crate::image::layers::{repository_of, travels};
 use crate::model::trust::{Level, Space};
 
 /// How long a store is waited for, all questions together.
@@ -42,6 +46,49 @@ pub async fn examine_stores(settings: &CacheSettings, space: &Space, env: &BTree
         all.push(SharedStore { memory, ..asked(&store, space).await });
     }
     all
+}
+
+/// The repository of layers that was asked.
+#[derive(Debug)]
+pub struct LayersRepository {
+    /// The one that this run's level writes to, or reads.
+    pub name: String,
+    /// As whom it was asked; nobody in particular if the docker client has no credentials for it.
+    pub user: Option<String>,
+    /// Whether the engine can read there.
+    pub reads: Result<(), DockerError>,
+    /// Whether it takes layers; nothing if a run of this level sends none.
+    pub takes: Option<Takes>,
+    /// A more trusted level whose layers this run may overwrite.
+    pub meddles: Option<Level>,
+}
+
+/// Asks the repository in which layers travel, as a run of this level would; nothing if there is none. `used` are the levels that anybody has a key for.
+pub async fn examine_layers(
+    settings: &CacheSettings,
+    level: Level,
+    used: &[Level],
+    env: &BTreeMap<String, String>,
+) -> Result<Option<LayersRepository>, DockerError> {
+    let Some(repository) = &settings.layers else { return Ok(None) };
+    let docker = connect(None, env).await?;
+    // Who sends nothing takes what others wrote.
+    let name = repository_of(repository, if travels(level) { level } else { Level::Protected });
+    let reads = docker.in_registry(&format!("{name}:{LAYER}"), PATIENCE).await.map(|_| ());
+    let takes = if travels(level) && !settings.read_only { Some(docker.takes(&name).await?) } else { None };
+    let above: Vec<Level> = used.iter().copied().filter(|one| *one > level && travels(*one)).collect();
+    let meddles = overwrites(&docker, repository, &above).await?;
+    Ok(Some(LayersRepository { user: docker.user_of(&name).await?, name, reads, takes, meddles }))
+}
+
+/// The first of these levels whose layers may be overwritten.
+async fn overwrites(docker: &Docker, repository: &str, above: &[Level]) -> Result<Option<Level>, DockerError> {
+    for level in above {
+        if docker.takes(&repository_of(repository, *level)).await? == Takes::Yes {
+            return Ok(Some(*level));
+        }
+    }
+    Ok(None)
 }
 
 async fn asked(store: &Arc<dyn Store>, space: &Space) -> SharedStore {

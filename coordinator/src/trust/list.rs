@@ -64,6 +64,11 @@ impl TrustList {
         self.0.is_empty()
     }
 
+    /// Whether somebody has a key of this level.
+    pub fn has_level(&self, level: Level) -> bool {
+        !self.places(level).is_empty()
+    }
+
     /// Places of a level that keys of the list write to, as far as the list names them; nothing for a level that nobody has.
     pub(super) fn places(&self, level: Level) -> BTreeSet<Option<Partition>> {
         self.0.values().filter(|trusted| trusted.space.level == level).map(|trusted| trusted.space.partition.clone()).collect()

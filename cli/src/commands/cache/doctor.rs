@@ -8,7 +8,7 @@ use splitci_coordinator::content::local::{Limit, LocalStore, Sweep};
 use splitci_coordinator::image::facts::room_left;
 use splitci_coordinator::model::chain;
 use splitci_coordinator::model::trust::{KeySource, Level, Space};
-use splitci_coordinator::pipeline::{EngineCache, SharedStore, examine_cache, examine_stores};
+use splitci_coordinator::pipeline::{EngineCache, LayersRepository, SharedStore, Takes, examine_cache, examine_layers, examine_stores};
 use splitci_coordinator::trust::seal::CLOCK_SLACK;
 use splitci_coordinator::trust::{self, machine};
 
@@ -38,6 +38,10 @@ pub(super) fn doctor(args: LookArgs, context: &Context) -> Result<Exit, Failure>
     let (level, more) = key(&caches, context);
     checks.extend(more);
     checks.extend(runtime.block_on(stores(&caches, &level, context)));
+    match runtime.block_on(examine_layers(&caches.cache, level.level, &used(&caches), &context.env)) {
+        Ok(asked) => checks.extend(asked.as_ref().map(|asked| layers(asked, level.level))),
+        Err(error) => checks.push(Check::odd("layers", format!("not asked: {}", chain(&error)))),
+    }
     match runtime.block_on(examine_cache(&context.env)) {
         Ok(engine) => checks.extend([clock(&engine), collection(&engine)].into_iter().flatten()),
         Err(error) => checks.push(Check::odd("engine", format!("not asked: {error}"))),
@@ -183,6 +187,39 @@ fn shared(store: &SharedStore) -> Check {
         return Check::odd("shared", format!("{text}; this run could delete what a more trusted one wrote")).with(hint);
     }
     Check::good("shared", text)
+}
+
+/// Levels that anybody has a key for, the most trusted first. A list that cannot be read is told where keys are.
+fn used(caches: &Caches) -> Vec<Level> {
+    let list = trust::trusted(&caches.trust).unwrap_or_default();
+    Level::ALL.into_iter().filter(|level| list.has_level(*level)).collect()
+}
+
+/// The repository in which layers travel, for a run of this level.
+fn layers(asked: &LayersRepository, level: Level) -> Check {
+    let LayersRepository { name, user, reads, takes, meddles } = asked;
+    let whom = user.as_ref().map_or_else(|| "without credentials".to_owned(), |user| format!("as {}", user.escape_debug()));
+    let login = "`docker login` gives this machine credentials; runs go on without layers of others";
+    if let Err(error) = reads {
+        return Check::odd("layers", format!("{name} cannot be read {whom}: {}", chain(error))).with(login);
+    }
+    let (can, refused) = match takes {
+        None => (format!("read {whom}; runs of level {level} send nothing there, or only read"), None),
+        Some(Takes::Yes) => (format!("read and written {whom}"), None),
+        Some(Takes::No(why)) => (format!("read {whom}, and not written: {why}"), Some(login)),
+        Some(Takes::Unknown(why)) => {
+            (format!("read by the engine {whom}; this machine could not ask whether it takes anything: {why}"), None)
+        }
+    };
+    if let Some(above) = meddles {
+        let hint = "give each level a repository of its own, with `{level}` in `cache.layers`, and each job the right to push to its own alone: layers \
+                    are signed by nobody";
+        return Check::odd("layers", format!("{name}: {can}; this run could overwrite what level {above} builds upon")).with(hint);
+    }
+    match refused {
+        Some(hint) => Check::odd("layers", format!("{name}: {can}")).with(hint),
+        None => Check::good("layers", format!("{name}: {can}")),
+    }
 }
 
 /// Who this run would be, and who is trusted.

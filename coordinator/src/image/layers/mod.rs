@@ -51,8 +51,13 @@ pub struct Layers {
 }
 
 /// Levels whose layers are of use elsewhere. Forks write nothing that others build upon.
-fn travels(level: Level) -> bool {
+pub fn travels(level: Level) -> bool {
     level.travels() && level != Level::Fork
+}
+
+/// The repository that a level writes to.
+pub fn repository_of(repository: &str, level: Level) -> String {
+    repository.replace(names::LEVEL, level.word())
 }
 
 /// Whether a build with these layers sends what it made, if that is worth it.
@@ -75,7 +80,7 @@ pub(super) fn parcel(from: &BuildFrom, prepared: &Prepared, image: &ReadyImage) 
         return None;
     }
     let references = names::written(layers, &recipe(from, prepared));
-    let repository = layers.repository.replace(names::LEVEL, layers.level.word());
+    let repository = repository_of(&layers.repository, layers.level);
     let image_id = image.identity.config.clone();
     (!references.is_empty()).then_some(Parcel { image: image_id, repository, references, took: Duration::from_millis(image.took_ms) })
 }

@@ -72,7 +72,7 @@ pub(super) fn written(layers: &Layers, recipe: &Recipe) -> Vec<String> {
 }
 
 fn reference(layers: &Layers, level: Level, tag: &str, Recipe(recipe): &Recipe) -> String {
-    format!("{}:{tag}-{recipe}", layers.repository.replace(LEVEL, level.word()))
+    format!("{}:{tag}-{recipe}", super::repository_of(&layers.repository, level))
 }
 
 fn branch_tag(level: Level, branch: &str) -> (Level, String) {

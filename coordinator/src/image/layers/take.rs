@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use super::{Layers, names, recipe, travels};
+use super::{Layers, names, recipe, repository_of, travels};
 use crate::docker::{Docker, DockerError};
 use crate::image::ensure::BuildFrom;
 use crate::image::prepare::Prepared;
@@ -65,6 +65,6 @@ fn warning(layers: &Layers, error: &DockerError) -> String {
         ""
     };
     // The first build of a branch at a level that nobody writes is nothing to speak of; this is.
-    let name = if travels(layers.level) { layers.repository.replace(names::LEVEL, layers.level.word()) } else { layers.repository.clone() };
+    let name = if travels(layers.level) { repository_of(&layers.repository, layers.level) } else { layers.repository.clone() };
     format!("layers of others are not used (`cache.layers`, `{name}`): {why}{hint}")
 }
