@@ -353,7 +353,9 @@ fn who_waits_by_a_store_that_goes_away_builds() {
     let mut waits = sharing(&other, "key.pem", &redis).start();
     waits.wait_until_says("waiting for run ");
     redis.kill();
+    let gone = Instant::now();
     waits.wait_until_says("building the image from");
+    assert!(gone.elapsed() < Duration::from_secs(30), "{:?}", gone.elapsed());
     for done in [first.wait(), waits.wait()] {
         done.expect_exit(0);
         assert_eq!(image(&done).0, ImageSource::Built);
