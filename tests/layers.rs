@@ -255,6 +255,7 @@ async fn a_registry_keeps_records_for_those_who_may() {
     }
     let gone = records(instead(Instead::Nobody).address(), None);
     assert!(matches!(gone.entry(&key("protected")).await, Err(StoreError::Remote { tier: "registry", .. })));
+}
 
 /// A run with a shared store, at the level of this key.
 fn sharing(machine: &Machine, key: &str, redis: &Redis) -> Splitci {
