@@ -84,7 +84,7 @@ async fn pip_neither_downloads_nor_builds_what_another_machine_did() {
     assert!(log.contains("Using cached word-1.0") && !got(&log, "word-1.0") && got(&log, "more-1.0.tar.gz"), "{log}");
 }
 
-/// A program with a dependency, and a module with its byte code. Debian's cargo knows indexes of this kind, but not yet by default.
+/// A program with a dependency, and a module with its byte code, which take long enough to be worth the way. Debian's cargo knows indexes of this kind, but not yet by default.
 const CARGO: &str = "COPY word-1.0.0 /crates/word-1.0.0\n\
     RUN mkdir -p /index/wo/rd && tar --sort=name --mtime=@1 -C /crates -c word-1.0.0 | gzip -n > /index/word-1.0.0.crate && \\\n\
     echo '{\"dl\":\"http://127.0.0.1:8000/{crate}-{version}.crate\"}' > /index/config.json && \\\n\
@@ -93,6 +93,7 @@ const CARGO: &str = "COPY word-1.0.0 /crates/word-1.0.0\n\
     COPY config.toml /root/.cargo/\n\
     COPY app /app\n\
     RUN --mount=type=cache,target=/root/.cargo/registry --mount=type=cache,target=/app/target --mount=type=cache,target=/app/__pycache__ cd /app && \\\n\
+    { [ -e target/slow ] || { sleep 3; touch target/slow; }; } && \\\n\
     RUSTC_BOOTSTRAP=1 python3 /serve.py cargo build -v && ./target/debug/app > /said && python3 -c 'import code_of; print(code_of.WORD)' >> /said && \\\n\
     ls __pycache__ > /kept\n";
 
@@ -123,11 +124,15 @@ async fn cargo_and_python_keep_what_is_good_and_build_new_code() {
     let log = says(&a, "two").await;
     assert!(log.contains("Fresh word") && log.contains("Compiling app"), "{log}");
     // What A made of `two` is newer than the source of `one`.
-    let b = new().await;
+    let mut b = new().await;
     let log = says(&b, "one").await;
     assert!(log.contains("Fresh word") && log.contains("Compiling app") && !got(&log, ".crate"), "{log}");
     says(&b, "two").await;
     says(&a, "one").await;
+    // B sent `two` before A made `one`. At another level its builder has no mount, and what A made comes into it.
+    b.level = Level::Release;
+    let log = says(&b, "two").await;
+    assert!(log.contains("Fresh word") && log.contains("Compiling app"), "{log}");
     // The mount travelled with what was made of this very source.
     let log = says(&new().await, "one").await;
     assert!(log.contains("Fresh word") && !got(&log, ".crate"), "{log}");
