@@ -203,7 +203,7 @@ fn records(repository: &str, who: Option<(&str, &str)>) -> RegistryStore {
         let who = who.clone();
         Box::pin(async move { Ok(who) })
     });
-    RegistryStore::new(RegistrySettings { repository: repository.to_owned(), login }).expect("a store")
+    RegistryStore::new(RegistrySettings { repository: repository.to_owned(), plain: true, login }).expect("a store")
 }
 
 #[tokio::test]

@@ -26,11 +26,10 @@ use tokio::sync::OnceCell;
 use super::counters::End;
 use super::envelope::{self, Opened};
 use super::{Counters, Digest, Record, RecordKey, Store, StoreError, frames, name};
+use crate::model::trust::LEVEL;
 
 /// The only layer whose records are kept.
 const LAYER: &str = "image";
-/// What stands for the level in a repository's name.
-const LEVEL: &str = "{level}";
 const ARTIFACT: &str = "application/vnd.splitci.record.v1";
 const ANNOTATION: &str = "ci.splitci.record";
 /// The content of an artifact that has none, its length, type and digest, as the image specification has it.
@@ -49,6 +48,8 @@ pub type Login =
 pub struct RegistrySettings {
     /// The repository with its host, `{level}` included.
     pub repository: String,
+    /// It speaks HTTP, as engines let those on loopback do.
+    pub plain: bool,
     /// Who asks.
     pub login: Login,
 }
@@ -74,10 +75,9 @@ impl fmt::Debug for RegistryStore {
 }
 
 impl RegistryStore {
-    /// A store that connects when it is first asked. On loopback it speaks plain HTTP, as engines do.
+    /// A store that connects when it is first asked.
     pub fn new(settings: RegistrySettings) -> Result<Self, StoreError> {
-        let host = settings.repository.split('/').next().unwrap_or_default();
-        let protocol = if is_loopback(host) { ClientProtocol::Http } else { ClientProtocol::Https };
+        let protocol = if settings.plain { ClientProtocol::Http } else { ClientProtocol::Https };
         let config = ClientConfig {
             protocol,
             connect_timeout: Some(CONNECT),
@@ -238,12 +238,6 @@ impl Store for RegistryStore {
     fn counters(&self) -> &Counters {
         &self.counters
     }
-}
-
-/// Whether engines speak plain HTTP to it, unasked.
-fn is_loopback(host: &str) -> bool {
-    let name = host.rsplit_once(':').map_or(host, |(name, _)| name).trim_matches(['[', ']']);
-    name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 fn is_missing(error: &OciDistributionError) -> bool {

@@ -27,9 +27,10 @@ struct HelperAnswer {
     secret: String,
 }
 
-/// User and password for a registry, for those who ask it themselves. A token that only a registry's own login can turn into another one is none.
-pub async fn login_of(env: &BTreeMap<String, String>, host: &str) -> Result<Option<(String, String)>, DockerError> {
-    let found = of_host(&ClientConfig::read(env)?, host).await?;
+/// User and password for the registry of a repository, for those who ask it themselves. A token that only a registry's own login can turn into another one
+/// is none.
+pub async fn login_of(env: &BTreeMap<String, String>, repository: &str) -> Result<Option<(String, String)>, DockerError> {
+    let found = of_host(&ClientConfig::read(env)?, registry_of(repository)).await?;
     Ok(found.and_then(|found| found.username.zip(found.password)))
 }
 
@@ -121,6 +122,19 @@ mod tests {
         assert_eq!(registry_of("library/python"), HUB);
         assert_eq!(registry_of("ghcr.io/a/b"), "ghcr.io");
         assert_eq!(registry_of("localhost:5000/a"), "localhost:5000");
+    }
+
+    #[tokio::test]
+    async fn a_repository_without_a_host_is_asked_for_with_the_hubs_login() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let auths = r#"{"auths":{"https://index.docker.io/v1/":{"auth":"aHViOm9uZQ=="},"registry.example":{"auth":"bWU6dHdv"}}}"#;
+        fs_err::write(folder.path().join("config.json"), auths).expect("written");
+        let env = BTreeMap::from([("DOCKER_CONFIG".to_owned(), folder.path().display().to_string())]);
+        let login = async |repository: &str| login_of(&env, repository).await.expect("readable").map(|(user, password)| user + &password);
+        assert_eq!(login("shop/cache").await.as_deref(), Some("hubone"));
+        assert_eq!(login("docker.io/shop/cache").await.as_deref(), Some("hubone"));
+        assert_eq!(login("registry.example/shop/cache-{level}").await.as_deref(), Some("metwo"));
+        assert_eq!(login("elsewhere.example/shop/cache").await, None);
     }
 
     #[test]

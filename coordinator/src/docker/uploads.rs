@@ -183,6 +183,11 @@ fn place(repository: &str) -> (String, String) {
     }
 }
 
+/// Whether the registry of a repository is on loopback, where engines let it speak plain HTTP.
+pub fn is_plain(repository: &str) -> bool {
+    is_loopback(&place(repository).0)
+}
+
 fn is_loopback(host: &str) -> bool {
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
     let address = name.trim_matches(['[', ']']).parse::<std::net::IpAddr>();

@@ -23,6 +23,9 @@ pub enum Level {
     Release,
 }
 
+/// What stands for the word of a level in a name that each level has of its own.
+pub const LEVEL: &str = "{level}";
+
 impl Level {
     /// All of them, the most trusted first.
     pub const ALL: [Self; 6] = [Self::Release, Self::Protected, Self::Branch, Self::Pull, Self::Fork, Self::Local];

@@ -11,6 +11,7 @@ use crate::content::{
     StoreError, StoreStats, Tiered,
 };
 use crate::docker::credentials::login_of;
+use crate::docker::uploads::is_plain;
 use crate::model::chain;
 use crate::model::trust::Space;
 
@@ -76,8 +77,8 @@ pub(super) fn chain_of(near: &LocalStore, settings: &CacheSettings, spaces: &[Sp
         return (alone(), notices);
     }
     let before = |near: Arc<dyn Store>| Arc::new(Tiered::new(near, far.clone(), world.scratch.clone(), Patience::default()));
-    let (tiered, alone) = (before(Arc::new(near.clone())), before(Arc::new(MemoryStore::default())));
-    (Chain { store: Arc::clone(&tiered) as _, tiered: Some(tiered), far: Some(alone) }, notices)
+    let (tiered, apart) = (before(Arc::new(near.clone())), before(Arc::new(MemoryStore::default())));
+    (Chain { store: Arc::clone(&tiered) as _, tiered: Some(tiered), far: Some(apart) }, notices)
 }
 
 /// A far store, and as a Redis if it is one.
@@ -110,13 +111,12 @@ pub(super) fn far_stores(
 
 /// A repository, and who the docker client's configuration says that we are there.
 fn registry(repository: &str, env: &BTreeMap<String, String>) -> RegistrySettings {
-    let host = repository.split('/').next().unwrap_or_default().to_owned();
-    let env = env.clone();
+    let (env, whose) = (env.clone(), repository.to_owned());
     let login: Login = Box::new(move || {
-        let (env, host) = (env.clone(), host.clone());
-        Box::pin(async move { login_of(&env, &host).await.map_err(Into::into) })
+        let (env, whose) = (env.clone(), whose.clone());
+        Box::pin(async move { login_of(&env, &whose).await.map_err(Into::into) })
     });
-    RegistrySettings { repository: repository.to_owned(), login }
+    RegistrySettings { repository: repository.to_owned(), plain: is_plain(repository), login }
 }
 
 /// A bucket with what the environment says of the way there: the variables that every tool of that kind reads.
