@@ -4,9 +4,8 @@
 
 use super::fault::Place;
 use super::setting::{Raw, Setting};
+use crate::model::trust::LEVEL;
 
-/// What stands for the level of who writes.
-const LEVEL: &str = "{level}";
 /// As much as registries take.
 const LONGEST: usize = 200;
 

@@ -43,6 +43,10 @@ impl Lists {
         self.0.iter().find(|(_, list)| list.recalled).map(|(suite, _)| *suite)
     }
 
+    fn is_recalled(&self, suite: SuiteId) -> bool {
+        self.0.get(&suite).is_some_and(|list| list.recalled)
+    }
+
     pub(super) fn files(&self) -> impl Iterator<Item = (SuiteId, &String)> {
         self.0.iter().flat_map(|(suite, list)| list.files.iter().map(move |file| (*suite, file)))
     }
@@ -84,11 +88,5 @@ impl Proof {
     pub fn own_list(&self, suite: SuiteId) -> Option<(&[String], &str)> {
         let list = self.lists.0.get(&suite).filter(|list| !list.recalled && !list.disputed)?;
         Some((&list.files, &list.hash))
-    }
-}
-
-impl Lists {
-    fn is_recalled(&self, suite: SuiteId) -> bool {
-        self.0.get(&suite).is_some_and(|list| list.recalled)
     }
 }

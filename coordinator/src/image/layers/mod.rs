@@ -26,7 +26,7 @@ pub(super) use take::{Taken, take};
 use super::ensure::{BuildFrom, ReadyImage};
 use super::prepare::Prepared;
 use crate::model::event::ImageSource;
-use crate::model::trust::Level;
+use crate::model::trust::{LEVEL, Level};
 use names::Recipe;
 
 /// What a build takes less time than is not worth a push: built again it is there sooner than it is looked at elsewhere.
@@ -57,7 +57,7 @@ pub fn travels(level: Level) -> bool {
 
 /// The repository that a level writes to.
 pub fn repository_of(repository: &str, level: Level) -> String {
-    repository.replace(names::LEVEL, level.word())
+    repository.replace(LEVEL, level.word())
 }
 
 /// Whether a build with these layers sends what it made, if that is worth it.

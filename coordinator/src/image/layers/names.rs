@@ -9,8 +9,6 @@ use std::collections::BTreeSet;
 use super::{Layers, travels};
 use crate::model::trust::Level;
 
-/// What stands for the level in a repository.
-pub(super) const LEVEL: &str = "{level}";
 /// A tag has 128 characters at most; level, recipe and hash take 37.
 const LONGEST: usize = 80;
 /// Digits of a commit.
