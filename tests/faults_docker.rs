@@ -130,7 +130,9 @@ fn a_test_whose_container_is_killed_every_time_is_no_proof() {
         kills += 1;
     }
     assert_eq!(kills, 2, "lost twice is enough");
-    running.wait().expect_exit(3);
+    let done = running.wait();
+    done.expect_exit(3);
+    assert_eq!(done.facts().shards_started, 2, "nothing was left for another one to do: {done}");
     expect_no_containers(&run);
 }
 

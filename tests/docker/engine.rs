@@ -228,11 +228,27 @@ async fn a_start_that_fails_or_is_dropped_leaves_nothing() {
     let error = bench.engine.start(&spec).await.err().expect("no such user");
     assert_eq!(error.to_string(), "cannot start shard 1");
     expect_no_containers(&bench.run);
+    let bench = self::bench(BASE, "dropped", plain()).await;
     for pause in [1, 5, 20, 50, 100, 200] {
         let spec = ShardSpec { run: bench.run.clone(), shard: ShardId(pause), restarts: 0 };
         let _dropped = tokio::time::timeout(Duration::from_millis(pause.into()), bench.engine.start(&spec)).await;
     }
+    bench.engine.close().await;
     expect_no_containers(&bench.run);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_under_way_when_the_process_ends_leaves_nothing() {
+    for pause in (0..400).step_by(25) {
+        let bench = bench(BASE, &format!("ends{pause}"), plain()).await;
+        let spec = ShardSpec { run: bench.run.clone(), shard: ShardId(1), restarts: 0 };
+        drop(tokio::time::timeout(Duration::from_millis(pause), bench.engine.start(&spec)).await);
+        bench.engine.close().await;
+        let run = bench.run.clone();
+        // All that goes on in it goes with it, as it does with a process.
+        drop(bench);
+        expect_no_containers(&run);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -23,6 +23,8 @@ pub struct Facts {
     pub canaries: Vec<String>,
     /// How often a shard was lost.
     pub shards_lost: usize,
+    /// Shards that were started, again or for the first time.
+    pub shards_started: usize,
     /// How often results were taken back.
     pub superseded: usize,
     /// How many units were dispatched as part of a file.
@@ -134,6 +136,7 @@ impl Fold {
             }
             EventKind::SessionEnded(end) => self.facts.sessions.push((**end).clone()),
             EventKind::ShardLost { .. } => self.facts.shards_lost += 1,
+            EventKind::ShardStarted { .. } => self.facts.shards_started += 1,
             EventKind::Output { text, .. } => self.facts.output.push_str(text),
             EventKind::Notice { text, .. } => self.facts.notices.push(text.clone()),
             EventKind::RunFinished { exit, .. } => self.facts.exit = Some(*exit),

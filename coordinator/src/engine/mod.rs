@@ -31,6 +31,9 @@ pub trait Engine: Send + Sync {
 
     /// Removes what earlier runs of dead coordinators left: containers, processes.
     async fn sweep(&self) -> Result<Swept, EngineError>;
+
+    /// Waits until nothing is left of starts that nobody waited for to the end: to be called when a run is over, and the process may end next.
+    async fn close(&self);
 }
 
 /// What a sweep came to, for people.

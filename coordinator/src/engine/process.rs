@@ -180,6 +180,9 @@ impl Engine for ProcessEngine {
         }
         Ok(swept)
     }
+
+    /// Nothing goes on by itself here: what nobody took over goes when the engine is dropped.
+    async fn close(&self) {}
 }
 
 /// Private directories of this user whose owner is gone. Everybody may put things beside them: what is of others, or is not what a shard makes (a

@@ -65,6 +65,10 @@ impl<E: Engine> Engine for Watched<E> {
     async fn sweep(&self) -> Result<Swept, EngineError> {
         self.engine.sweep().await
     }
+
+    async fn close(&self) {
+        self.engine.close().await;
+    }
 }
 
 #[cfg(test)]
@@ -95,6 +99,8 @@ mod tests {
         async fn sweep(&self) -> Result<Swept, EngineError> {
             Ok(Swept::default())
         }
+
+        async fn close(&self) {}
     }
 
     /// What is said when a shard does not start, and the notes that were made.

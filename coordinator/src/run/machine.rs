@@ -316,9 +316,11 @@ impl Run {
         seat.dismissed = false;
         let wants = seat.shard.gone(end, garbled, epoch);
         self.perform(id, wants);
+        // What it gave back may have been the last: then nothing is left for another one to do.
+        let done = matches!(&self.stage, Stage::Running(open) if open.queue.state() == queue::State::Closed);
         let Some(seat) = self.seats.get_mut(&id) else { return };
         seat.take_stock();
-        if running && !seat.leaving && seat.barren < BARREN_SESSIONS {
+        if running && !done && !seat.leaving && seat.barren < BARREN_SESSIONS {
             seat.restarts += 1;
             seat.shard.restarting();
             seat.heard_at = self.now;

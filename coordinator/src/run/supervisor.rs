@@ -82,6 +82,7 @@ pub async fn supervise(
         while shell.tasks.try_join_next().is_some() {}
     }
     shell.tasks.shutdown().await;
+    shell.engine.close().await;
     let obstacle = shell.run.obstacle().cloned();
     Outcome { verdict: shell.verdict.unwrap_or(Verdict::None), obstacle, proof: shell.run.into_proof() }
 }

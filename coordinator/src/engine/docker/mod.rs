@@ -189,12 +189,14 @@ impl DockerEngine {
     }
 
     /// An engine finishes what it was asked although nobody waits for it any more. So a start goes on in a task of its own, and what it made is
-    /// removed if it fails, or if nobody takes it over.
+    /// removed if it fails, or if nobody takes it over. `close` waits for such tasks: a process that ends takes them along, and a container that was made
+    /// and not yet started would stay, since it has no stream whose end could tell it to go.
     async fn start_container(&self, spec: &ShardSpec, container: ContainerSpec) -> Result<Shard, DockerError> {
         let (hand_over, taken) = oneshot::channel();
         let docker = Arc::clone(&self.docker);
         self.starts().spawn(async move {
-            if let Err(Ok(started)) = hand_over.send(create_and_start(&docker, &container).await) {
+            let started = create_and_start(&docker, &container, || hand_over.is_closed()).await;
+            if let Err(Ok(started)) = hand_over.send(started) {
                 // Nobody is there to be told. If this fails too, the next sweep finds the container by its owner.
                 let _told = docker.remove_container(&started.name).await;
             }
@@ -315,11 +317,21 @@ impl Engine for DockerEngine {
     async fn sweep(&self) -> Result<Swept, EngineError> {
         self.sweep_all().await.map_err(|error| DockerEngineError::from(error).when("sweep the containers of earlier runs"))
     }
+
+    async fn close(&self) {
+        let mut starts = std::mem::take(&mut *self.starts());
+        let all = async { while starts.join_next().await.is_some() {} };
+        // An engine that takes longer keeps nobody: the next sweep finds by its owner what is left.
+        let _in_time = tokio::time::timeout(KILLED_WITHIN, all).await;
+    }
 }
 
-async fn create_and_start(docker: &Docker, container: &ContainerSpec) -> Result<Started, DockerError> {
+async fn create_and_start(docker: &Docker, container: &ContainerSpec, unwanted: impl Fn() -> bool) -> Result<Started, DockerError> {
     let name = docker.create_container(container).await?;
     let streams = async {
+        if unwanted() {
+            return Err(DockerError::GivenUp { attempt: format!("start the container `{}`", container.name) });
+        }
         let streams = docker.attach(&name).await?;
         docker.start_container(&name).await?;
         Ok(streams)
