@@ -11,8 +11,10 @@ use std::process::Command;
 /// Rooms of the coordinator, and which others they may name. `model` is for everybody.
 const ARROWS: &[(&str, &[&str])] = &[
     ("model", &[]),
+    ("balancer", &[]),
     ("config", &[]),
     ("content", &[]),
+    ("deployment", &[]),
     ("framework", &[]),
     ("plan", &[]),
     ("queue", &[]),
@@ -20,12 +22,35 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("trust", &[]),
     ("tally", &["content"]),
     ("vault", &["content", "trust"]),
+    ("registry", &[]),
     ("docker", &[]),
     ("image", &["docker"]),
     ("mounts", &["content", "docker", "image", "trust", "vault"]),
     ("engine", &["docker"]),
+    ("fleet", &["docker", "engine"]),
     ("history", &[]),
     ("report", &["history", "proof"]),
+    ("gate", &["proof", "trust"]),
+    ("promotion", &["gate", "registry", "trust"]),
+    ("candidate", &["config", "docker", "gate", "history", "registry", "trust"]),
+    ("rollout", &["balancer", "deployment", "docker", "engine", "fleet", "promotion"]),
+    (
+        "delivery",
+        &[
+            "balancer",
+            "candidate",
+            "config",
+            "deployment",
+            "docker",
+            "engine",
+            "fleet",
+            "gate",
+            "promotion",
+            "registry",
+            "rollout",
+            "trust",
+        ],
+    ),
     ("reuse", &["proof"]),
     ("run", &["plan", "queue", "engine", "framework", "proof"]),
     (
@@ -55,18 +80,29 @@ const ARROWS: &[(&str, &[&str])] = &[
 /// Rooms and files that are brains: input and time in, effects out.
 const PURE: &[&str] = &[
     "model/",
+    "deployment/",
     "framework/",
+    "gate/",
     "plan/",
     "queue/",
     "proof/",
     "report/",
     "reuse/",
+    "balancer/answer.rs",
+    "balancer/change.rs",
+    "balancer/fit.rs",
+    "balancer/order.rs",
+    "balancer/server.rs",
     "image/key.rs",
     "image/ignore.rs",
     "image/watch.rs",
     "mounts/manifest.rs",
     "mounts/worth.rs",
+    "registry/digest.rs",
+    "registry/manifest.rs",
+    "registry/proof.rs",
     "run/machine",
+    "trust/dsse.rs",
     "trust/envelope.rs",
     "trust/list.rs",
     "trust/mac.rs",
@@ -89,6 +125,9 @@ const IMPURE: &[&str] = &[
     "rand::",
 ];
 
+/// Who may name `registry::transfer`, which asks nobody whether an image may be released: only what takes an approval.
+const PROMOTERS: &[&str] = &["coordinator/src/promotion/mod.rs"];
+
 /// Foreign crates and the places that may name them.
 const DOORS: &[(&str, &[&str])] = &[
     ("bollard", &["coordinator/src/docker/"]),
@@ -98,14 +137,14 @@ const DOORS: &[(&str, &[&str])] = &[
     ("tar", &["coordinator/src/docker/", "coordinator/src/content/"]),
     ("redis", &["coordinator/src/content/"]),
     ("object_store", &["coordinator/src/content/"]),
-    ("oci_client", &["coordinator/src/content/"]),
-    ("reqwest", &["coordinator/src/docker/"]),
+    ("oci_client", &["coordinator/src/content/", "coordinator/src/registry/"]),
+    ("reqwest", &["coordinator/src/docker/", "coordinator/src/registry/"]),
     ("toml", &["coordinator/src/config/", "tests/"]),
     ("strsim", &["coordinator/src/config/"]),
     ("quick_junit", &["coordinator/src/report/"]),
     ("p256", &["coordinator/src/trust/"]),
     ("pkcs8", &["coordinator/src/trust/"]),
-    ("sha2", &["coordinator/src/trust/"]),
+    ("sha2", &["coordinator/src/registry/digest.rs", "coordinator/src/trust/"]),
     ("getrandom", &["coordinator/src/trust/"]),
     ("rustls", &["coordinator/src/docker/session/wire.rs", "cli/src/tls.rs"]),
     ("zstd", &["coordinator/src/content/", "coordinator/src/history/", "coordinator/src/image/kept.rs", "cli/"]),
@@ -283,6 +322,15 @@ fn the_table_of_arrows_has_no_ring() {
 }
 
 #[test]
+fn only_who_has_an_approval_carries_images_on() {
+    for (path, text) in files("coordinator/src").into_iter().chain(files("cli/src")) {
+        let code = shipped(&path, &text);
+        let may = path.starts_with("coordinator/src/registry/") || PROMOTERS.iter().any(|promoter| path.starts_with(promoter));
+        assert!(may || !(code.contains("registry::transfer") || code.contains("transfer::")), "{path} names the transfer of images");
+    }
+}
+
+#[test]
 fn brains_touch_neither_clock_nor_disk_nor_threads() {
     let mut wrong = Vec::new();
     for (path, text) in files("coordinator/src") {
@@ -292,6 +340,20 @@ fn brains_touch_neither_clock_nor_disk_nor_threads() {
         }
     }
     assert!(wrong.is_empty(), "in pure rooms: {wrong:#?}");
+}
+
+#[test]
+fn an_approval_is_made_in_one_place() {
+    let mut made = Vec::new();
+    for (path, text) in every_file() {
+        let code = shipped(&path, &text);
+        for word in ["Approval {", "Approval{"] {
+            let before = code.match_indices(word).map(|(at, _)| code[..at].lines().next_back().unwrap_or_default().trim().to_owned());
+            let other = ["pub struct", "impl", "pub enum"];
+            made.extend(before.filter(|before| !other.contains(&before.as_str())).map(|before| format!("{path}: {before}")));
+        }
+    }
+    assert_eq!(made, ["coordinator/src/gate/decide.rs: Ok(grounds) => Ok("]);
 }
 
 #[test]

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::path::Path;
 
-use splitci_coordinator::config::{Caches, Candidate, Flags, Project, Request, Sought, caches as found, load, records};
+use splitci_coordinator::config::{
+    Caches, Candidate, Delivery, Flags, Project, Request, Sought, caches as found, delivery as rest, load, records,
+};
 use splitci_coordinator::framework::{ALL, Framework, PROGRAMS, Place, ProjectFacts, by_name, samples, texts_wanted};
 use splitci_coordinator::history::History;
 
@@ -36,6 +38,11 @@ pub(crate) fn history(context: &Context) -> Result<History, Failure> {
 /// The cache of the project here, and whose entries in it are believed.
 pub(crate) fn caches(context: &Context, flags: Flags) -> Result<Caches, Failure> {
     Ok(found(request(context, flags))?)
+}
+
+/// What commands after green need of the configuration here.
+pub(crate) fn delivery(context: &Context, flags: Flags) -> Result<Delivery, Failure> {
+    Ok(rest(request(context, flags))?)
 }
 
 fn request(context: &Context, mut flags: Flags) -> Request {

@@ -11,6 +11,10 @@ pub(crate) type Env = BTreeMap<String, String>;
 pub(crate) const WORKER_DIR: &str = "SPLITCI_WORKER_DIR";
 /// What the private key is encrypted with. The key itself is the variable of `trust.key`: `SPLITCI_KEY`.
 pub(crate) const KEY_PASSPHRASE: &str = "SPLITCI_KEY_PASSPHRASE";
+/// A file of policies, instead of the protected ref in git.
+pub(crate) const POLICY: &str = "SPLITCI_POLICY";
+/// Who is at work, for locks and journals.
+pub(crate) const USER: &str = "USER";
 /// Set to anything: no colour (no-color.org).
 pub(crate) const NO_COLOR: &str = "NO_COLOR";
 /// `0`: no colour.

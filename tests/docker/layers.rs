@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use ground::{connect, environment, unique};
 use project::{Project, cat};
+use splitci_coordinator::docker::build::{BuildRequest, Sources};
 use splitci_coordinator::docker::{self, Docker};
 use splitci_coordinator::image::layers::{Branches, Layers, Parcel};
 use splitci_coordinator::image::{BuildFrom, ReadyImage};
@@ -51,7 +52,7 @@ async fn build(project: &Project, layers: Layers) -> ReadyImage {
 
 async fn send(image: &ReadyImage, docker: &Arc<Docker>) -> Option<String> {
     let parcel = image.parcel.as_ref().expect("something to send");
-    let sent = parcel.send(docker, &CancellationToken::new()).await.expect("sent");
+    let sent = parcel.send(docker, &CancellationToken::new()).await.expect("sent").remote;
     assert_eq!(docker.tags_of(&parcel.repository).await.expect("tags"), [], "no name is left");
     sent
 }
@@ -160,7 +161,8 @@ async fn a_registry_that_is_not_what_it_should_be_fails_no_build() {
         }
         assert_eq!(image.parcel, None, "nothing is sent there either");
         let (repository, image) = (format!("{host}/{name}"), image.identity.config);
-        let parcel = Parcel { image, references: vec![format!("{repository}:pull-topic-00000000")], repository, took: Duration::ZERO };
+        let parcel =
+            Parcel { image, references: vec![format!("{repository}:pull-topic-00000000")], repository, took: Duration::ZERO, steps: None };
         let stop = CancellationToken::new();
         let sent = tokio::time::timeout(Duration::from_secs(3), parcel.send(&here, &stop)).await;
         assert!(!matches!(sent, Ok(Ok(_))), "it cannot be sent");
@@ -278,4 +280,17 @@ async fn a_parcel_that_is_given_up_leaves_no_name() {
     sending.await.expect_err("given up");
     assert_eq!(here.tags_of(&repository).await.expect("tags"), []);
     assert!(here.image(&image.reference).await.expect("asked").is_some(), "the image stays");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_cannot_send_all_steps_says_so() {
+    let (registry, here) = (Registry::start(), connect().await);
+    let dockerfile = b"FROM scratch\nCOPY nothing /\n".to_vec();
+    let sources = Sources { dockerfile, shared_key: unique("key"), ..Sources::default() };
+    let request = BuildRequest { id: unique("steps"), dockerfile: "Dockerfile".into(), ..BuildRequest::default() };
+    let to = format!("{}/{}:branch-main-00000000", registry.host(), unique("steps"));
+    assert!(!here.facts().await.expect("facts").containerd_store, "an engine of another kind sends them");
+    // The builder was reached: nobody else knows of exporters.
+    let error = here.send_steps(&request, sources, &to).await.expect_err("a graph driver keeps its images");
+    assert!(error.to_string().contains("unknown cache exporter"), "{error}");
 }

@@ -435,6 +435,7 @@ async fn a_file_that_is_not_what_was_hashed_makes_no_image() {
     let kind = SentKind::File { length: 3, hash: [1; 32] };
     let entry = SentEntry {
         path: b"file".to_vec(),
+        origin: None,
         mode: 0o644,
         modified: 1_000_000_000_000_000_007,
         dated: false,

@@ -2,6 +2,7 @@
 //!
 //! Tests that need Docker fail without it; they are never skipped.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -69,6 +70,27 @@ pub enum Manner {
     Silent,
     /// Sends them away at once.
     Shut,
+}
+
+/// Every path at and below a directory of an image: what `about` says of it, and what it holds.
+pub fn held(image: &str, directory: &str, about: impl Fn(&walkdir::DirEntry, &std::fs::Metadata) -> String) -> BTreeMap<String, String> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let container = docker_says(&format!("create {image} none"));
+    let script = format!("docker export {container} | tar --extract --preserve-permissions --same-owner {directory}");
+    let status = Command::new("sh").args(["-c", &script]).current_dir(folder.path()).status().expect("start a shell");
+    docker_says(&format!("rm {container}"));
+    assert!(status.success(), "{script}");
+    let describe = |entry: walkdir::DirEntry| {
+        let known = entry.metadata().expect("there");
+        let content = match (known.is_file(), known.is_symlink()) {
+            (true, _) => fs_err::read_to_string(entry.path()).expect("a text"),
+            (_, true) => fs_err::read_link(entry.path()).expect("a link").display().to_string(),
+            _ => String::new(),
+        };
+        let path = entry.path().strip_prefix(folder.path()).expect("below").display().to_string();
+        (path, format!("{} {content}", about(&entry, &known)))
+    };
+    walkdir::WalkDir::new(folder.path().join(directory)).into_iter().map(|entry| describe(entry.expect("a readable tree"))).collect()
 }
 
 /// A socket in front of the engine's own, for `DOCKER_HOST`, whose manner can change while a run goes on.

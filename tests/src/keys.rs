@@ -4,6 +4,7 @@
 //! tests a share of it.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use splitci_coordinator::image::key::{ContextItem, ItemContent, KeyInputs, Named
 use splitci_coordinator::image::{BuildFrom, ImageRequest, ReadyImage, ensure_image};
 use splitci_coordinator::model::{Listener, Telling};
 
-use crate::engine::docker_says;
+use crate::engine::{docker_says, held};
 use crate::schedules::dice::Dice;
 
 /// Changes one thing at a time in random inputs, so many times, and compares keys. What went wrong, if anything did.
@@ -193,29 +194,7 @@ async fn built(from: &BuildFrom, docker: &Arc<Docker>) -> Option<(Option<String>
     let image: ReadyImage = ensure_image(&ImageRequest::Build(from.clone()), docker, &Silent).await.ok()?;
     let fresh = BuildFrom { no_cache: true, state: None, ..from.clone() };
     let real = ensure_image(&ImageRequest::Build(fresh), docker, &Silent).await.ok()?;
-    Some((image.key, held(&real.identity.config)))
-}
-
-/// Every path that was copied into an image, with its mode and what it holds.
-fn held(image: &str) -> BTreeMap<String, String> {
-    use std::os::unix::fs::MetadataExt;
-    let folder = tempfile::tempdir().expect("a folder");
-    let container = docker_says(&format!("create {image} none"));
-    let script = format!("docker export {container} | tar --extract --preserve-permissions out");
-    let status = std::process::Command::new("sh").args(["-c", &script]).current_dir(folder.path()).status().expect("start a shell");
-    docker_says(&format!("rm {container}"));
-    assert!(status.success(), "{script}");
-    let walk = walkdir::WalkDir::new(folder.path().join("out")).into_iter().map(|entry| entry.expect("a readable tree"));
-    let describe = |entry: walkdir::DirEntry| {
-        let about = entry.metadata().expect("there");
-        let content = match (about.is_file(), about.is_symlink()) {
-            (true, _) => fs_err::read_to_string(entry.path()).expect("a text"),
-            (_, true) => fs_err::read_link(entry.path()).expect("a link").display().to_string(),
-            _ => String::new(),
-        };
-        (entry.path().strip_prefix(folder.path()).expect("below").display().to_string(), format!("{:o} {content}", about.mode()))
-    };
-    walk.map(describe).collect()
+    Some((image.key, held(&real.identity.config, "out", |_, about| format!("{:o}", about.mode()))))
 }
 
 const DIRECTORIES: &[&str] = &["", "a/", "a/b/", "lib/"];

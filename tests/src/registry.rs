@@ -39,12 +39,43 @@ impl Registry {
         Self::with(directory, "", &format!("auth: {{htpasswd: {{realm: test, path: {}}}}}\n", file.display()))
     }
 
+    /// One that deletes what it is told to, and what its garbage collection finds.
+    pub fn that_deletes() -> Self {
+        Self::with(tempfile::tempdir().expect("a folder"), "  delete: {enabled: true}\n", "")
+    }
+
+    /// One that speaks TLS, with `cert.pem` and `key.pem` of this directory.
+    pub fn with_tls(certificates: &Path) -> Self {
+        let (cert, key) = (certificates.join("cert.pem"), certificates.join("key.pem"));
+        let tls = format!(", tls: {{certificate: {}, key: {}}}", cert.display(), key.display());
+        Self::starting(tempfile::tempdir().expect("a folder"), "", &tls, "")
+    }
+
+    /// One that takes the tokens of whoever has the key of this certificate, and sends guests to `realm` for them.
+    pub fn for_tokens(realm: &str, certificate: &Path) -> Self {
+        let token = format!("realm: \"{realm}\", service: here, issuer: us, rootcertbundle: {}", certificate.display());
+        Self::with(tempfile::tempdir().expect("a folder"), "", &format!("auth: {{token: {{{token}}}}}\n"))
+    }
+
+    /// Collects garbage: manifests without tags too. What it says.
+    pub fn collect_garbage(&self) -> String {
+        let collect =
+            Command::new("docker-registry").args(["garbage-collect", "-m"]).arg(self.directory.path().join("config.yml")).output();
+        let collect = collect.expect("docker-registry runs");
+        assert!(collect.status.success(), "{}", String::from_utf8_lossy(&collect.stderr));
+        String::from_utf8_lossy(&collect.stdout).into_owned()
+    }
+
     fn with(directory: tempfile::TempDir, of_storage: &str, more: &str) -> Self {
+        Self::starting(directory, of_storage, "", more)
+    }
+
+    fn starting(directory: tempfile::TempDir, of_storage: &str, of_http: &str, more: &str) -> Self {
         let port = free_port();
         let storage = directory.path().join("storage");
         fs_err::create_dir_all(&storage).expect("made");
         let text = format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\n{of_storage}http: {{addr: 127.0.0.1:{port}}}\n{more}",
+            "version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\n{of_storage}http: {{addr: 127.0.0.1:{port}{of_http}}}\n{more}",
             storage.display()
         );
         fs_err::write(directory.path().join("config.yml"), text).expect("written");

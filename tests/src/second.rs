@@ -38,7 +38,8 @@ impl SecondEngine {
         format!("unix://{}", self.socket().display())
     }
 
-    fn socket(&self) -> PathBuf {
+    /// Its socket.
+    pub fn socket(&self) -> PathBuf {
         self.directory.join("engine.sock")
     }
 

@@ -1,14 +1,16 @@
 //! The worker's program: no arguments, frames on standard input and output, everything else comes in frames.
 //!
 //! `--version` prints version and protocol. `--attend PARENT PROGRAM …` is for the shell of `splitci repro`: it runs the program, and
-//! ends it when the parent dies. `mount NUMBER PATH` is for a build step: see `mounts`. With `generic COMMAND` it is the driver of a tool that has none: see `generic`. What else it does and the
+//! ends it when the parent dies. `wait` does nothing until it is told to stop. `mount NUMBER PATH` is for a build step: see `mounts`. With `generic COMMAND` it is the driver of a tool that has none: see `generic`. What else it does and the
 //! environment it reads: see `supervise`.
 
 use std::ffi::OsString;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 
 use rustix::process::Pid;
+use signal_hook::consts::{SIGINT, SIGTERM};
 use splitci_worker::protocol::VERSION;
 use splitci_worker::supervise::{Settings, attend, run};
 
@@ -22,12 +24,32 @@ fn main() -> ExitCode {
         }
         Some("generic") => drive(&arguments[1..]),
         Some("mount") => mount(&arguments[1..]),
+        Some("wait") => wait(),
         Some("--attend") => attend_program(&arguments[1..]),
         _ => {
             log("takes no arguments but `--version`; it is started by splitci");
             ExitCode::from(2)
         }
     }
+}
+
+fn wait() -> ExitCode {
+    match until_told() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log(&chain(&error));
+            ExitCode::from(4)
+        }
+    }
+}
+
+/// For a container that has but to be there. As its first process it would not hear signals that it does not ask for.
+fn until_told() -> std::io::Result<()> {
+    let (mut told, tell) = UnixStream::pair()?;
+    for signal in [SIGTERM, SIGINT] {
+        signal_hook::low_level::pipe::register(signal, tell.try_clone()?)?;
+    }
+    told.read_exact(&mut [0])
 }
 
 fn attend_program(arguments: &[OsString]) -> ExitCode {

@@ -21,8 +21,8 @@ pub(crate) fn plan(args: PlanArgs, context: &Context) -> Result<Exit, Failure> {
     let json = args.json;
     let mut flags = Flags::default();
     args.project.into_flags(&mut flags);
-    let request =
-        RunRequest { project: project::resolve(context, flags)?, only_failed: false, keep: false, paths_given: false, terminal: None };
+    let project = project::resolve(context, flags)?;
+    let request = RunRequest { project, only_failed: false, keep: false, paths_given: false, filters: Vec::new(), terminal: None };
     let job = async |Start { world, listener, controls }: Start| pipeline::plan(&request, &world, listener, controls).await;
     let (planned, asked) = drive(context, Show::Progress, job)?;
     if json {

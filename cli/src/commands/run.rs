@@ -27,7 +27,7 @@ pub(crate) fn run(args: RunArgs, context: &Context) -> Result<Exit, Failure> {
     if tty {
         project.settings.shards = 1;
     }
-    let request = RunRequest { project, only_failed, keep, paths_given, terminal };
+    let request = RunRequest { project, only_failed, keep, paths_given, filters: Vec::new(), terminal };
     let job = async |Start { world, listener, controls }: Start| Ok(vec![pipeline::run(&request, &world, listener, controls).await?]);
     drive_runs(context, (&output, tty), &request.project.records.state, job)
 }

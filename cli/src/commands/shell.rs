@@ -109,13 +109,15 @@ async fn attend(there: &mut There) -> std::io::Result<Option<Exit>> {
     let mut resized = signal(SignalKind::window_change())?;
     let mut keys = raw::keys();
     let mut shown = vec![0; 64 << 10];
-    let resize = async |there: &There| {
-        if let Some(size) = raw::size() {
+    let resize = async |there: &There, told: &mut Option<(u16, u16)>| {
+        *told = raw::size();
+        if let Some(size) = *told {
             // A terminal of the wrong size is still one; a shell that has just ended has none.
             there.control.resize(size).await.ok();
         }
     };
-    resize(there).await;
+    let mut told = None;
+    resize(there, &mut told).await;
     loop {
         tokio::select! {
             read = there.output.read(&mut shown) => match read {
@@ -123,14 +125,18 @@ async fn attend(there: &mut There) -> std::io::Result<Option<Exit>> {
                 Ok(0) | Err(_) => return Ok(None),
             },
             Some(piece) = keys.recv() => {
+                // The signal that tells of a size may come after keys that were typed later.
+                if raw::size() != told {
+                    resize(there, &mut told).await;
+                }
                 there.input.write_all(&piece).await?;
                 there.input.flush().await?;
             }
-            _ = resized.recv() => resize(there).await,
+            _ = resized.recv() => resize(there, &mut told).await,
             asked = signals.next() => match asked {
                 Asked::Stop(exit) | Asked::StopNow(exit) => return Ok(Some(exit)),
                 // Who stopped us may have used the terminal since.
-                Asked::Continued => resize(there).await,
+                Asked::Continued => resize(there, &mut told).await,
             },
         }
     }

@@ -41,19 +41,39 @@ pub(crate) struct Keyboard {
     _raw: raw::Raw,
     keys: UnboundedReceiver<Vec<u8>>,
     resized: Signal,
+    /// The size that was told last; the one at the start may be another one by now.
+    told: Option<TerminalSize>,
+    /// Keys that wait until the size has been told.
+    held: Option<Vec<u8>>,
 }
 
 impl Keyboard {
     /// Takes the keys.
     pub(crate) fn take() -> std::io::Result<Self> {
-        Ok(Self { _raw: raw::Raw::take_keys()?, keys: raw::keys(), resized: signal(SignalKind::window_change())? })
+        Ok(Self { _raw: raw::Raw::take_keys()?, keys: raw::keys(), resized: signal(SignalKind::window_change())?, told: None, held: None })
     }
 
-    /// Waits for what is to be handed on next.
+    /// Waits for what is to be handed on next. Whoever changes the size and types then is answered for the new size: the signal that tells of a size may
+    /// come after keys that were typed later, so it is looked at again before they go on.
     pub(crate) async fn next(&mut self) -> Option<Control> {
-        tokio::select! {
-            keys = self.keys.recv() => keys.map(Control::Typed),
-            _ = self.resized.recv() => size().ok().map(Control::Resized),
+        if let Some(keys) = self.held.take() {
+            return Some(Control::Typed(keys));
+        }
+        loop {
+            let keys = tokio::select! {
+                keys = self.keys.recv() => Some(keys?),
+                _ = self.resized.recv() => None,
+            };
+            // A terminal that has no size for a moment has none to be told of, and keys all the same.
+            let now = size().ok();
+            match (keys, now) {
+                (keys, Some(size)) if keys.is_none() || now != self.told => {
+                    (self.held, self.told) = (keys, now);
+                    return Some(Control::Resized(size));
+                }
+                (Some(keys), _) => return Some(Control::Typed(keys)),
+                (None, _) => {}
+            }
         }
     }
 

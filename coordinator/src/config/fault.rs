@@ -7,6 +7,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::schema;
+use crate::model::environment::EnvironmentFault;
 
 /// Where a value was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,6 +77,36 @@ pub enum FaultKind {
     /// A section was given a plain value.
     #[error("`{0}` is a table of keys, not a value")]
     NotATable(String),
+    /// A value where there is a table for each name.
+    #[error("`{section}` has a table for each name, and this is a value")]
+    Nameless {
+        /// Which section.
+        section: &'static str,
+    },
+    /// A name that is none.
+    #[error("`{}` is no name", .name.escape_debug())]
+    BadName {
+        /// As written.
+        name: String,
+    },
+    /// Something that an environment cannot be without.
+    #[error("environment `{environment}` does not say its {what}")]
+    Unsaid {
+        /// Which environment.
+        environment: String,
+        /// What is missing, in words.
+        what: &'static str,
+        /// The key that says it.
+        key: &'static str,
+    },
+    /// What an environment says does not go together.
+    #[error("environment `{environment}` cannot be deployed to: {cause}")]
+    Environment {
+        /// Which environment.
+        environment: String,
+        /// What is wrong.
+        cause: EnvironmentFault,
+    },
     /// A value of the wrong kind.
     #[error("expected {expected}, found {found}")]
     Value {
@@ -217,6 +248,14 @@ impl FaultKind {
             Self::UnknownKey { key } => Some(near_key(key)),
             Self::UnknownVariable(name) => Some(near_variable(name)),
             Self::NotATable(section) => Some(format!("write its keys below a line `[{section}]`")),
+            Self::Nameless { section } => Some(format!("write its keys below a line `[{section}.NAME]`")),
+            Self::BadName { .. } => {
+                Some("names are small letters, digits, `-` and `_`, a letter or digit first, at most 40 of them".into())
+            }
+            Self::Unsaid { environment, key, .. } => {
+                Some(format!("give `{key}` below `[environment.{environment}]`; `splitci init --reference` explains it"))
+            }
+            Self::Environment { cause, .. } => Some(cause.hint().to_owned()),
             Self::Value { choices, found, .. } => {
                 near(found.trim_matches('`'), choices.iter().copied()).map(|near| format!("did you mean `{near}`?"))
             }
@@ -290,7 +329,7 @@ fn near_key(key: &str) -> String {
 }
 
 fn near_variable(name: &str) -> String {
-    let names: Vec<String> = schema::KEYS.iter().map(schema::Key::variable).collect();
+    let names: Vec<String> = schema::KEYS.iter().filter(|key| !key.is_of_a_name()).map(schema::Key::variable).collect();
     match near(name, names.iter().map(String::as_str)) {
         Some(near) => format!("did you mean `{near}`?"),
         None => "`splitci init --reference` lists all keys; a variable is `SPLITCI_` and its key".into(),
@@ -326,6 +365,11 @@ impl Faults {
         self.0.push(Fault { place, kind });
     }
 
+    /// Whether something was wrong with this key, which then was said after all.
+    pub(super) fn tells_of(&self, path: &str) -> bool {
+        self.0.iter().any(|fault| matches!(&fault.place, Place::File { key, .. } if key == path))
+    }
+
     /// Takes over those of another pass.
     pub fn extend(&mut self, other: Faults) {
         self.0.extend(other.0);
@@ -340,7 +384,8 @@ impl Faults {
     /// Those about the keys of some sections.
     pub(super) fn about(self, sections: &[&str]) -> Self {
         let within = |key: &str| sections.iter().any(|section| key.starts_with(section));
-        let variables: Vec<String> = schema::KEYS.iter().filter(|key| within(key.path)).map(schema::Key::variable).collect();
+        let variables: Vec<String> =
+            schema::KEYS.iter().filter(|key| !key.is_of_a_name() && within(key.path)).map(schema::Key::variable).collect();
         let about = |fault: &Fault| match &fault.place {
             Place::File { key, .. } => within(key),
             Place::Variable(name) => variables.contains(name),

@@ -15,16 +15,21 @@
 //! Not here: whether the engine answers, what is in the image, which tests there are.
 
 mod assignment;
+mod delivery;
+#[cfg(test)]
+mod delivery_tests;
 mod environment;
 mod fault;
 mod generic;
 mod paths;
+mod permits;
 mod read;
 mod repository;
 mod resolve;
 mod schema;
 mod secrets;
 mod setting;
+mod slots;
 mod suites;
 mod survey;
 #[cfg(test)]
@@ -35,13 +40,15 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use delivery::{Delivery, EnvironmentSettings, Policies, RegistrySettings, policies};
 pub use environment::{EnvFile, Environment};
 pub use fault::{ConfigError, Fault, FaultKind, Faults, Place};
 pub use paths::Bases;
+pub use permits::AuthSource;
 pub use read::Flags;
 pub use resolve::{Facts, default_state, resolve};
 pub use schema::{KEYS, Key, Layer, SECTIONS, SuiteTable};
-pub use survey::{Detect, Request, Sought, Where, caches, load, locate, records};
+pub use survey::{Detect, Request, Sought, Where, caches, delivery, load, locate, records};
 pub use trust::{KeyText, PublicKeys};
 
 use crate::model::settings::RunSettings;
@@ -75,6 +82,8 @@ pub struct Project {
     pub cache: CacheSettings,
     /// Whose entries are believed, and with which key this run writes.
     pub trust: TrustSettings,
+    /// Where images go that are to be tested, if they go anywhere.
+    pub candidate: Option<RegistrySettings>,
     /// What the user should know, a sentence each.
     pub notices: Vec<String>,
 }
@@ -114,6 +123,8 @@ pub struct BuildSettings {
     pub pull: bool,
     /// Build every step anew.
     pub no_cache: bool,
+    /// Copy what was edited lately in a step of its own.
+    pub split_copies: bool,
     /// Another one wants everything anew.
     pub epoch: Option<String>,
     /// Older images are built anew.

@@ -10,7 +10,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::EXAMPLE;
 use super::fault::{FaultKind, Faults, Place};
-use super::schema::{KEYS, Key, Layer, SECTIONS, SuiteTable};
+use super::schema::{KEYS, Key, Layer, NAMED, NamedTable, SECTIONS, SuiteTable};
 use super::setting::Raw;
 
 /// The defaults: what the example says in lines that are not commented out.
@@ -27,7 +27,7 @@ type PlaceOf<'a> = dyn Fn(usize, &str) -> Place + 'a;
 
 fn read_toml(text: &str, place: &PlaceOf<'_>) -> (Layer, Faults) {
     let (table, errors) = DeTable::parse_recoverable(text);
-    let mut reader = Reader { text, place, layer: Layer::default(), faults: Faults::default() };
+    let mut reader = Reader { text, place, within: None, layer: Layer::default(), faults: Faults::default() };
     for error in &errors {
         let line = reader.line(error.span().map_or(0, |span| span.start));
         reader.faults.push(place(line, ""), FaultKind::Syntax(error.message().replace('\n', ", ")));
@@ -42,6 +42,8 @@ fn read_toml(text: &str, place: &PlaceOf<'_>) -> (Layer, Faults) {
 struct Reader<'a> {
     text: &'a str,
     place: &'a PlaceOf<'a>,
+    /// The name that keys stand below, with its section: `environment` and `production`.
+    within: Option<(&'static str, &'a str)>,
     layer: Layer,
     faults: Faults,
 }
@@ -54,8 +56,38 @@ impl Reader<'_> {
     fn table(&mut self, prefix: &str, table: &DeTable<'_>) {
         for (key, value) in table {
             let path = if prefix.is_empty() { key.get_ref().to_string() } else { format!("{prefix}.{}", key.get_ref()) };
-            let place = (self.place)(self.line(key.span().start), &path);
+            let place = (self.place)(self.line(key.span().start), &self.shown(&path));
             self.key(&path, value.get_ref(), place);
+        }
+    }
+
+    /// A key as it stands in the file, with the name that it stands below.
+    fn shown(&self, path: &str) -> String {
+        match self.within.and_then(|(section, name)| Some((section, name, path.strip_prefix(section)?))) {
+            Some((section, name, rest)) => format!("{section}.{name}{rest}"),
+            None => path.to_owned(),
+        }
+    }
+
+    /// All things of a section that have names.
+    fn named(&mut self, section: &'static str, tables: &DeTable<'_>) {
+        for (name, value) in tables {
+            let path = format!("{section}.{}", name.get_ref());
+            let place = (self.place)(self.line(name.span().start), &path);
+            let Some(table) = value.get_ref().as_table() else {
+                self.faults.push(place, FaultKind::Nameless { section });
+                continue;
+            };
+            if !is_name(name.get_ref()) {
+                self.faults.push(place, FaultKind::BadName { name: name.get_ref().to_string() });
+                continue;
+            }
+            let within = Some((section, name.get_ref().as_ref()));
+            let mut reader = Reader { within, layer: Layer::default(), faults: Faults::default(), ..*self };
+            reader.table(section, table);
+            let (layer, faults) = (Box::new(reader.layer), reader.faults);
+            self.faults.extend(faults);
+            self.layer.named.push((section, NamedTable { name: name.get_ref().to_string(), place, layer }));
         }
     }
 
@@ -70,13 +102,15 @@ impl Reader<'_> {
     }
 
     fn key(&mut self, path: &str, value: &DeValue<'_>, place: Place) {
-        if !SECTIONS.contains(&path) {
+        if !is_section(path) {
             if let Err(kind) = self.layer.set(path, Raw::Toml(value), place.clone()) {
                 self.faults.push(place, kind);
             }
             return;
         }
+        let of_names = NAMED.iter().find(|section| **section == path).filter(|_| self.within.is_none());
         match value {
+            DeValue::Table(table) if let Some(section) = of_names => self.named(section, table),
             DeValue::Table(table) => self.table(path, table),
             DeValue::Array(tables) if path == SUITES && !tables.is_empty() => {
                 tables.iter().for_each(|table| self.suite(table.get_ref(), self.line(table.span().start), &place));
@@ -86,13 +120,25 @@ impl Reader<'_> {
     }
 }
 
+/// Whether keys stand below it, or below what stands below it.
+pub(super) fn is_section(path: &str) -> bool {
+    let above = |section: &&str| section.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    SECTIONS.iter().any(above)
+}
+
+/// Fit for a part of the name of a container, a tag, and a variable of a shell.
+fn is_name(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_';
+    name.len() <= 40 && name.bytes().all(plain) && name.starts_with(|first: char| first.is_ascii_alphanumeric())
+}
+
 /// The section that may be a list of tables: a project may have several suites.
 const SUITES: &str = "suite";
 
 /// Reads our variables out of an environment. An empty value is the same as none: that is how CI systems unset things.
 pub(super) fn environment(env: &BTreeMap<String, String>) -> (Layer, Faults) {
     let (mut layer, mut faults) = (Layer::default(), Faults::default());
-    let ours: BTreeMap<String, Key> = KEYS.iter().map(|key| (key.variable(), *key)).collect();
+    let ours: BTreeMap<String, Key> = KEYS.iter().filter(|key| !key.is_of_a_name()).map(|key| (key.variable(), *key)).collect();
     for (name, value) in env.iter().filter(|(_, value)| !value.is_empty()) {
         let place = Place::Variable(name.clone());
         match ours.get(name) {

@@ -10,12 +10,12 @@ use super::assignment::Arguments;
 use super::environment::{self, EnvFile};
 use super::fault::{ConfigError, FaultKind, Faults, Place};
 use super::paths::{Bases, relative};
-use super::schema::{CacheSection, Given, ImageSection, Layer, RecordSection, ShardSection, TimeoutSection};
+use super::schema::{CacheSection, Given, ImageSection, Layer, ProjectSection, RecordSection, ShardSection, TimeoutSection};
 use super::secrets;
 use super::setting::{Count, EngineChoice, Init, Items, Percent, ProjectName, Shards, Span};
 use super::suites::Wholes;
 use super::survey::Where;
-use super::{BuildSettings, CacheSettings, Caches, Candidate, ImageSettings, Project, RecordSettings, trust};
+use super::{BuildSettings, CacheSettings, Caches, Candidate, ImageSettings, Project, RecordSettings, delivery, trust};
 use crate::model::Volume;
 use crate::model::settings::{ContainerSettings, EngineKind, Order, RunSettings, Timeouts};
 
@@ -57,7 +57,9 @@ pub(super) struct Resolver {
 
 impl Resolver {
     fn project(&mut self, layer: Layer) -> Project {
-        let Layer { project, image, suite, suites, pytest, unittest, ruby, run, timeout, shard, record, cache, trust: keys } = layer;
+        let Layer {
+            project, image, suite, suites, pytest, unittest, ruby, run, timeout, shard, record, cache, trust: keys, candidate, ..
+        } = layer;
         let root = self.facts.bases.root.clone();
         let kind = self.engine(value(run.engine), &image);
         if kind == EngineKind::Process {
@@ -95,9 +97,9 @@ impl Resolver {
             env: env.env,
             env_names: env.names,
         };
-        let named = |root: &Path| ProjectName::from_directory(&root.file_name().unwrap_or_default().to_string_lossy());
         Project {
-            name: value(project.name).unwrap_or_else(|| named(&root)).0,
+            name: project_name(project, &root),
+            candidate: delivery::registry(candidate.repository, candidate.auth, &self.facts.bases),
             records: self.records(record),
             cache: cache_settings,
             trust: trust::trust(keys, &self.facts.bases, &mut self.faults),
@@ -158,6 +160,7 @@ impl Resolver {
             ssh,
             pull: value(image.pull).unwrap_or(false),
             no_cache: value(image.no_cache).unwrap_or(false),
+            split_copies: value(image.split_copies).unwrap_or(true),
             epoch: value(cache.epoch),
             max_age: value(cache.max_age).map(|age| age.0),
         };
@@ -289,7 +292,13 @@ pub(super) fn records(
     faults.finish(found)
 }
 
-fn record_settings(record: RecordSection, bases: &Bases, env: &BTreeMap<String, String>, faults: &mut Faults) -> RecordSettings {
+/// What a project is called.
+pub(super) fn project_name(section: ProjectSection, root: &Path) -> String {
+    let named = || ProjectName::from_directory(&root.file_name().unwrap_or_default().to_string_lossy());
+    value(section.name).unwrap_or_else(named).0
+}
+
+pub(super) fn record_settings(record: RecordSection, bases: &Bases, env: &BTreeMap<String, String>, faults: &mut Faults) -> RecordSettings {
     let chosen = record.state.is_some();
     let state = match record.state {
         Some(Given { value, place }) => Some(bases.absolute(&place, &value)),

@@ -5,14 +5,18 @@
 
 use super::assignment::{Arguments, Variables};
 use super::fault::{FaultKind, Place};
+use super::permits::{AuthSource, Digests, Revocations};
 use super::repository::Repository;
 use super::setting::{
     ByteSize, Count, Cpus, EngineChoice, Init, Items, Paths, Percent, Pids, Platform, ProjectName, Raw, ResultsKind, Seed, Setting, Shards,
     Span, SuiteName, Words,
 };
+use super::slots::{FloorChoice, Freezes, Pause, Permille, Port, Slots, UrlPath};
 use super::trust::{Bucket, KeyText, PublicKeys, RedisUrl};
+use crate::model::environment::{MigrationClass, Strategy};
+use crate::model::policy::ReusedRule;
 use crate::model::settings::{Flaky, Order};
-use crate::model::trust::Partition;
+use crate::model::trust::{Level, Partition};
 
 /// A value and where it was given.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,6 +37,12 @@ pub struct Key {
 }
 
 impl Key {
+    /// Whether it is said of something that has a name: an environment, a policy. Such a key has no variable, which would not say of which.
+    pub fn is_of_a_name(&self) -> bool {
+        let section = self.path.split('.').next().unwrap_or_default();
+        NAMED.contains(&section)
+    }
+
     /// Its environment variable: `SPLITCI_` and the key. Those of the state directory and of the private key are shorter, since they are set most often.
     pub fn variable(&self) -> String {
         match self.path {
@@ -64,6 +74,20 @@ pub struct SuiteTable {
     pub place: Place,
 }
 
+/// Sections of which there may be any number, each by a name: `[environment.production]`.
+pub(super) const NAMED: &[&str] = &["environment", "policy"];
+
+/// What is said of one thing that has a name: sections of a layer of its own.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NamedTable {
+    /// Its name.
+    pub name: String,
+    /// Where it begins.
+    pub place: Place,
+    /// What is said of it.
+    pub layer: Box<Layer>,
+}
+
 macro_rules! schema {
     ($($(#[$about:meta])* $section:ident: $Section:ident = $path:literal { $($(#[$doc:meta])* $key:ident: $kind:ty = $name:literal,)* })*) => {
         $(
@@ -78,6 +102,8 @@ macro_rules! schema {
             $($(#[$about])* pub $section: $Section,)*
             /// The suites, where they are a list.
             pub suites: Vec<SuiteTable>,
+            /// Environments and policies, by the section that they are of.
+            pub named: Vec<(&'static str, NamedTable)>,
         }
 
         /// The sections, in the order of the example.
@@ -102,6 +128,7 @@ macro_rules! schema {
                 Self {
                     $($section: $Section { $($key: lay(self.$section.$key, weaker.$section.$key, Setting::over),)* },)*
                     suites: if self.suites.is_empty() { weaker.suites } else { self.suites },
+                    named: if self.named.is_empty() { weaker.named } else { self.named },
                 }
             }
         }
@@ -136,6 +163,8 @@ schema! {
         pull: bool = "pull",
         /// Build every step anew.
         no_cache: bool = "no_cache",
+        /// Copy what was edited lately in a step of its own.
+        split_copies: bool = "split_copies",
     }
     /// What is run in it.
     suite: SuiteSection = "suite" {
@@ -296,5 +325,125 @@ schema! {
         pull: PublicKeys = "pull",
         /// Those of pull requests from elsewhere.
         fork: PublicKeys = "fork",
+    }
+    /// Where images go that are to be tested.
+    candidate: CandidateSection = "registry.candidate" {
+        /// The repository.
+        repository: Repository = "repository",
+        /// The login.
+        auth: AuthSource = "auth",
+    }
+    /// Where images are that passed.
+    release: ReleaseSection = "registry.release" {
+        /// The repository.
+        repository: Repository = "repository",
+        /// The login.
+        auth: AuthSource = "auth",
+    }
+    /// Where policies come from.
+    gate: GateSection = "gate" {
+        /// The ref in git.
+        protected: String = "protected",
+    }
+    /// What an environment asks of an image.
+    policy: PolicySection = "policy" {
+        /// Whose statements count.
+        keys: PublicKeys = "keys",
+        /// The lowest level whose statements count.
+        level: Level = "level",
+        /// The repository that a statement must name its image by.
+        repository: Repository = "repository",
+        /// How old the evidence may be.
+        max_age: Span = "max_age",
+        /// How many tests the run itself must have run.
+        min_tests: u64 = "min_tests",
+        /// How many tests may have passed only when they were tried again.
+        max_warned: u64 = "max_warned",
+        /// What results of earlier runs are worth.
+        reused: ReusedRule = "reused",
+        /// The lowest level of whoever built the image.
+        image_level: Level = "image_level",
+        /// Digests of the configurations that count.
+        configs: Digests = "configs",
+        /// Whether a run of a tree with uncommitted changes counts.
+        dirty: bool = "dirty",
+        /// Further statements that must be there.
+        require: Items = "require",
+        /// What does not count any more.
+        revoked: Revocations = "revoked",
+    }
+    /// Who gets past the gate.
+    break_glass: BreakGlassSection = "policy.break_glass" {
+        /// Keys of those who may.
+        keys: PublicKeys = "keys",
+        /// For how long.
+        ttl: Span = "ttl",
+        /// The shortest reason, in characters.
+        min_reason: u32 = "min_reason",
+    }
+    /// Where the app runs.
+    environment: EnvironmentSection = "environment" {
+        /// Its slots.
+        slots: Slots = "slots",
+        /// Its balancers' sockets.
+        balancers: Items = "lb",
+        /// The backend in them.
+        backend: String = "backend",
+        /// The port that the app listens at, in its container.
+        port: Port = "port",
+        /// The app's own variables.
+        env_file: String = "env_file",
+        /// The order of things.
+        strategy: Strategy = "strategy",
+        /// How many serve at any time.
+        floor: FloorChoice = "floor",
+        /// How long requests on their way are waited for.
+        drain: Pause = "drain",
+        /// From TERM to KILL.
+        grace: Pause = "grace",
+        /// How long a half that was let in is watched.
+        soak: Pause = "soak",
+        /// How many slots of the second half may fail.
+        max_failed: u32 = "max_failed",
+        /// When nobody deploys.
+        freeze: Freezes = "freeze",
+    }
+    /// When a container is well.
+    health: HealthSection = "environment.health" {
+        /// What is asked for.
+        path: UrlPath = "path",
+        /// Good answers in a row.
+        successes: Count = "successes",
+        /// Time from one question to the next.
+        interval: Span = "interval",
+        /// By when it has to be well.
+        boot: Span = "boot",
+        /// How long it has to have been well.
+        min_healthy: Pause = "min_healthy",
+    }
+    /// What is run once.
+    migration: MigrationSection = "environment.migration" {
+        /// Its command.
+        command: Words = "command",
+        /// What it does to those that serve.
+        class: MigrationClass = "class",
+        /// How long it may run.
+        timeout: Span = "timeout",
+    }
+    /// How many requests may fail.
+    errors: ErrorsSection = "environment.errors" {
+        /// With fewer requests nothing is known.
+        min_requests: u64 = "min_requests",
+        /// What the new release may have beyond the old one.
+        tolerance: Permille = "tolerance",
+    }
+    /// Until when things have to be done.
+    deadlines: DeadlinesSection = "environment.deadlines" {
+        /// An engine or a balancer that does not answer.
+        step: Span = "step",
+        /// One half.
+        batch: Span = "batch",
+        /// The way there, and once more the way back.
+        total: Span = "total",
     }
 }

@@ -23,7 +23,7 @@ pub enum Raw<'a> {
 }
 
 impl Raw<'_> {
-    fn text(&self) -> Option<&str> {
+    pub(super) fn text(&self) -> Option<&str> {
         match self {
             Self::Toml(value) => value.as_str(),
             Self::Flag(text) | Self::Variable(text) => Some(text),
@@ -31,7 +31,7 @@ impl Raw<'_> {
     }
 
     /// Whole numbers, from a TOML integer or from text.
-    fn number<N: std::str::FromStr>(&self) -> Option<N> {
+    pub(super) fn number<N: std::str::FromStr>(&self) -> Option<N> {
         match self {
             Self::Toml(DeValue::Integer(n)) => i128::from_str_radix(&n.as_str().replace('_', ""), n.radix()).ok()?.to_string().parse().ok(),
             Self::Toml(_) => None,
@@ -394,7 +394,7 @@ impl Setting for Init {
     }
 }
 
-fn choose<T: Copy>(raw: Raw<'_>, words: &[&str], values: &[T]) -> Option<T> {
+pub(super) fn choose<T: Copy>(raw: Raw<'_>, words: &[&str], values: &[T]) -> Option<T> {
     let text = raw.text()?;
     words.iter().zip(values).find(|(word, _)| **word == text).map(|(_, value)| *value)
 }

@@ -12,7 +12,7 @@ use super::read::{self, Flags};
 use super::resolve::{self, Facts};
 use super::schema::{Given, Layer, SuiteSection};
 use super::suites::directory_of;
-use super::{Caches, Candidate, FILE_NAME, Project, RecordSettings};
+use super::{Caches, Candidate, Delivery, FILE_NAME, Project, RecordSettings};
 
 /// What configuration starts from.
 #[derive(Debug)]
@@ -84,6 +84,18 @@ pub fn caches(request: Request) -> Result<Caches, ConfigError> {
     let (layer, faults) = layers(&located, request.flags, &request.env);
     let caches = resolve::caches(layer, &located, &request.env, faults.about(&["record", "cache", "trust"]))?;
     Ok(Caches { file: located.file, ..caches })
+}
+
+/// What commands after green need. What else is wrong with the configuration keeps nobody from rolling back.
+pub fn delivery(request: Request) -> Result<Delivery, ConfigError> {
+    let located = locate(&request.directory, &request.env)?;
+    let (layer, faults) = layers(&located, request.flags, &request.env);
+    super::delivery::delivery(
+        layer,
+        &located,
+        &request.env,
+        faults.about(&["project", "record", "trust", "registry", "gate", "environment"]),
+    )
 }
 
 /// What each framework finds in the directories of suites.
@@ -170,11 +182,12 @@ fn layers(located: &Where, flags: Flags, env: &BTreeMap<String, String>) -> (Lay
             Err(cause) => faults.unreadable(Place::Nowhere, path, cause),
         }
     }
-    for (layer, more) in [read::environment(env), flags.finish()] {
-        merged = layer.over(merged);
-        faults.extend(more);
-    }
-    (merged, faults)
+    let (layer, more) = read::environment(env);
+    faults.extend(more);
+    merged = layer.over(merged);
+    let (layer, more) = flags.finish();
+    faults.extend(more);
+    (layer.over(merged), faults)
 }
 
 /// A path as messages name it: short when it is below the directory that the command runs in.

@@ -122,13 +122,23 @@ pub(super) fn trust(section: TrustSection, bases: &Bases, faults: &mut Faults) -
         (Level::Pull, section.pull),
         (Level::Fork, section.fork),
     ];
-    let of = |(level, given): (Level, Option<Given<PublicKeys>>)| {
-        let Some(Given { value: PublicKeys(keys), place }) = given else { return Vec::new() };
-        let source =
-            |text: String| if KeySource::is_pem(&text) { KeySource::Text(text) } else { KeySource::File(bases.absolute(&place, &text)) };
-        keys.into_iter().map(|(text, partition)| TrustedKey { level, partition, key: source(text) }).collect()
+    let of = |(level, given): (Level, Option<Given<PublicKeys>>)| -> Vec<_> {
+        let keys = partitioned(given, bases).into_iter();
+        keys.map(|(key, partition)| TrustedKey { level, partition, key }).collect()
     };
     TrustSettings { key, partition: value(section.partition), trusted: levels.into_iter().flat_map(of).collect() }
+}
+
+/// Keys, where a partition means nothing.
+pub(super) fn sources(given: Option<Given<PublicKeys>>, bases: &Bases) -> Vec<KeySource> {
+    partitioned(given, bases).into_iter().map(|(key, _)| key).collect()
+}
+
+fn partitioned(given: Option<Given<PublicKeys>>, bases: &Bases) -> Vec<(KeySource, Option<Partition>)> {
+    let Some(Given { value: PublicKeys(keys), place }) = given else { return Vec::new() };
+    let source =
+        |text: String| if KeySource::is_pem(&text) { KeySource::Text(text) } else { KeySource::File(bases.absolute(&place, &text)) };
+    keys.into_iter().map(|(text, partition)| (source(text), partition)).collect()
 }
 
 /// What `[cache]` comes to.

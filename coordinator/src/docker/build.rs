@@ -33,7 +33,7 @@ const NEWS_EVERY: u64 = 1 << 20;
 const LET_GO: Duration = Duration::from_secs(10);
 
 /// What to build.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BuildRequest {
     /// Unique name of this build, and of its session.
     pub id: String,

@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use super::attach::StderrTail;
 use super::attach::Stdout;
+use super::files::File;
 use super::{Docker, DockerError, LONG, SHORT};
 
 /// What a container shall be.
@@ -188,14 +189,11 @@ impl Docker {
         }
     }
 
-    /// Puts an executable file into a folder of a container that exists, started or not. It appears whole or not at all: it is written under a
-    /// passing name, which no other container uses, and then linked to its own, so that a broken connection does not leave half of it. Where
-    /// somebody else puts the same file into the same volume, one of the two may be refused; the file is there all the same.
+    /// Puts an executable file into a folder of a container that exists, started or not. It appears whole or not at all. Where somebody else puts the same file
+    /// into the same volume, one of the two may be refused; the file is there all the same.
     pub async fn put_program(&self, id: &str, folder: &str, name: &str, program: &[u8]) -> Result<(), DockerError> {
-        let options = query::UploadToContainerOptionsBuilder::new().path(folder).build();
-        let tar = program_tar(name, &format!(".{name}-{}", short(id)), program);
-        let request = self.client.upload_to_container(id, Some(options), bollard::body_full(tar.into()));
-        self.call(|| format!("put `{name}` into the container `{}`", short(id)), LONG, request).await
+        let file = File { path: name, bytes: program, mode: 0o555 };
+        self.put_files(id, folder, &[file], &format!(".{}-", short(id))).await
     }
 }
 
@@ -274,47 +272,4 @@ fn mounts(host: &HostSpec) -> Vec<Mount> {
     };
     let read_only = host.volumes_read_only.iter().map(|volume| mount(volume, true));
     read_only.chain(host.volumes_writable.iter().map(|volume| mount(volume, false))).collect()
-}
-
-fn program_tar(name: &str, passing: &str, program: &[u8]) -> Vec<u8> {
-    let header = |size: usize| {
-        let mut header = tar::Header::new_ustar();
-        header.set_size(size as u64);
-        header.set_mode(0o555);
-        header.set_mtime(0);
-        header
-    };
-    let mut tar = tar::Builder::new(Vec::with_capacity(program.len() + 4096));
-    let mut link = header(0);
-    link.set_entry_type(tar::EntryType::Link);
-    // Writing to memory does not fail, and the names are short.
-    let _infallible = tar.append_data(&mut header(program.len()), passing, program);
-    let _infallible = tar.append_link(&mut link, name, passing);
-    tar.into_inner().unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::Read;
-
-    #[test]
-    fn a_program_appears_under_its_name_only_when_it_is_whole() {
-        let bytes = program_tar("worker", ".worker-1", b"program");
-        let mut tar = tar::Archive::new(bytes.as_slice());
-        let entries: Vec<_> = tar
-            .entries()
-            .expect("a tar")
-            .map(|entry| {
-                let mut entry = entry.expect("an entry");
-                let mut content = String::new();
-                entry.read_to_string(&mut content).expect("readable");
-                let link = entry.link_name().expect("a link").map(|path| path.display().to_string());
-                (entry.path().expect("a path").display().to_string(), link, content)
-            })
-            .collect();
-        let expected =
-            [(".worker-1".to_owned(), None, "program".to_owned()), ("worker".to_owned(), Some(".worker-1".to_owned()), String::new())];
-        assert_eq!(entries, expected);
-    }
 }

@@ -34,6 +34,15 @@ pub async fn login_of(env: &BTreeMap<String, String>, repository: &str) -> Resul
     Ok(found.and_then(|found| found.username.zip(found.password)))
 }
 
+/// The same, or a token, as the password of a user `<token>`: for those who can have it turned into another one.
+pub async fn login_or_token_of(env: &BTreeMap<String, String>, repository: &str) -> Result<Option<(String, String)>, DockerError> {
+    let found = of_host(&ClientConfig::read(env)?, registry_of(repository)).await?;
+    Ok(found.and_then(|found| match found.identitytoken.filter(|token| !token.is_empty()) {
+        Some(token) => Some(("<token>".to_owned(), token)),
+        None => found.username.zip(found.password),
+    }))
+}
+
 /// Credentials for a registry by its host, as a builder names it.
 async fn of_host(config: &ClientConfig, host: &str) -> Result<Option<DockerCredentials>, DockerError> {
     let registry = if HUB_HOSTS.contains(&host) { HUB } else { host };

@@ -31,6 +31,8 @@ pub struct LocalImage {
     pub created: Option<i64>,
     /// Instructions that a build upon it carries out (`ONBUILD`).
     pub triggers: Vec<String>,
+    /// Its names, `name:tag`.
+    pub names: Vec<String>,
     /// Names with digests under which registries have it, e.g. `debian@sha256:…`.
     pub digests: Vec<String>,
     /// Digests of its layers' contents, lowest first.
@@ -188,9 +190,12 @@ fn local_image(found: ImageInspect) -> LocalImage {
         platform.push_str(&variant);
     }
     let digests = found.repo_digests.unwrap_or_default();
-    let manifest = digests.first().and_then(|named| named.split_once('@')).map(|(_, digest)| digest.to_owned());
+    let id = found.id.unwrap_or_default();
+    // Where containerd keeps the images, a name brings a digest that is the id: an image is the same with and without a name.
+    let of_manifest = |named: &String| Some(named.split_once('@')?.1.to_owned()).filter(|digest| *digest != id);
+    let manifest = digests.iter().find_map(of_manifest);
     LocalImage {
-        identity: ImageIdentity { platform, config: found.id.unwrap_or_default(), manifest },
+        identity: ImageIdentity { platform, config: id, manifest },
         arch,
         entry: EntryPoint {
             entrypoint: config.entrypoint.unwrap_or_default(),
@@ -202,6 +207,7 @@ fn local_image(found: ImageInspect) -> LocalImage {
         labels: config.labels.unwrap_or_default().into_iter().collect(),
         created: found.created.map(time::OffsetDateTime::unix_timestamp),
         triggers: config.on_build.unwrap_or_default(),
+        names: found.repo_tags.unwrap_or_default(),
         digests,
         layers: found.root_fs.and_then(|root| root.layers).unwrap_or_default(),
         shell: config.shell.unwrap_or_default(),

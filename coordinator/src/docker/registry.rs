@@ -4,10 +4,13 @@
 
 use std::time::Duration;
 
+use bollard::auth::DockerCredentials;
 use bollard::query_parameters as query;
 
 use super::{Docker, DockerError, answers};
 
+/// The user who has something to exchange for tokens, as credential helpers have it.
+const IDENTITY: &str = "<token>";
 /// How long a push may be silent.
 const PUSH_SILENCE: Duration = Duration::from_mins(2);
 
@@ -30,8 +33,25 @@ impl Docker {
 
     /// Gives an image to the registry that its name says. Dropping the future stops it; layers that arrived stay there, and need not be sent again.
     pub async fn push(&self, reference: &str) -> Result<(), DockerError> {
-        let attempt = || format!("push `{reference}`");
         let credentials = self.credentials_for(reference).await?;
+        self.push_with(reference, credentials).await
+    }
+
+    /// The same as this user with this password, whatever the docker client's configuration says.
+    pub async fn push_as(&self, reference: &str, (user, password): (String, String)) -> Result<(), DockerError> {
+        // A user of that name has no password but something that is exchanged for tokens.
+        let token = user == IDENTITY;
+        let credentials = DockerCredentials {
+            username: (!token).then_some(user),
+            identitytoken: token.then(|| password.clone()),
+            password: (!token).then_some(password),
+            ..DockerCredentials::default()
+        };
+        self.push_with(reference, Some(credentials)).await
+    }
+
+    async fn push_with(&self, reference: &str, credentials: Option<DockerCredentials>) -> Result<(), DockerError> {
+        let attempt = || format!("push `{reference}`");
         let (name, tag) = reference.rsplit_once(':').unwrap_or((reference, "latest"));
         let options = query::PushImageOptionsBuilder::new().tag(tag).build();
         let mut stream = std::pin::pin!(self.client.push_image(name, Some(options), credentials));

@@ -164,11 +164,12 @@ pub(super) fn fits(image: &str, asked: &str) -> bool {
 /// A name that means this image and no other.
 async fn pin(base: &Base, image: &LocalImage, only_look: bool, docker: &Docker) -> Result<String, DockerError> {
     let wanted = repository(&base.reference);
-    let digest = image.digests.iter().find(|named| named.split_once('@').is_some_and(|(name, _)| familiar(name) == wanted));
-    if let Some(digest) = digest {
+    let id = &image.identity.config;
+    // An id that is a digest is containerd's.
+    let is_it = |named: &&String| named.split_once('@').is_some_and(|(name, digest)| familiar(name) == wanted && digest != id);
+    if let Some(digest) = image.digests.iter().find(is_it) {
         return Ok(digest.clone());
     }
-    let id = &image.identity.config;
     let name = format!("{ONLY_HERE}:{}", id.rsplit(':').next().unwrap_or_default().get(..12).unwrap_or_default());
     if !only_look {
         docker.tag(id, &name).await?;

@@ -9,10 +9,10 @@ use super::ensure::{BuildFrom, KEY_LABEL, doing, repository};
 use super::error::ImageError;
 use super::layers::{self, Counter, INLINE, Taken};
 use super::prepare::Prepared;
-use super::sent::{shared_key, sources};
+use super::sent::{Given, given, shared_key};
 use super::travel::{arrive, depart};
 use crate::docker::Docker;
-use crate::docker::build::{BuildFailure, BuildRequest, SourceError};
+use crate::docker::build::{BuildFailure, BuildRequest, SourceError, Sources};
 use crate::docker::images::LocalImage;
 use crate::model::event::BuiltSteps;
 use crate::model::trust::Level;
@@ -23,6 +23,8 @@ pub(super) struct Built {
     pub(super) image: LocalImage,
     /// How many steps it had, and how many of them were not done again.
     pub(super) steps: Option<BuiltSteps>,
+    /// How to ask for the same once more, where all its steps are to be sent.
+    pub(super) again: Option<(BuildRequest, Sources)>,
     /// The repository of layers is not well: nothing is to be sent there.
     pub(super) unwell: bool,
     /// What the user should know, a sentence each.
@@ -40,9 +42,11 @@ pub(super) async fn build(
     let context = &prepared.context;
     doing(listener, format!("building the image from {} entries, {} bytes", context.entries.len(), context.bytes()));
     let mut taken = layers::take(from, prepared, docker).await;
+    let mut from = from.clone();
     loop {
-        let (sources, _turn) = sources(from, (context, &prepared.items), prepared.dockerfile.clone(), docker, arrived.something).await?;
-        let request = build_request(from, prepared, &taken, docker);
+        let Given { sources, in_parts, note, _turn } = given(&from, prepared, docker, arrived.something).await?;
+        let request = build_request(&from, prepared, &taken, docker);
+        let again = layers::sends_steps(&from, prepared).then(|| (request.clone(), sources.clone()));
         let mut counter = Counter::default();
         let heard = |news: Progress| {
             counter.hear(&news);
@@ -52,12 +56,18 @@ pub(super) async fn build(
         let why = match docker.build(&request, sources, heard).await {
             Ok(built) => {
                 let image = docker.image(&built).await?.ok_or(ImageError::NoImage)?;
-                let mut notes = depart(from, arrived, docker);
+                let mut notes = depart(&from, arrived, docker);
                 notes.append(&mut taken.notes);
+                notes.extend(note);
                 notes.extend(counter.refused.iter().map(|(from, why)| format!("layers of {from} were not used: {why}")));
-                return Ok(Built { image, steps: counter.steps(), unwell: taken.unwell, notes });
+                return Ok(Built { image, steps: counter.steps(), again, unwell: taken.unwell, notes });
             }
             Err(BuildFailure::Imports(why)) => why,
+            // A layer more than an image may have.
+            Err(BuildFailure::Failed { error, .. }) if in_parts && error.contains(TOO_DEEP) => {
+                from.split_copies = false;
+                continue;
+            }
             // No step of the Dockerfile is to blame.
             Err(BuildFailure::Failed { step: None, error }) if !taken.references.is_empty() => error,
             Err(failure) => return Err(failed(failure, prepared)),
@@ -66,6 +76,9 @@ pub(super) async fn build(
         doing(listener, format!("layers of others do not come ({why}); building without"));
     }
 }
+
+/// What an engine says of an image with too many layers.
+const TOO_DEEP: &str = "max depth exceeded";
 
 fn failed(failure: BuildFailure, prepared: &Prepared) -> ImageError {
     match failure {

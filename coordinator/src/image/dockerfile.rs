@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
+mod copies;
 mod lines;
 mod mounts;
 mod reach;
@@ -13,9 +14,10 @@ mod reach;
 mod tests;
 mod variables;
 
+pub use copies::{WholeCopy, copied_from};
 use lines::{Instruction, Word};
 pub use mounts::CacheMount;
-pub use reach::Reach;
+pub use reach::{Reach, is_at_or_below};
 
 /// What a Dockerfile takes from outside.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,6 +32,10 @@ pub struct Outside {
     pub mounts: Vec<Result<CacheMount, String>>,
     /// What the build can reach of its context.
     pub reach: Reach,
+    /// Copies of whole directories.
+    pub copies: Vec<WholeCopy>,
+    /// What it can reach without these.
+    pub beside: Reach,
     /// Where in the file each image is named.
     mentions: Vec<(Base, Range<usize>)>,
 }
@@ -70,6 +76,8 @@ struct Stage {
     fetches: Vec<String>,
     cache_mounts: bool,
     mounts: Vec<Result<CacheMount, String>>,
+    whole: Vec<WholeCopy>,
+    /// Without those.
     reach: Reach,
 }
 
@@ -77,13 +85,13 @@ struct Stage {
 pub fn outside(text: &[u8], choices: &Choices<'_>) -> Outside {
     let text = readable(text);
     let (directives, instructions) = lines::read(&text);
-    let mut outside = Outside { reach: Reach::nothing(), ..Outside::default() };
+    let mut outside = Outside { reach: Reach::nothing(), beside: Reach::nothing(), ..Outside::default() };
     if let Some(syntax) = directives.get("syntax") {
         let reference = syntax.text.split_whitespace().next().unwrap_or_default();
         let place = syntax.place.as_ref().map(|place| place.start..place.start + reference.len());
         outside.take(&Word { text: reference.to_owned(), place }, None);
         if !is_docker_frontend(reference) {
-            outside.reach = Reach::Everything;
+            outside.may_reach_everything();
         }
     }
     let stages = stages(&instructions, choices, &mut outside);
@@ -93,7 +101,7 @@ pub fn outside(text: &[u8], choices: &Choices<'_>) -> Outside {
     };
     match wanted {
         Some(last) => visit(&stages, last, &mut BTreeSet::new(), &mut outside),
-        None => outside.reach = Reach::Everything,
+        None => outside.may_reach_everything(),
     }
     outside
 }
@@ -145,7 +153,10 @@ fn stages(instructions: &[Instruction], choices: &Choices<'_>, outside: &mut Out
                 if instruction.keyword == "ADD" && instruction.flag("checksum").is_none() {
                     stage.fetches.extend(reach::sources(instruction).into_iter().filter(|source| is_remote(source)));
                 }
-                stage.reach.add(reach::of_copy(instruction));
+                match copies::whole(instruction) {
+                    Some(copy) => stage.whole.push(copy),
+                    None => stage.reach.add(reach::of_copy(instruction)),
+                }
             }
             ("RUN", Some(stage)) => {
                 stage.copies.extend(instruction.flags("mount").filter_map(mount_from));
@@ -154,7 +165,7 @@ fn stages(instructions: &[Instruction], choices: &Choices<'_>, outside: &mut Out
                 instruction.flags("mount").for_each(|mount| stage.reach.add(reach::of_mount(&mount.text)));
             }
             // What it triggers is another stage's.
-            ("ONBUILD", Some(_)) => outside.reach = Reach::Everything,
+            ("ONBUILD", Some(_)) => outside.may_reach_everything(),
             (keyword, Some(stage)) if !HARMLESS.contains(&keyword) => stage.reach = Reach::Everything,
             _ => {}
         }
@@ -214,7 +225,10 @@ fn visit(stages: &[Stage], at: usize, seen: &mut BTreeSet<usize>, outside: &mut 
     outside.cache_mounts |= stage.cache_mounts;
     let base = root(stages, at);
     outside.mounts.extend(stage.mounts.iter().cloned().map(|mount| mount.map(|mount| CacheMount { base: base.clone(), ..mount })));
+    outside.beside.add(stage.reach.clone());
     outside.reach.add(stage.reach.clone());
+    stage.whole.iter().for_each(|copy| outside.reach.add(copy.reach()));
+    outside.copies.extend(stage.whole.iter().cloned());
     match position(&stages[..at], &stage.from.text) {
         // A number names a stage in COPY, never in FROM.
         Some(earlier) if stage.from.text.parse::<usize>().is_err() => visit(stages, earlier, seen, outside),
@@ -232,6 +246,10 @@ fn visit(stages: &[Stage], at: usize, seen: &mut BTreeSet<usize>, outside: &mut 
 }
 
 impl Outside {
+    fn may_reach_everything(&mut self) {
+        (self.reach, self.beside) = (Reach::Everything, Reach::Everything);
+    }
+
     /// Takes an image, by what is written and what that comes to.
     fn take(&mut self, word: &Word, platform: Option<String>) {
         let reference = word.text.clone();

@@ -16,6 +16,7 @@ use super::watch::{Next, Waiter, Watch};
 use crate::docker::Docker;
 use crate::docker::images::LocalImage;
 use crate::model::event::ImageSource;
+use crate::model::trust::Level;
 use crate::model::{Listener, Progress, Telling};
 
 /// An image that was built somewhere.
@@ -27,6 +28,9 @@ pub struct Remembered {
     pub remote: Option<String>,
     /// How long it took to build, in milliseconds.
     pub took_ms: u64,
+    /// How far whoever says so is trusted. It is never what they say of themselves.
+    #[serde(skip)]
+    pub level: Option<Level>,
 }
 
 /// What somebody says who builds the image of a key.
@@ -140,6 +144,7 @@ pub(super) async fn fetched(
     }
     let mut found = keyed(ready(image, reference.to_owned(), ImageSource::Found, from.platform.clone()), prepared);
     found.saved_ms = known.took_ms;
+    found.level = known.level;
     Ok(Fetched::Ready(Box::new(found)))
 }
 

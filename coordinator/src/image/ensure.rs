@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::bases::{fits, remove_old, remove_old_bases};
+use super::bases::fits;
 use super::building::{Built, build};
 use super::damage;
 use super::elsewhere::{Elsewhere, Fetched, awaited, fetched};
@@ -19,7 +19,7 @@ use super::flight;
 use super::kept::{Kept, Shelf};
 use super::layers::{self, Layers, Parcel};
 use super::prepare::{Prepared, prepare};
-use super::surplus::{remove, surplus};
+use super::tidying::Tidying;
 use super::travel::Travel;
 use crate::docker::images::LocalImage;
 use crate::docker::{Docker, DockerError};
@@ -29,8 +29,6 @@ use crate::model::{BuildSecret, EntryPoint, ImageContent, ImageIdentity, Listene
 
 /// The label with the whole key.
 pub(super) const KEY_LABEL: &str = "splitci.key";
-/// Tags kept of a project.
-const KEPT: usize = 3;
 
 /// Which image is wanted.
 #[derive(Debug, Clone)]
@@ -49,6 +47,7 @@ pub enum ImageRequest {
 
 /// What is built.
 #[derive(Debug, Clone, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "wishes that have nothing to do with each other")]
 pub struct BuildFrom {
     /// Name of the project, for the tag.
     pub project: String,
@@ -80,6 +79,8 @@ pub struct BuildFrom {
     pub pull: bool,
     /// Build every step, whatever was built before.
     pub no_cache: bool,
+    /// Copy what was edited lately in a step of its own.
+    pub split_copies: bool,
     /// The same, and so that no layer is one that there was: what the engine has of them is damaged.
     pub anew: bool,
     /// Another one wants everything anew.
@@ -129,8 +130,23 @@ pub struct ReadyImage {
     pub steps: Option<BuiltSteps>,
     /// What of it is worth sending to other machines.
     pub parcel: Option<Parcel>,
+    /// What may go from the engine now, when nobody waits for it.
+    pub tidying: Option<Tidying>,
+    /// What it was made of, if it was built from a project, now or before.
+    pub made_of: Option<MadeOf>,
+    /// How far the run is trusted that built it, if another one did and that is known.
+    pub level: Option<Level>,
     /// What the user should know, a sentence each.
     pub notes: Vec<String>,
+}
+
+/// What an image was made of, as far as others ask about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MadeOf {
+    /// The Dockerfile, as it was read.
+    pub dockerfile: Vec<u8>,
+    /// The images that it starts from, by reference and platform: an id or a digest each, or nothing if that is not known.
+    pub bases: BTreeMap<String, String>,
 }
 
 /// Sees to it that the image is there.
@@ -233,22 +249,20 @@ async fn found_or_built(
         }
     }
     let began = Instant::now();
-    let Built { image, steps, unwell, notes } = build(from, prepared, docker, listener).await?;
+    let Built { image, steps, again, unwell, notes } = build(from, prepared, docker, listener).await?;
     docker.tag(&image.identity.config, &reference).await?;
     damage::is_mended(from.state.as_deref(), prepared.key);
     let mut built = keyed(ready(image, reference.clone(), ImageSource::Built, from.platform.clone()), prepared);
     built.took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     built.notes.extend(unfetched);
     built.steps = steps;
-    built.parcel = layers::parcel(from, prepared, &built).filter(|_| !unwell);
+    built.parcel = layers::parcel(from, prepared, &built, again).filter(|_| !unwell);
     built.notes.extend(notes);
     if reliable {
         built.notes.extend(keep(from, prepared, built.took_ms).await);
     }
     drop(turn);
-    remove_old(&repository, &[&reference], KEPT, docker).await?;
-    remove_old_bases(&prepared.pinned, docker).await?;
-    built.notes.extend(bound(from, docker).await);
+    built.tidying = Some(Tidying { repository, current: reference, pinned: prepared.pinned.clone(), images: from.images });
     Ok(built)
 }
 
@@ -301,14 +315,6 @@ async fn keep(from: &BuildFrom, prepared: &Prepared, took_ms: u64) -> Option<Str
     Some(format!("what the image was built of is not remembered, `splitci cache why` cannot explain the next build by it: {error}"))
 }
 
-/// Makes room in the engine, for what was just built has taken some. What is said if that cannot be done.
-async fn bound(from: &BuildFrom, docker: &Docker) -> Option<String> {
-    let most = from.images?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
-    let done = async { remove(docker, surplus(docker, most as usize, now).await?).await };
-    done.await.err().map(|error| format!("images in the engine are left as they are: {error}"))
-}
-
 /// Whether a base that a build was told to start from is not there any more.
 async fn base_is_gone(prepared: &Prepared, docker: &Docker) -> Result<bool, ImageError> {
     for name in &prepared.pinned {
@@ -323,6 +329,7 @@ pub(super) fn keyed(mut image: ReadyImage, prepared: &Prepared) -> ReadyImage {
     if prepared.unseen.is_empty() {
         image.key = Some(prepared.key.to_hex());
     }
+    image.made_of = Some(MadeOf { dockerfile: prepared.inputs.dockerfile.text.clone(), bases: prepared.inputs.bases.clone() });
     image.notes.extend(prepared.notes.iter().cloned());
     image.notes.extend(prepared.unseen.iter().map(|why| format!("the image is built in every run: {why}")));
     image
@@ -346,6 +353,9 @@ pub(super) fn ready(image: LocalImage, reference: String, how: ImageSource, plat
         content,
         steps: None,
         parcel: None,
+        tidying: None,
+        made_of: None,
+        level: None,
         notes: Vec::new(),
     }
 }

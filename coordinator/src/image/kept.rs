@@ -75,6 +75,11 @@ impl Shelf {
         Ok(())
     }
 
+    /// The last one.
+    pub fn last(&self) -> Option<Kept> {
+        self.files().iter().find_map(|file| read(file))
+    }
+
     /// All that are kept, the last one first.
     pub fn all(&self) -> Vec<Kept> {
         self.files().iter().filter_map(|file| read(file)).collect()

@@ -10,6 +10,7 @@
 //! | [`dockerfile`] | what a Dockerfile takes from outside |
 //! | `bases` | which images these are right now, and how they are named so that they can be no others |
 //! | `building` | the build, and what comes to it from elsewhere |
+//! | `parts` | what was edited lately, as a layer of its own |
 //! | `prepare` | all of this: what is known before a build |
 //! | [`ensure`] | the story: key, look up, else build, tag, keep the last few |
 //! | [`elsewhere`] | images that other machines built, or are building |
@@ -18,6 +19,7 @@
 //! | [`travel`] | cache mounts of its steps, which other machines may have filled |
 //! | `flight` | one build of a key at a time on this machine |
 //! | [`surplus`] | images that are too many in an engine |
+//! | [`tidying`] | what goes after a build |
 //! | [`damage`] | images of which the engine has lost a part |
 //! | [`kept`], [`why`], [`explain`] | what earlier keys were made of, how they differ, and what that means for the next run |
 //!
@@ -39,14 +41,16 @@ pub mod ignore;
 pub mod kept;
 pub mod key;
 pub mod layers;
+mod parts;
 mod prepare;
 mod sent;
 pub mod surplus;
+pub mod tidying;
 mod times;
 pub mod travel;
 mod watch;
 pub mod why;
 
-pub use ensure::{BuildFrom, ImageRequest, ReadyImage, ensure_image};
+pub use ensure::{BuildFrom, ImageRequest, MadeOf, ReadyImage, ensure_image};
 pub use error::ImageError;
 pub use facts::ContextFacts;

@@ -34,6 +34,8 @@ pub(super) struct Prepared {
     pub(super) reach: Reach,
     /// Its cache mounts, or why one does not travel.
     pub(super) mounts: Vec<Result<CacheMount, String>>,
+    /// A base may bring instructions that the Dockerfile does not show.
+    pub(super) may_trigger: bool,
 }
 
 /// Finds it out. `only_look` pulls nothing and tags nothing.
@@ -74,7 +76,7 @@ pub(super) async fn prepare(from: &BuildFrom, only_look: bool, docker: &Docker, 
     let mounts = std::mem::take(&mut outside.mounts);
     let unseen = outside.unseen.into_iter().chain(unseen).collect();
     let (key, pinned) = (image_key(&inputs), names.into_values().collect());
-    Ok(Prepared { context: Arc::new(context), dockerfile, items, key, inputs, unseen, notes, pinned, reach, mounts })
+    Ok(Prepared { context: Arc::new(context), dockerfile, items, key, inputs, unseen, notes, pinned, reach, mounts, may_trigger })
 }
 
 fn reached(items: &Arc<Vec<ContextItem>>, reach: &Reach) -> Arc<Vec<ContextItem>> {

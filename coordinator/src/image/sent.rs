@@ -1,28 +1,38 @@
 //! What the builder is given of a project: its context as it was hashed, with the times of `times`, and what else it may ask for.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::context::{Attributes, Context, ContextError, Entry, EntryKind};
-use super::dockerfile::{Choices, outside};
+use super::context::{Attributes, ContextError, Entry, EntryKind};
+use super::dockerfile::{Choices, Outside, outside};
 use super::ensure::BuildFrom;
 use super::error::ImageError;
 use super::flight::{self, Turn};
+use super::kept::Shelf;
 use super::key::{ContextItem, ItemContent, Key};
+use super::parts::{Edited, Parted, WORTH_IT, parted};
+use super::prepare::Prepared;
 use super::times::{Rule, Sent, constant};
 use crate::docker::Docker;
 use crate::docker::build::{SentEntry, SentKind, Sources};
 
-/// Everything that a build of this context may ask for, and the right to build it: where times are compared with those of earlier builds, one build of a
-/// directory comes after the other, since a second one would call what the first still works on older than it is. `dockerfile` is what the builder sees. Where a mount has just `arrived`,
-/// nothing is older than this build.
-pub(super) async fn sources(
-    from: &BuildFrom,
-    (context, items): (&Context, &[ContextItem]),
-    dockerfile: Vec<u8>,
-    docker: &Docker,
-    arrived: bool,
-) -> Result<(Sources, Option<Turn>), ImageError> {
-    let constant = if from.anew { None } else { constant_rule(from, &dockerfile, docker).await? };
+/// What a builder is given.
+pub(super) struct Given {
+    /// Everything that it may ask for.
+    pub(super) sources: Sources,
+    /// The right to build it: where times are compared with those of earlier builds, one build of a directory comes after the other, since a second one
+    /// would call what the first still works on older than it is.
+    pub(super) _turn: Option<Turn>,
+    /// What was edited lately is copied in a step of its own.
+    pub(super) in_parts: bool,
+    /// What the user should know.
+    pub(super) note: Option<String>,
+}
+
+/// Gathers it. Where something has just `arrived` in a mount, nothing is older than this build.
+pub(super) async fn given(from: &BuildFrom, prepared: &Prepared, docker: &Docker, arrived: bool) -> Result<Given, ImageError> {
+    let Prepared { context, items, .. } = prepared;
+    let outside = told(from, &prepared.dockerfile, docker).await?;
+    let constant = if from.anew { None } else { constant_rule(&outside, docker).await? };
     let (rule, turn) = if let Some(rule) = constant {
         (rule, None)
     } else {
@@ -33,10 +43,14 @@ pub(super) async fn sources(
     let dated = matches!(rule, Rule::SinceSent(_));
     let times = times(from, items, rule, arrived)?;
     let mut sent = Vec::with_capacity(items.len());
-    for ((entry, item), modified) in context.entries.iter().zip(items).zip(times) {
+    for ((entry, item), modified) in context.entries.iter().zip(items.iter()).zip(times) {
         let attributes = context.attributes(item)?;
         sent.push(SentEntry { attributes, ..sent_entry(entry, item, (modified, dated)) });
     }
+    let mut note = None;
+    let parts = in_parts(from, prepared, (&outside, &sent), &mut note);
+    let in_parts = parts.is_some();
+    let Parted { dockerfile, context: sent } = parts.unwrap_or_else(|| Parted { dockerfile: prepared.dockerfile.clone(), context: sent });
     let sources = Sources {
         dockerfile,
         root: context.root.clone(),
@@ -45,7 +59,32 @@ pub(super) async fn sources(
         secrets: from.secrets.clone(),
         ssh: from.ssh.clone(),
     };
-    Ok((sources, turn))
+    Ok(Given { sources, _turn: turn, in_parts, note })
+}
+
+/// What the Dockerfile takes that the builder sees.
+async fn told(from: &BuildFrom, dockerfile: &[u8], docker: &Docker) -> Result<Outside, ImageError> {
+    let platform = match &from.platform {
+        Some(platform) => platform.clone(),
+        None => docker.facts().await?.platform(),
+    };
+    Ok(outside(dockerfile, &Choices { target: from.target.as_deref(), args: from.args.clone(), platform: &platform }))
+}
+
+/// The same in parts, where that pays. A build of every step copies all files anyway.
+fn in_parts(from: &BuildFrom, prepared: &Prepared, (outside, sent): (&Outside, &[SentEntry]), note: &mut Option<String>) -> Option<Parted> {
+    let state = from.state.as_deref().filter(|_| from.split_copies && !from.anew && !from.no_cache && !prepared.may_trigger)?;
+    if outside.copies.is_empty() || sent.len() < WORTH_IT {
+        return None;
+    }
+    let table = place(state, "edited", &from.context);
+    let mut edited = Edited::load(&table);
+    if let Some(last) = Shelf::of(state, &from.project, from.target.as_deref()).last() {
+        edited = edited.next(&last.inputs.context, &prepared.items);
+        let said = |error| format!("which files were edited is not remembered, the next build may copy all of them: {error}");
+        *note = edited.store(&table).err().map(said);
+    }
+    parted(&prepared.dockerfile, outside, (&prepared.items, sent), &edited)
 }
 
 async fn turn(from: &BuildFrom) -> Option<Turn> {
@@ -54,12 +93,7 @@ async fn turn(from: &BuildFrom) -> Option<Turn> {
 }
 
 /// The rule, if no step can find anything of an earlier build.
-async fn constant_rule(from: &BuildFrom, dockerfile: &[u8], docker: &Docker) -> Result<Option<Rule>, ImageError> {
-    let platform = match &from.platform {
-        Some(platform) => platform.clone(),
-        None => docker.facts().await?.platform(),
-    };
-    let outside = outside(dockerfile, &Choices { target: from.target.as_deref(), args: from.args.clone(), platform: &platform });
+async fn constant_rule(outside: &Outside, docker: &Docker) -> Result<Option<Rule>, ImageError> {
     let mut bases = Vec::new();
     for base in &outside.images {
         bases.push(docker.image(&base.reference).await?);
@@ -93,9 +127,14 @@ pub(super) fn forget_times(from: &BuildFrom) -> bool {
     }
 }
 
-fn table(state: &Path, context: &Path) -> std::path::PathBuf {
+fn table(state: &Path, context: &Path) -> PathBuf {
+    place(state, "sent", context)
+}
+
+/// Where something is kept of a context.
+fn place(state: &Path, what: &str, context: &Path) -> PathBuf {
     let hash = blake3::hash(context.as_os_str().as_encoded_bytes()).to_hex();
-    state.join("sent").join(&hash[..16])
+    state.join(what).join(&hash[..16])
 }
 
 fn sent_entry(entry: &Entry, item: &ContextItem, (modified, dated): (i64, bool)) -> SentEntry {
@@ -107,7 +146,7 @@ fn sent_entry(entry: &Entry, item: &ContextItem, (modified, dated): (i64, bool))
         (EntryKind::Directory | EntryKind::File(_), _) => SentKind::Directory,
     };
     let dated = dated && matches!(kind, SentKind::File { .. });
-    SentEntry { path: entry.path.clone(), mode: entry.mode, modified, dated, attributes: Attributes::new(), kind }
+    SentEntry { path: entry.path.clone(), origin: None, mode: entry.mode, modified, dated, attributes: Attributes::new(), kind }
 }
 
 /// The builder keeps one copy of a context for each of these: the same directory of the same machine has the same.

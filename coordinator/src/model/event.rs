@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::settings::RunSettings;
 use super::verdict::Verdict;
-use super::{Exit, Fence, ImageIdentity, Manifest, Outcome, RunId, SessionId, ShardId, Slot, Stopped, SuiteId, TestKey, UnitId};
+use super::{
+    Exit, Fence, ImageIdentity, Manifest, Outcome, Provenance, RunId, SessionId, ShardId, Slot, Stopped, SuiteId, TestKey, UnitId,
+};
 
 /// One fact, with its place and time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -229,6 +231,9 @@ pub struct RunStarted {
     /// The session of that run which this one reproduces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repeats: Option<SessionId>,
+    /// What it was of; nothing if its tests were local processes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<Provenance>,
 }
 
 /// A file whose tests all passed or skipped themselves, at the first attempt, in an earlier run of the same image content, command, environment and limits.

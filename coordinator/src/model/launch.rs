@@ -26,9 +26,9 @@ pub struct Launch {
 pub struct ImageIdentity {
     /// `os/arch` or `os/arch/variant`.
     pub platform: String,
-    /// Digest of the image's configuration: what docker calls its id.
+    /// What docker calls its id: the digest of its configuration, or, where containerd keeps the images, of its manifest.
     pub config: String,
-    /// Digest of its manifest, where it is known.
+    /// Digest of its manifest, where it is known and another one.
     pub manifest: Option<String>,
 }
 

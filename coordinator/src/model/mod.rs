@@ -13,15 +13,24 @@
 //! | event | one fact about a run | [`event::RunEvent`] |
 //! | verdict | passed, failed, or none | [`verdict::Verdict`] |
 //! | level | how far a writer of cache entries is trusted | [`trust::Level`] |
+//! | digest | what names bytes to others, a manifest say | [`Sha256`] |
+//! | policy | what an environment asks of an image before it gets there | [`policy::PolicySettings`] |
+//! | environment | where releases of an app run | [`environment::Environment`] |
+//! | freeze | when nobody deploys there | [`freeze::Freeze`] |
 
 mod chain;
 pub mod encoding;
+pub mod environment;
 pub mod event;
+pub mod freeze;
 pub mod ids;
 pub mod launch;
+pub mod policy;
 pub mod progress;
+mod provenance;
 pub mod secret;
 pub mod settings;
+mod sha256;
 #[cfg(test)]
 pub(crate) mod story;
 pub mod trust;
@@ -32,7 +41,9 @@ pub use chain::chain;
 pub use ids::{Fence, RunId, SessionId, ShardId, SuiteId, TestKey, UnitId};
 pub use launch::{EntryPoint, ImageContent, ImageIdentity, Launch, Volume};
 pub use progress::{Listener, Progress, Telling};
+pub use provenance::Provenance;
 pub use secret::{BuildSecret, SecretSource, SecretText, SshAgent};
+pub use sha256::Sha256;
 pub use splitci_worker::protocol::driver::Outcome;
 pub use splitci_worker::protocol::message::{Exit, Select, Slot, Stopped, TerminalSize};
 pub use splitci_worker::protocol::recipe::{Listing, Naming, Nothing, Recipe, Results};

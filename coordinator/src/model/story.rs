@@ -47,6 +47,7 @@ pub(crate) fn record_of(run: &str, started: &str) -> Story {
         settings: settings(),
         of: None,
         repeats: None,
+        provenance: None,
     })));
     story
 }

@@ -6,6 +6,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 /// How far a writer of cache entries and statements is trusted; more is greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Level {
@@ -50,6 +52,20 @@ impl Level {
     /// Whether what is written at this level is of any use elsewhere: a local entry is trusted by its own machine alone.
     pub fn travels(self) -> bool {
         self != Self::Local
+    }
+}
+
+/// By its word, in records and wherever else it is written down.
+impl Serialize for Level {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.word())
+    }
+}
+
+impl<'de> Deserialize<'de> for Level {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let word = String::deserialize(deserializer)?;
+        Self::of_word(&word).ok_or_else(|| serde::de::Error::custom("not a level"))
     }
 }
 

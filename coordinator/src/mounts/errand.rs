@@ -63,6 +63,7 @@ pub(super) async fn run(
     let hash = blake3::hash(&program);
     let worker = SentEntry {
         path: PROGRAM.into(),
+        origin: None,
         mode: 0o755,
         modified: TIME + nanoseconds(hash.as_bytes()),
         dated: false,

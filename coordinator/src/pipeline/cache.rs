@@ -114,9 +114,15 @@ impl Cache {
 
     /// Everything that is believed of a piece of memory, this run's own first.
     pub(super) async fn recall(&self, layer: &'static str, key: [u8; 32]) -> Vec<Bytes> {
+        self.recall_with_levels(layer, key).await.into_iter().map(|(_, bytes)| bytes).collect()
+    }
+
+    /// The same, each with the level of who wrote it.
+    pub(super) async fn recall_with_levels(&self, layer: &'static str, key: [u8; 32]) -> Vec<(Level, Bytes)> {
         let mut all = Vec::new();
         for opened in self.vault.recall_all(layer, key, milliseconds(&self.run)).await {
-            all.extend(self.whole(opened).await);
+            let level = opened.space.level;
+            all.extend(self.whole(opened).await.map(|bytes| (level, bytes)));
         }
         all
     }

@@ -17,7 +17,8 @@ use crate::engine::process::ProcessEngine;
 use crate::engine::{Engine, EngineError};
 use crate::image::elsewhere::Elsewhere;
 use crate::image::layers::Parcel;
-use crate::image::{BuildFrom, ImageRequest, ReadyImage, ensure_image};
+use crate::image::tidying::Tidying;
+use crate::image::{BuildFrom, ImageRequest, MadeOf, ReadyImage, ensure_image};
 use crate::model::event::EventKind;
 use crate::model::settings::{EngineKind, RunSettings, SuiteSettings};
 use crate::model::trust::Level;
@@ -43,8 +44,23 @@ pub(super) struct Ground {
     pub(super) surroundings: Option<Surroundings>,
     /// What of the image is to be sent to other machines.
     pub(super) parcel: Option<(Parcel, Arc<Docker>)>,
+    /// Where the image comes from, as far as a statement about it says.
+    pub(super) origin: Option<Origin>,
+    /// What may go from its engine.
+    pub(super) tidying: Option<(Tidying, Arc<Docker>)>,
     /// Wall clock when all this was there, RFC 3339 in UTC.
     pub(super) started: String,
+}
+
+/// Where an image comes from.
+#[derive(Debug, Clone)]
+pub(super) struct Origin {
+    /// The engine keeps its images as containerd does.
+    pub(super) containerd: bool,
+    /// What it was made of, if it was built from the project.
+    pub(super) made_of: Option<MadeOf>,
+    /// The level of the run that built it, if another one did and that is known.
+    pub(super) level: Option<Level>,
 }
 
 pub(super) async fn prepare(job: &Job<'_>, world: &World, listener: &dyn Listener) -> Result<Ground, PipelineError> {
@@ -73,7 +89,9 @@ fn processes(job: &Job<'_>, world: &World) -> Result<Ground, PipelineError> {
         home: job.project.root.display().to_string(),
         notices: Vec::new(),
         surroundings: None,
+        origin: None,
         parcel: None,
+        tidying: None,
         started: (world.now)(),
     })
 }
@@ -101,7 +119,7 @@ fn worker_on_disk(world: &World, state: &Path) -> std::io::Result<PathBuf> {
 /// The image comes first: without it there is nothing to start.
 async fn containers(job: &Job<'_>, world: &World, listener: &dyn Listener) -> Result<Ground, PipelineError> {
     let docker = Arc::new(docker::connect(None, &world.env).await.map_err(PipelineError::Docker)?);
-    let image = ensure_image(&wanted(job, world).await, &docker, listener).await?;
+    let image = Box::pin(ensure_image(&wanted(job, world).await, &docker, listener)).await?;
     let container = job.settings.container.clone();
     // An init that stays the container's first process starts the worker itself; every other entrypoint comes before the test command.
     let entrypoint = if runs_image_init(&image.entry, &container) {
@@ -124,7 +142,10 @@ async fn containers(job: &Job<'_>, world: &World, listener: &dyn Listener) -> Re
     let inherited =
         image.env.iter().filter_map(|row| row.split_once('=')).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     let surroundings = if job.settings.reuse { Some(surroundings(&image, &docker, world).await?) } else { None };
+    let containerd = docker.facts().await.map_err(PipelineError::Docker)?.containerd_store;
+    let origin = Some(Origin { containerd, made_of: image.made_of, level: image.level });
     let parcel = image.parcel.map(|parcel| (parcel, Arc::clone(&docker)));
+    let tidying = image.tidying.map(|tidying| (tidying, Arc::clone(&docker)));
     let engine = DockerEngine::new(docker, setup).await?;
     Ok(Ground {
         run: job.run.clone(),
@@ -136,7 +157,9 @@ async fn containers(job: &Job<'_>, world: &World, listener: &dyn Listener) -> Re
         cwd,
         home,
         surroundings,
+        origin,
         parcel,
+        tidying,
         started: (world.now)(),
     })
 }
@@ -211,6 +234,7 @@ pub(super) fn build_from(project: &Project, build: &BuildSettings, settings: &Ru
         whom,
         pull: build.pull,
         no_cache: build.no_cache,
+        split_copies: build.split_copies,
         anew: false,
         epoch: build.epoch.clone(),
         max_age: build.max_age,

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 
 use super::cache::Cache;
 use crate::content::StoreError;
 use crate::image::elsewhere::{Claim, Elsewhere, Remembered};
 use crate::image::key::Key;
 use crate::model::event::{EventKind, ImageSource};
+use crate::model::trust::Level;
 
 /// The layer of images that can be pulled; what it was good for is counted under its name, too.
 pub(super) const IMAGE: &str = "image";
@@ -21,9 +23,10 @@ const KEEP: Duration = Duration::from_hours(30 * 24);
 impl Elsewhere for Cache {
     async fn image(&self, key: Key) -> Option<Remembered> {
         for layer in [IMAGE, BUILT] {
-            let kept = self.recall(layer, key.bytes()).await;
-            if let Some(known) = kept.iter().find_map(|bytes| serde_json::from_slice(bytes).ok()) {
-                return Some(known);
+            let kept = self.recall_with_levels(layer, key.bytes()).await;
+            let known = |(level, bytes): &(Level, Bytes)| Some((*level, serde_json::from_slice::<Remembered>(bytes).ok()?));
+            if let Some((level, known)) = kept.iter().find_map(known) {
+                return Some(Remembered { level: Some(level), ..known });
             }
         }
         None
@@ -67,7 +70,7 @@ async fn remember(cache: &Cache, image: &EventKind, remote: Option<String>) -> R
     let EventKind::ImageReady { identity, how: ImageSource::Built, key: Some(key), took_ms, .. } = image else { return Ok(()) };
     let Ok(key) = blake3::Hash::from_hex(key) else { return Ok(()) };
     let layer = if remote.is_some() { IMAGE } else { BUILT };
-    let known = Remembered { id: identity.config.clone(), remote, took_ms: *took_ms };
+    let known = Remembered { id: identity.config.clone(), remote, took_ms: *took_ms, level: None };
     let bytes = serde_json::to_vec(&known).map_err(std::io::Error::from)?;
     cache.remember(layer, *key.as_bytes(), bytes, KEEP).await
 }

@@ -15,7 +15,7 @@ use super::tellers::Tellers;
 use super::{World, images};
 use crate::config::Project;
 use crate::docker::{Docker, DockerError};
-use crate::image::layers::{Layers, PAYS_FROM, Parcel};
+use crate::image::layers::{Delivered, Layers, PAYS_FROM, Parcel};
 use crate::model::chain;
 use crate::model::event::EventKind;
 use crate::model::trust::Level;
@@ -42,7 +42,7 @@ pub(super) struct Arrived {
     pub(super) note: String,
 }
 
-type Sent = (Result<Option<String>, DockerError>, Duration);
+type Sent = (Result<Delivered, DockerError>, Duration);
 
 /// A parcel on its way.
 pub(super) struct Sending {
@@ -67,7 +67,7 @@ impl Sending {
             let (sent, took) = (sent.send(&docker, &stopped).await, began.elapsed());
             if let Some((cache, image)) = others {
                 // Counted by the store: what is not remembered is built again elsewhere.
-                let _counted = images::was_sent(&cache, &image, sent.as_ref().ok().cloned().flatten()).await;
+                let _counted = images::was_sent(&cache, &image, sent.as_ref().ok().and_then(|sent| sent.remote.clone())).await;
             }
             (sent, took)
         });
@@ -110,7 +110,10 @@ pub(super) async fn send(parcel: &Parcel, docker: &Arc<Docker>) -> Arrived {
 
 fn told(to: &str, sent: Option<Sent>) -> Arrived {
     let (remote, took, note) = match sent {
-        Some((Ok(remote), took)) => (remote, took, format!("layers of the image were sent to {to} in {:.1} s", took.as_secs_f64())),
+        Some((Ok(Delivered { remote, without_steps }), took)) => {
+            let but = without_steps.map(|why| format!("; steps of its other stages were not: {why}")).unwrap_or_default();
+            (remote, took, format!("layers of the image were sent to {to} in {:.1} s{but}", took.as_secs_f64()))
+        }
         Some((Err(DockerError::GivenUp { .. }), _)) | None => {
             let why = format!("layers of the image were not all sent to {to} in time; the next push goes on where this one ended");
             (None, Duration::ZERO, why)

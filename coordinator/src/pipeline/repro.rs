@@ -268,6 +268,9 @@ impl Past {
             notices: self.variables(request, world),
             overrides: request.env.clone(),
             terminal: request.terminal,
+            filters: Vec::new(),
+            reused_level: None,
+            provenance: None,
         }
     }
 }

@@ -25,6 +25,7 @@ use crate::history::{History, lock};
 use crate::model::chain;
 use crate::model::event::Recalled;
 use crate::model::settings::EngineKind;
+use crate::model::trust::Level;
 use crate::model::{ImageContent, RunId, SuiteId};
 use crate::proof::Proof;
 use crate::reuse::inputs::Inputs;
@@ -136,7 +137,8 @@ impl Known {
         let Some(standings) = self.standings().await else { return job };
         let mut offer = Offer::default();
         for (suite, key) in &self.keys {
-            let pack = self.pack(*key).await;
+            let (pack, level) = self.pack_with_level(*key).await;
+            job.reused_level = job.reused_level.into_iter().chain(level).min();
             offer.add(*suite, (&pack, *key), (&standings, milliseconds(run)), |of| history.record(of).exists());
         }
         self.cost(began);
@@ -257,11 +259,19 @@ impl Known {
     }
 
     async fn pack(&self, key: Key) -> Pack {
-        let kept = self.cache.recall(RESULTS, key.0).await;
-        kept.iter().filter_map(|bytes| Pack::read(bytes, key)).fold(Pack::default(), |mut all, more| {
+        self.pack_with_level(key).await.0
+    }
+
+    /// The same, with the lowest level that a part of it was kept at.
+    async fn pack_with_level(&self, key: Key) -> (Pack, Option<Level>) {
+        let kept = self.cache.recall_with_levels(RESULTS, key.0).await;
+        let packs: Vec<(Level, Pack)> = kept.iter().filter_map(|(level, bytes)| Some((*level, Pack::read(bytes, key)?))).collect();
+        let lowest = packs.iter().map(|(level, _)| *level).min();
+        let joined = packs.into_iter().fold(Pack::default(), |mut all, (_, more)| {
             all.join(more);
             all
-        })
+        });
+        (joined, lowest)
     }
 
     /// Counts what was not run again, by what it took when it was.

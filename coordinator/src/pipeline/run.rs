@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::cache::{Cache, Opening};
 use super::ground::{Ground, prepare};
@@ -12,24 +11,21 @@ use super::plans::{durations, expected, failed_before, narrow, planned, replanne
 use super::repository::identity;
 use super::results::{Known, Reuse};
 use super::tellers::Tellers;
-use super::{Controls, Finished, PipelineError, Planned, World, images, timings};
+use super::tidy::Tidy;
+use super::{Controls, Finished, PipelineError, Planned, World, images, provenance, timings};
 use crate::config::Project;
-use crate::engine::Engine;
 use crate::history::{History, Keep};
 use crate::model::chain;
 use crate::model::event::{EventKind, ImageSource, Recalled, RunStarted};
 use crate::model::settings::{EngineKind, RunSettings, SuiteSettings, Timeouts};
 use crate::model::trust::Level;
 use crate::model::verdict::Verdict;
-use crate::model::{ImageIdentity, Listener, Progress, RunId, SessionId, Telling, TerminalSize};
+use crate::model::{ImageIdentity, Listener, Progress, Provenance, RunId, SessionId, Telling, TerminalSize};
 use crate::plan::Timings;
 use crate::proof::Proof;
 use crate::queue::Epoch;
 use crate::run::{Brief, Obstacle, Outcome, Planner, Run, SuiteBrief, supervise};
 use crate::tally::Worth;
-
-/// How long a run that is over waits for the tidying that went on beside it.
-const TIDY_UP: Duration = Duration::from_secs(2);
 
 /// What to run.
 #[derive(Debug, Clone)]
@@ -42,6 +38,8 @@ pub struct RunRequest {
     pub keep: bool,
     /// Paths were given for this run: it is about nothing else.
     pub paths_given: bool,
+    /// What leaves tests out and stands in no file, as it was given on the command line: paths, options, arguments of the framework.
+    pub filters: Vec<String>,
     /// The framework gets the invoker's terminal, of this size; one shard, and no limits of time.
     pub terminal: Option<TerminalSize>,
 }
@@ -119,6 +117,9 @@ async fn remembering(
         notices,
         overrides: Vec::new(),
         terminal: request.terminal,
+        filters: provenance::filters(request, &world.env),
+        reused_level: None,
+        provenance: None,
     };
     let (mut finished, told, proof) = carry_out(job, world, history, listener, controls).await?;
     finished.notes.extend(vanished(&failed_tests, &proof));
@@ -157,6 +158,9 @@ pub async fn plan(request: &RunRequest, world: &World, listener: Arc<dyn Listene
         notices: timings.notice.into_iter().collect(),
         overrides: Vec::new(),
         terminal: None,
+        filters: Vec::new(),
+        reused_level: None,
+        provenance: None,
     };
     let told = Arc::new(Tellers::new(None, listener));
     let ground = prepare(&job, world, told.user.as_ref()).await?;
@@ -201,6 +205,12 @@ pub(super) struct Job<'a> {
     pub(super) overrides: Vec<(String, String)>,
     /// The framework gets the invoker's terminal, of this size.
     pub(super) terminal: Option<TerminalSize>,
+    /// What leaves tests out and stands in no file.
+    pub(super) filters: Vec<String>,
+    /// The lowest level that results were kept at which it may reuse.
+    pub(super) reused_level: Option<Level>,
+    /// What the run is of, once that is known.
+    pub(super) provenance: Option<Provenance>,
 }
 
 /// A run from its ground to its record.
@@ -212,8 +222,10 @@ pub(super) async fn carry_out(
     mut controls: Controls,
 ) -> Result<(Finished, Arc<Tellers>, Proof), PipelineError> {
     let (run, keep) = (job.run.clone(), job.keep);
-    let mut ground = tokio::select! {
-        ground = Box::pin(prepare(&job, world, listener.as_ref())) => ground?,
+    // The tree is looked at while it is read for the build, and once more afterwards.
+    let preparing = async { tokio::join!(prepare(&job, world, listener.as_ref()), provenance::tree(&job)) };
+    let (mut ground, tree) = tokio::select! {
+        (ground, tree) = Box::pin(preparing) => (ground?, tree),
         // Dropping the preparation cancels a build.
         Some(_) = controls.recv() => return Err(PipelineError::Interrupted),
     };
@@ -226,10 +238,11 @@ pub(super) async fn carry_out(
         }
     }
     let known = Known::of(&mut job, &ground, world)?;
-    let job = match &known {
+    let mut job = match &known {
         Some(known) => known.offer_to(job, &run, history).await,
         None => job,
     };
+    job.provenance = provenance::of(&job, &ground, tree).await;
     let (project, suites, started) = (job.project, job.settings.suites.clone(), ground.started.clone());
     let record = history.begin(&run)?;
     let path = record.path().to_owned();
@@ -335,17 +348,9 @@ async fn go(job: Job<'_>, ground: Ground, world: &World, told: Arc<Tellers>, con
         settings: job.settings,
     };
     let engine = Arc::clone(&ground.engine);
-    let tidying = tidy(Arc::clone(&engine), Arc::clone(&told.user));
-    let running = supervise(Run::new(brief), engine, told, controls);
-    tokio::pin!(tidying, running);
-    let outcome = tokio::select! {
-        outcome = &mut running => {
-            // What is not done by then is the next run's.
-            let _left = tokio::time::timeout(TIDY_UP, &mut tidying).await;
-            outcome
-        }
-        () = &mut tidying => running.await,
-    };
+    let tidying = Tidy { engine: Arc::clone(&engine), images: ground.tidying, told: Arc::clone(&told) };
+    let running = Box::pin(supervise(Run::new(brief), engine, told, controls));
+    let outcome = tidying.beside(running).await;
     Ok(outcome)
 }
 
@@ -361,23 +366,6 @@ pub(super) fn at_ease(timeouts: Timeouts) -> Timeouts {
     Timeouts { test_ms: WEEK_MS, run_ms: WEEK_MS, ..timeouts }
 }
 
-/// Removes what earlier runs left. What is done or cannot be done is told; neither is a matter of the run's verdict.
-async fn tidy(engine: Arc<dyn Engine>, user: Arc<dyn Listener>) {
-    let say = |text: String| user.hear(&Telling::Progress(Progress::Doing(text)));
-    match engine.sweep().await {
-        Ok(swept) => {
-            for (what, all) in
-                [("removed what an earlier run left", swept.removed), ("an earlier run left what cannot be removed", swept.stuck)]
-            {
-                let Some((first, rest)) = all.split_first() else { continue };
-                let more = if rest.is_empty() { String::new() } else { format!(", and {} more", rest.len()) };
-                say(format!("{what}: {first}{more}"));
-            }
-        }
-        Err(error) => say(format!("what an earlier run may have left is still there: {error}: {}", error.cause)),
-    }
-}
-
 /// What is told of a run before anything happens in it.
 fn preamble(job: &Job<'_>, ground: &Ground, world: &World) -> Vec<EventKind> {
     let started = RunStarted {
@@ -388,6 +376,7 @@ fn preamble(job: &Job<'_>, ground: &Ground, world: &World) -> Vec<EventKind> {
         settings: job.settings.clone(),
         of: job.of.clone(),
         repeats: job.as_shard,
+        provenance: job.provenance.clone(),
     };
     let mut notices: Vec<_> = job.project.notices.iter().chain(&job.notices).chain(&ground.notices).cloned().collect();
     if job.keep && job.settings.engine == EngineKind::Process {

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use super::learn::Loads;
 use crate::history::RecordWriter;
@@ -15,17 +15,17 @@ pub(super) struct Tellers {
     pub(super) user: Arc<dyn Listener>,
     loads: Mutex<Loads>,
     manifest: Mutex<Option<Manifest>>,
-    tests: Notify,
+    tests: CancellationToken,
 }
 
 impl Tellers {
     pub(super) fn new(record: Option<RecordWriter>, user: Arc<dyn Listener>) -> Self {
-        Self { record, user, loads: Mutex::default(), manifest: Mutex::default(), tests: Notify::new() }
+        Self { record, user, loads: Mutex::default(), manifest: Mutex::default(), tests: CancellationToken::new() }
     }
 
-    /// Waits until tests are given out. For one who waits, once.
+    /// Waits until tests are given out.
     pub(super) async fn tests_started(&self) {
-        self.tests.notified().await;
+        self.tests.cancelled().await;
     }
 
     /// How long units took to load.
@@ -62,7 +62,7 @@ impl Listener for Tellers {
             }
             self.loads.lock().unwrap_or_else(PoisonError::into_inner).hear(event);
             if let EventKind::UnitLeased { .. } = &event.kind {
-                self.tests.notify_one();
+                self.tests.cancel();
             }
             if let EventKind::PlanMade { manifest, .. } = &event.kind {
                 *self.manifest.lock().unwrap_or_else(PoisonError::into_inner) = Some(manifest.clone());

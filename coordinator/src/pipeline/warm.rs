@@ -69,6 +69,10 @@ async fn warmed(
             remembered = remembered.and(images::was_sent(cache, &ready, arrived.remote).await);
         }
     }
+    if let Some(tidying) = &image.tidying {
+        let tidied = tidying.tidy(&docker).await;
+        notes.extend(tidied.err().map(|error| format!("older images are left in the engine: {}", chain(&error))));
+    }
     notes.extend(remembered.err().map(|error| format!("the image is not remembered for others: {}", chain(&error))));
     Ok(Warmed { image: ready, notes })
 }

@@ -64,6 +64,9 @@ pub async fn why_files(
         notices: Vec::new(),
         overrides: Vec::new(),
         terminal: None,
+        filters: Vec::new(),
+        reused_level: None,
+        provenance: None,
     };
     let ground = Box::pin(prepare(&job, world, listener.as_ref())).await?;
     let known = Known::of(&mut job, &ground, world)?;

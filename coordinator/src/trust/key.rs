@@ -1,7 +1,8 @@
 //! Keys: ECDSA over P-256 with SHA-256, private ones as PKCS#8 PEM, encrypted if wanted, public ones as SPKI PEM. OpenSSL reads and writes the same.
 //!
 //! The algorithm belongs to the key and is never taken from what was signed. Signatures have one form: the lower of the two that would do, so that
-//! nobody can make another valid envelope out of one. Private halves are wiped when dropped and shown by their id alone.
+//! nobody can make another valid envelope out of one. What others are to read is signed in DER, and there both forms are taken, since others make both.
+//! Private halves are wiped when dropped and shown by their id alone.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -42,6 +43,11 @@ impl KeyId {
     /// Out of an envelope.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
+    }
+
+    /// Out of its text: 64 digits of hex, small letters, as it is shown.
+    pub fn of_text(text: &str) -> Option<Self> {
+        crate::model::Sha256::of_hex(text).map(|digest| Self(*digest.bytes()))
     }
 
     /// Enough to tell it from others.
@@ -194,6 +200,12 @@ impl SecretKey {
         lower(signature).to_bytes().into()
     }
 
+    /// Signs a message for readers of any kind: the same signature in ASN.1 DER.
+    pub fn sign_der(&self, message: &[u8]) -> Vec<u8> {
+        let signature: Signature = self.signing.sign(message);
+        lower(signature).to_der().as_bytes().to_vec()
+    }
+
     /// The key that hides secret values from those who have other keys.
     pub fn mac_key(&self) -> MacKey {
         MacKey::derive(&Zeroizing::new(self.signing.to_bytes()))
@@ -268,6 +280,11 @@ impl PublicKey {
     pub fn verifies(&self, message: &[u8], signature: &[u8; SIGNATURE]) -> bool {
         let Ok(signature) = Signature::from_slice(signature) else { return false };
         lower(signature) == signature && self.verifying.verify(message, &signature).is_ok()
+    }
+
+    /// Whether its private half signed this message, by a signature in ASN.1 DER. OpenSSL makes the higher of the two forms as often as the lower.
+    pub fn verifies_der(&self, message: &[u8], signature: &[u8]) -> bool {
+        Signature::from_der(signature).is_ok_and(|signature| self.verifying.verify(message, &signature).is_ok())
     }
 }
 

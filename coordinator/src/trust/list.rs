@@ -54,6 +54,11 @@ impl TrustList {
         self.0.get(id).map(|trusted| (&trusted.key, &trusted.space))
     }
 
+    /// All keys that are trusted, by their ids, and where each may write.
+    pub fn iter(&self) -> impl Iterator<Item = (&PublicKey, &Space)> {
+        self.0.values().map(|trusted| (&trusted.key, &trusted.space))
+    }
+
     /// How many keys there are.
     pub fn len(&self) -> usize {
         self.0.len()

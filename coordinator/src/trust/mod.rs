@@ -6,6 +6,7 @@
 //! | [`machine`] | the key that a machine makes for itself, trusted nowhere else |
 //! | [`list`] | the reader's list: which key has which level |
 //! | [`mod@seal`] | a signed envelope around a record, and the reasons to refuse one |
+//! | [`dsse`] | a signed envelope around a statement, in the form that others read and make, too |
 //! | [`mac`] | secret values on their way into a key of a cache |
 //!
 //! Comes in: settings, a private key or none, bytes. Goes out: sealed bytes, or opened ones with the level of who wrote them. The level is never
@@ -15,6 +16,7 @@
 //! Not here: where records lie (`content`), what is in them, and what a gate makes of a level. Nothing here prints a private key or keeps a
 //! passphrase, and nothing reads the environment.
 
+pub mod dsse;
 pub mod key;
 pub mod list;
 pub mod mac;
@@ -34,6 +36,7 @@ pub use list::{ListError, TrustList};
 pub use mac::MacKey;
 pub use seal::{Address, Life, Opened, Refusal, Seal};
 
+use crate::model::Sha256;
 use crate::model::trust::{KeySource, Level, Space, TrustSettings};
 
 /// What keys are opened with, besides what the configuration says.
@@ -101,13 +104,19 @@ impl Identity {
 
 /// The key that was given, or this machine's own, with the list that says what it and others may do.
 pub fn identify(keys: &Keys<'_>) -> Result<Identity, TrustError> {
-    let (key, given) = match &keys.settings.key {
-        Some(source) => (secret(source, keys.passphrase.as_deref().map(String::as_str)).map_err(TrustError::Key)?, true),
-        None => (machine::own(keys.home).map_err(TrustError::Key)?, false),
-    };
+    let (key, given) = signer(keys)?;
     let list = trusted(keys.settings)?;
     let seal = Seal::new(key, list, keys.settings.partition.clone());
     Ok(Identity { seal, given })
+}
+
+/// The private key alone: the one that was given, or this machine's own; and which of them it is.
+pub fn signer(keys: &Keys<'_>) -> Result<(SecretKey, bool), TrustError> {
+    let key = match &keys.settings.key {
+        Some(source) => secret(source, keys.passphrase.as_deref().map(String::as_str)),
+        None => machine::own(keys.home),
+    };
+    key.map(|key| (key, keys.settings.key.is_some())).map_err(TrustError::Key)
 }
 
 /// The list of a configuration, files of keys read.
@@ -131,7 +140,14 @@ pub fn secret(source: &KeySource, passphrase: Option<&str>) -> Result<SecretKey,
     }
 }
 
-fn public(source: &KeySource) -> Result<PublicKey, KeyError> {
+/// The SHA-256 of some bytes: what names something to others.
+pub fn sha256(bytes: &[u8]) -> Sha256 {
+    use sha2::Digest as _;
+    Sha256::from_bytes(sha2::Sha256::digest(bytes).into())
+}
+
+/// Reads a public key from where it is said to be.
+pub fn public(source: &KeySource) -> Result<PublicKey, KeyError> {
     match source {
         KeySource::Text(text) => PublicKey::from_pem(text),
         KeySource::File(path) => {

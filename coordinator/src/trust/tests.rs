@@ -432,3 +432,59 @@ fn where_no_key_can_be_kept_there_is_an_error_and_no_panic() {
     fs_err::write(&file, "").expect("written");
     assert!(matches!(machine::own(&file), Err(KeyError::File(_))));
 }
+
+// --- envelopes that others read ---
+
+#[test]
+fn an_envelope_of_a_known_key_opens_and_says_whose_it_is() {
+    let known = |id: &KeyId| [&TEAM.pull, &TEAM.protected].into_iter().map(SecretKey::public).find(|key| key.id() == *id);
+    let envelope = dsse::sign(&TEAM.pull, b"{}");
+    assert_eq!(envelope, dsse::sign(&TEAM.pull, b"{}"), "the same words have the same envelope");
+    assert_eq!(dsse::open(&envelope, known), Ok(dsse::Opened { payload: b"{}".to_vec(), writer: TEAM.pull.id() }));
+    let writer = TEAM.stranger.id();
+    assert_eq!(dsse::open(&dsse::sign(&TEAM.stranger, b"{}"), known), Err(dsse::Refusal::Stranger { writer }));
+    // A reader who is careless about which key is whose is not believed.
+    assert_eq!(dsse::open(&dsse::sign(&TEAM.stranger, b"{}"), |_| Some(TEAM.pull.public())), Err(dsse::Refusal::Stranger { writer }));
+    assert_eq!(dsse::open(b"{}", known), Err(dsse::Refusal::Malformed));
+    let bytes = dsse::MOST_BYTES + 1;
+    assert_eq!(dsse::open(&vec![b' '; bytes], known), Err(dsse::Refusal::TooLarge { bytes }));
+}
+
+#[test]
+fn both_forms_of_a_signature_are_taken_from_others_and_one_is_made() {
+    let der = TEAM.pull.sign_der(b"message");
+    let signature = p256::ecdsa::Signature::from_der(&der).expect("DER");
+    let (r, s) = signature.split_scalars();
+    let other = p256::ecdsa::Signature::from_scalars(r, -s).expect("a signature");
+    assert_eq!(signature.to_bytes()[..], TEAM.pull.sign(b"message"));
+    for form in [signature, other] {
+        assert!(TEAM.pull.public().verifies_der(b"message", form.to_der().as_bytes()));
+        assert!(!TEAM.pull.public().verifies_der(b"another", form.to_der().as_bytes()));
+        assert!(!TEAM.stranger.public().verifies_der(b"message", form.to_der().as_bytes()));
+    }
+    for bad in [&der[1..], &[&der[..], b"\0"].concat(), &signature.to_bytes()[..], b""] {
+        assert!(!TEAM.pull.public().verifies_der(b"message", bad));
+    }
+}
+
+#[test]
+fn a_bundle_has_one_envelope_in_it() {
+    let envelope = dsse::sign(&TEAM.pull, b"{\"a\":1}");
+    let bundle = dsse::bundle(&envelope).expect("a bundle");
+    assert_eq!(dsse::unbundle(&bundle), Some(envelope.clone()));
+    let text = String::from_utf8(bundle).expect("text");
+    let more = text.replace("\"publicKey\":", "\"tlogEntries\":[],\"publicKey\":");
+    assert_ne!(more, text);
+    assert_eq!(dsse::unbundle(more.as_bytes()), Some(envelope.clone()), "others have more in it");
+    assert_eq!(dsse::unbundle(text.replace("v0.3", "v0.9").as_bytes()), None);
+    assert_eq!(dsse::unbundle(&envelope), None);
+    assert_eq!(dsse::bundle(b"{}"), None);
+}
+
+#[test]
+fn a_key_is_known_by_one_text() {
+    let id = TEAM.pull.id();
+    assert_eq!(KeyId::of_text(&id.to_string()), Some(id));
+    assert_eq!(KeyId::of_text(&id.to_string().to_uppercase()), None);
+    assert_eq!(KeyId::of_text(&id.short()), None);
+}

@@ -21,7 +21,7 @@ pub(super) fn warm(args: WarmArgs, context: &Context) -> Result<Exit, Failure> {
     args.place.into_flags(&mut flags);
     args.project.into_flags(&mut flags);
     let project = project::resolve(context, flags)?;
-    let job = async |Start { world, listener, controls }: Start| pipeline::warm(&project, &world, listener, controls).await;
+    let job = async |Start { world, listener, controls }: Start| Box::pin(pipeline::warm(&project, &world, listener, controls)).await;
     let (warmed, asked) = drive(context, Show::Progress, job)?;
     if json {
         let text = serde_json::json!({ "image": warmed.image, "notes": warmed.notes });

@@ -22,7 +22,7 @@ use super::counters::End;
 use super::{Counters, Digest, Record, RecordKey, Store, StoreError, StoreStats, frames};
 
 /// Blobs that a far tier is asked for at a time, each time with the patience for one answer: a bucket knows them one by one, and many take long.
-const AT_A_TIME: usize = 64;
+const AT_A_TIME: usize = 16;
 
 /// How long far tiers are waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

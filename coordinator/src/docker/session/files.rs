@@ -188,7 +188,7 @@ impl Sender {
         let entry = usize::try_from(id).ok().and_then(|at| self.tree.entries.get(at));
         match entry.map(|entry| (entry, &entry.kind)) {
             Some((entry, SentKind::File { length, hash })) => {
-                let place = self.tree.root.join(std::ffi::OsStr::from_bytes(&entry.path));
+                let place = self.tree.root.join(std::ffi::OsStr::from_bytes(entry.origin.as_ref().unwrap_or(&entry.path)));
                 self.file(id, &place, *length, hash)?;
             }
             Some((_, SentKind::Text(text))) => {
@@ -276,7 +276,15 @@ mod tests {
     }
 
     fn entry(path: &str, kind: SentKind) -> SentEntry {
-        SentEntry { path: path.into(), mode: 0o644, modified: 1, dated: false, attributes: std::collections::BTreeMap::new(), kind }
+        SentEntry {
+            path: path.into(),
+            origin: None,
+            mode: 0o644,
+            modified: 1,
+            dated: false,
+            attributes: std::collections::BTreeMap::new(),
+            kind,
+        }
     }
 
     fn on_disk(root: &Path, path: &str, text: &[u8]) -> SentEntry {

@@ -7,6 +7,7 @@
 //! | `files` | the Dockerfile and the context, of which only what changed travels |
 //! | `packet` | the messages in which files travel |
 //! | `services` | health, credentials, secrets, SSH agents |
+//! | `steps` | the same build once more, for what a build cannot be asked for |
 //!
 //! A session has a thread of its own: an engine asks every second whether we are well, and old ones give the build up at the first late answer, however
 //! busy the rest of the process is. It ends when it is dropped. Invariant: what was not named in its `Sources` is never given.
@@ -15,6 +16,7 @@ mod files;
 mod packet;
 mod services;
 mod sources;
+mod steps;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -39,6 +41,7 @@ use files::{DIFF_COPY, Files, Tree};
 use services::{Agents, Pulse, Registries, Vault};
 use sources::Told;
 pub use sources::{SentEntry, SentKind, SourceError, Sources};
+use wire::hijack;
 
 /// Small frames are counted against half the connection's window, as a defence; a builder's requests for files are many and small.
 const CONNECTION_WINDOW: u32 = 64 << 20;
@@ -81,7 +84,7 @@ impl Session {
                 Err(error) => return drop(ready.send(Err(error.into()))),
             };
             let session = async {
-                match wire::hijack(docker_of_thread.endpoint(), &headers).await {
+                match hijack(docker_of_thread.endpoint(), "/session", &headers).await {
                     Ok(wire) => {
                         drop(ready.send(Ok(())));
                         serve(wire, routes).await;
@@ -146,6 +149,7 @@ fn small_file(name: String, text: Vec<u8>) -> SentEntry {
     let modified = ANY_TIME + nanoseconds(blake3::hash(&text).as_bytes());
     SentEntry {
         path: name.into_bytes(),
+        origin: None,
         mode: 0o644,
         modified,
         dated: false,

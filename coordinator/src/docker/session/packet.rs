@@ -130,7 +130,7 @@ mod tests {
     use prost::Message;
 
     fn entry(mode: u32, kind: SentKind) -> SentEntry {
-        SentEntry { path: b"a/b".to_vec(), mode, modified: 1_000_000_007, dated: false, attributes: BTreeMap::new(), kind }
+        SentEntry { path: b"a/b".to_vec(), origin: None, mode, modified: 1_000_000_007, dated: false, attributes: BTreeMap::new(), kind }
     }
 
     #[test]

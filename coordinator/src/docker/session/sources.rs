@@ -11,7 +11,7 @@ use crate::docker::DockerError;
 use crate::model::{BuildSecret, SecretSource, SshAgent};
 
 /// What a builder may ask for.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sources {
     /// The Dockerfile, as the builder is to see it; it need not be what stands on the disk.
     pub dockerfile: Vec<u8>,
@@ -32,6 +32,8 @@ pub struct Sources {
 pub struct SentEntry {
     /// Path below the context.
     pub path: Vec<u8>,
+    /// Path on the disk below the same directory, if it is another one.
+    pub origin: Option<Vec<u8>>,
     /// Permission bits.
     pub mode: u32,
     /// When it was changed, in nanoseconds since 1970. The builder takes a file of the same length and time for the same.

@@ -1,6 +1,6 @@
-//! The connection on which the engine becomes the one who asks: `POST /session`, taken over after the engine's `101`.
+//! A connection that is taken over after the engine's `101`: on that of `POST /session` the engine becomes the one who asks, on that of `POST /grpc` it is asked.
 //!
-//! The one seam of the session: what comes out is a stream on which the engine speaks HTTP/2 as a client. Engines that do without `/session` will get
+//! The one seam of the session: what comes out is a stream on which HTTP/2 is spoken. Engines that do without `/session` will get
 //! another function like `hijack`; nothing else knows the difference. `bollard` hands out no upgraded connection, so the endpoint is dialled here.
 
 use std::path::Path;
@@ -24,13 +24,13 @@ trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 
-/// Opens a session with the engine and hands out the connection. `headers` say who is calling and what may be asked.
-pub(super) async fn hijack(endpoint: &Endpoint, headers: &[(&'static str, String)]) -> Result<Upgraded, Cause> {
+/// Asks the engine to turn a connection around and hands it out. `headers` say who is calling and what may be asked.
+pub(super) async fn hijack(endpoint: &Endpoint, path: &'static str, headers: &[(&'static str, String)]) -> Result<Upgraded, Cause> {
     let wire = dial(endpoint).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(wire)).await?;
     let mut driving = JoinSet::new();
     driving.spawn(connection.with_upgrades());
-    let request = hyper::Request::post("/session").header("Host", "docker").header("Connection", "Upgrade").header("Upgrade", "h2c");
+    let request = hyper::Request::post(path).header("Host", "docker").header("Connection", "Upgrade").header("Upgrade", "h2c");
     let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, value));
     let response = sender.send_request(request.body(String::new())?).await?;
     if response.status() == hyper::StatusCode::SWITCHING_PROTOCOLS {

@@ -3,9 +3,8 @@
 //! A shard is made, attached to, and only then started, so that no byte is lost; its standard streams are the only line to it. The worker gets in
 //! through a volume (`worker_volume`), never through the root file system. The engine removes a container when it ends; how it ended is heard
 //! from the engine's events. Nothing here knows what travels on the stream.
-//! `shape` decides what a container is given, `security` what of it the engine can keep, `owner` whose containers may be swept.
+//! `shape` decides what a container is given, `security` what of it the engine can keep, `docker::owner` whose containers may be swept.
 
-mod owner;
 mod security;
 mod shape;
 mod worker_volume;
@@ -22,10 +21,10 @@ use super::{Engine, EngineError, Inside, Shard, ShardEnd, ShardHandle, ShardSpec
 use crate::docker::container::{Attached, ContainerSpec, StderrTail};
 use crate::docker::deaths::Deaths;
 use crate::docker::exec::{OpenTerminal, TerminalSpec};
+use crate::docker::owner::{self, Owner};
 use crate::docker::{Docker, DockerError};
 use crate::model::settings::ContainerSettings;
 use crate::model::{EntryPoint, RunId};
-use owner::Owner;
 pub use shape::runs_image_init;
 
 /// Label that every container and volume of ours carries; its value names who owns a container.

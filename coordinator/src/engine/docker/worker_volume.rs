@@ -11,9 +11,9 @@ use std::sync::Arc;
 
 use super::DockerSetup;
 use super::OWNER_LABEL;
-use super::owner::Owner;
 use super::shape::{WORKER_FOLDER, WORKER_NAME, WORKER_PATH};
 use crate::docker::container::{ContainerSpec, HostSpec};
+use crate::docker::owner::Owner;
 use crate::docker::{Docker, DockerError};
 
 /// What the names of these volumes begin with. Not a label: a volume that the engine had to make by itself for want of one has none.

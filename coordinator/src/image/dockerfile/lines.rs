@@ -13,6 +13,8 @@ pub(super) struct Instruction {
     pub(super) words: Vec<Word>,
     /// What follows, as it is, lines put together.
     pub(super) rest: String,
+    /// Its bytes in the file, if it is all in one line.
+    pub(super) line: Option<Range<usize>>,
 }
 
 /// A word.
@@ -70,7 +72,11 @@ impl Instruction {
             options.push(flag(&word));
         }
         let rest = words.peek().map(|(_, at)| line.text[*at..].trim_end().to_owned()).unwrap_or_default();
-        Some(Self { keyword, options, words: words.map(|(word, _)| word).collect(), rest })
+        let place = match line.parts.as_slice() {
+            [(_, at, length)] => Some(*at..at + length),
+            _ => None,
+        };
+        Some(Self { keyword, options, words: words.map(|(word, _)| word).collect(), rest, line: place })
     }
 
     pub(super) fn flag(&self, name: &str) -> Option<&Word> {

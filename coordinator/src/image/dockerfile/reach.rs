@@ -33,8 +33,13 @@ impl Reach {
         Self::Paths(Vec::new())
     }
 
+    /// This, and what is below it.
+    pub(super) fn of(path: Vec<u8>) -> Self {
+        Self::Paths(vec![Source { path, pattern: false }])
+    }
+
     /// And what else can be reached.
-    pub(super) fn add(&mut self, other: Self) {
+    pub fn add(&mut self, other: Self) {
         match (&mut *self, other) {
             (Self::Paths(all), Self::Paths(more)) => all.extend(more),
             _ => *self = Self::Everything,
@@ -52,6 +57,14 @@ impl Reach {
         if links.into_iter().any(misleads) { Self::Everything } else { self }
     }
 
+    /// Whether a path, or something below it, can be reached.
+    pub fn touches(&self, path: &[u8]) -> bool {
+        match self {
+            Self::Everything => true,
+            Self::Paths(paths) => self.covers(path) || paths.iter().any(|source| is_at_or_below(&source.path, path)),
+        }
+    }
+
     /// Whether a path can be reached.
     pub fn covers(&self, path: &[u8]) -> bool {
         match self {
@@ -61,8 +74,9 @@ impl Reach {
     }
 }
 
-fn is_at_or_below(path: &[u8], above: &[u8]) -> bool {
-    path.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+/// Whether a path is that, or below it; everything is below the context, which has no name.
+pub fn is_at_or_below(path: &[u8], above: &[u8]) -> bool {
+    above.is_empty() || path.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }
 
 /// What a `COPY` or `ADD` takes.
@@ -102,6 +116,15 @@ pub(super) fn sources(instruction: &Instruction) -> Vec<String> {
     all.pop();
     all.retain(|source| document(source).is_none());
     all
+}
+
+/// The path that a source names without doubt; empty for the whole context.
+pub(super) fn plain(source: &str) -> Option<Vec<u8>> {
+    if source.is_empty() || source.contains(['$', '"', '\'', '\\', '`', '<', '*', '?', '[']) || source.contains("://") {
+        return None;
+    }
+    let parts: Vec<&str> = source.split('/').filter(|part| !["", "."].contains(part)).collect();
+    if parts.contains(&"..") { None } else { Some(parts.join("/").into_bytes()) }
 }
 
 fn path(source: &str) -> Reach {

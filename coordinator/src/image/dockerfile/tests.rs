@@ -180,3 +180,43 @@ fn a_mount_in_doubt_stays() {
     }
     assert!(read("FROM a\nRUN --mount=type=tmpfs,target=/c --mount=target=/d,type=bind x", None, &[]).mounts.is_empty());
 }
+
+#[test]
+fn a_copy_of_a_whole_directory_can_be_made_in_two_steps() {
+    let text = "FROM a\nCOPY requirements.txt .\nCOPY  --chown=1:2   ./src/.  /app/\r\nRUN x\n  copy . .\nCOPY --from=b . /b\n";
+    let found = read(text, None, &[]);
+    let directories: Vec<_> = found.copies.iter().map(|copy| copy.directory.as_slice()).collect();
+    assert_eq!(directories, [b"requirements.txt".as_slice(), b"src", b""]);
+    assert_eq!((found.reach, found.beside.covers(b"x")), (Reach::Everything, false));
+    let two = |directory: &[u8]| vec![[b"one/", directory].concat(), [b"two/", directory].concat()];
+    let copies: Vec<_> = found.copies[1..].iter().map(|copy| (copy.clone(), two(&copy.directory))).collect();
+    let told = String::from_utf8(copied_from(text.as_bytes(), &copies)).expect("a text");
+    let lines = "COPY  --chown=1:2   one/src  /app/\nCOPY  --chown=1:2   two/src  /app/\r\nRUN x\n  copy one/ .\n  copy two/ .\n";
+    assert_eq!(told, format!("FROM a\nCOPY requirements.txt .\n{lines}COPY --from=b . /b\n"));
+}
+
+#[test]
+fn a_copy_of_which_anything_is_in_doubt_is_left_alone() {
+    for line in [
+        "COPY --from=b . .",
+        "COPY --link . .",
+        "COPY --exclude=x . .",
+        "COPY $DIR .",
+        "COPY src* .",
+        "COPY ../src .",
+        "COPY a b .",
+        "COPY [\".\", \".\"]",
+        "COPY \"a\" \".\"",
+        "COPY <<EOF /f\nEOF",
+        "COPY \\\n . .",
+        "ADD . .",
+    ] {
+        assert_eq!(read(&format!("FROM a\n{line}\n"), None, &[]).copies, [], "{line}");
+    }
+    let elsewhere = read("FROM a\nCOPY . .\nFROM b\nCOPY x .\n", None, &[]);
+    assert_eq!(elsewhere.copies.len(), 1, "another stage's");
+    for also in ["COPY *.txt .", "RUN --mount=type=bind,target=/src x", "ONBUILD COPY . .", "NEW . ."] {
+        let found = read(&format!("FROM a\nCOPY . .\n{also}\n"), None, &[]);
+        assert_eq!((found.copies.len(), found.beside), (1, Reach::Everything), "{also} sees where everything is");
+    }
+}

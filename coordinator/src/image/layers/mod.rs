@@ -8,8 +8,11 @@
 //! | `steps` | how many steps of a build were not done again |
 //!
 //! The cache is BuildKit's own, written into the image itself (inline): an engine with the classic image store can do no other. It holds the steps of the
-//! last stage. Invariant: nothing here fails a build or a run. A registry that is not there, refuses, is slow or has something else makes a build one
-//! without layers of others, and that is said. Which images are the same is no matter of layers: nothing of this is in an image's key.
+//! last stage. Where containerd keeps the images, all steps of all stages go to a tag of their own as well, and are read from there: whoever may read the
+//! repository sees what is in stages that are in no image.
+//!
+//! Invariant: nothing here fails a build or a run. A registry that is not there, refuses, is slow or has something else makes a build one without layers
+//! of others, and that is said. Which images are the same is no matter of layers: nothing of this is in an image's key.
 
 mod names;
 pub mod send;
@@ -19,12 +22,13 @@ mod take;
 use std::time::Duration;
 
 pub use names::Branches;
-pub use send::Parcel;
+pub use send::{AllSteps, Delivered, Parcel};
 pub(super) use steps::Counter;
 pub(super) use take::{Taken, take};
 
 use super::ensure::{BuildFrom, ReadyImage};
 use super::prepare::Prepared;
+use crate::docker::build::{BuildRequest, Sources};
 use crate::model::event::ImageSource;
 use crate::model::trust::{LEVEL, Level};
 use names::Recipe;
@@ -65,22 +69,40 @@ pub(super) fn sends(layers: &Layers) -> bool {
     layers.sends && travels(layers.level)
 }
 
-fn recipe(from: &BuildFrom, prepared: &Prepared) -> Recipe {
+/// What is built. Images and steps of one project are two recipes.
+fn recipe(from: &BuildFrom, prepared: &Prepared, of: &str) -> Recipe {
     let dockerfile = from.dockerfile.strip_prefix(&from.context).unwrap_or(&from.dockerfile);
     let target = from.target.as_deref().unwrap_or_default();
-    Recipe::of([&from.project, &dockerfile.to_string_lossy(), target, &prepared.inputs.platform])
+    Recipe::of([&from.project, &dockerfile.to_string_lossy(), target, &format!("{}{of}", prepared.inputs.platform)])
 }
 
-/// What there is to send of an image that is there, if it is worth it: it was built, with something new in it, and that took its time.
-pub(super) fn parcel(from: &BuildFrom, prepared: &Prepared, image: &ReadyImage) -> Option<Parcel> {
+const IMAGE: &str = "";
+const STEPS: &str = " all steps";
+
+/// Whether all steps of a build can be sent, and are to be.
+pub(super) fn sends_steps(from: &BuildFrom, prepared: &Prepared) -> bool {
+    prepared.inputs.containerd_store && from.layers.as_ref().is_some_and(sends)
+}
+
+/// What there is to send of an image that is there, if it is worth it: it was built, with something new in it, and that took its time. `again` is how to ask for
+/// the same build, where all its steps can be sent.
+pub(super) fn parcel(from: &BuildFrom, prepared: &Prepared, image: &ReadyImage, again: Option<(BuildRequest, Sources)>) -> Option<Parcel> {
     let layers = from.layers.as_ref().filter(|layers| sends(layers))?;
     let something_new = image.steps.is_none_or(|steps| steps.cached < steps.all);
     let pays = u128::from(image.took_ms) >= layers.pays_from.as_millis();
     if image.how != ImageSource::Built || !something_new || !pays {
         return None;
     }
-    let references = names::written(layers, &recipe(from, prepared));
+    let references = names::written(layers, &recipe(from, prepared, IMAGE));
+    let to = names::written(layers, &recipe(from, prepared, STEPS)).into_iter().next();
+    let steps = again.zip(to).map(|((request, sources), to)| AllSteps { request, sources, to });
     let repository = repository_of(&layers.repository, layers.level);
     let image_id = image.identity.config.clone();
-    (!references.is_empty()).then_some(Parcel { image: image_id, repository, references, took: Duration::from_millis(image.took_ms) })
+    (!references.is_empty()).then_some(Parcel {
+        image: image_id,
+        repository,
+        references,
+        took: Duration::from_millis(image.took_ms),
+        steps,
+    })
 }

@@ -9,7 +9,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio_util::sync::CancellationToken;
 
 use super::names;
+use crate::docker::build::{BuildRequest, Sources};
 use crate::docker::{Docker, DockerError};
+use crate::model::chain;
 
 /// How long a push may take in all. An older name is nobody's any more.
 const LONGEST: Duration = Duration::from_mins(10);
@@ -27,6 +29,25 @@ pub struct Parcel {
     pub references: Vec<String>,
     /// How long the build took.
     pub took: Duration,
+    /// All its steps, where an engine can send them.
+    pub steps: Option<AllSteps>,
+}
+
+/// A build, as it was asked for, and where its steps go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AllSteps {
+    pub(in crate::image) request: BuildRequest,
+    pub(in crate::image) sources: Sources,
+    pub(in crate::image) to: String,
+}
+
+/// What has arrived.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivered {
+    /// Where the image can be pulled from, by digest.
+    pub remote: Option<String>,
+    /// Why its steps did not arrive, if they were to.
+    pub without_steps: Option<String>,
 }
 
 impl Parcel {
@@ -37,7 +58,7 @@ impl Parcel {
 
     /// Sends it, and says where it can be pulled from by digest. Stopped, it takes the names away and gives up; dropped, names go away by themselves or with the next
     /// parcel.
-    pub async fn send(&self, docker: &Arc<Docker>, stop: &CancellationToken) -> Result<Option<String>, DockerError> {
+    pub async fn send(&self, docker: &Arc<Docker>, stop: &CancellationToken) -> Result<Delivered, DockerError> {
         self.sweep(docker).await?;
         let mut remote = None;
         for reference in &self.references {
@@ -53,7 +74,12 @@ impl Parcel {
             let here = format!("{}@", self.repository);
             remote = image?.into_iter().flat_map(|image| image.digests).find(|digest| digest.starts_with(&here)).or(remote);
         }
-        Ok(remote)
+        let Some(AllSteps { request, sources, to }) = &self.steps else { return Ok(Delivered { remote, without_steps: None }) };
+        let without_steps = tokio::select! {
+            sent = docker.send_steps(request, sources.clone(), to) => sent.err().map(|error| chain(&error)),
+            () = stop.cancelled() => Some("there was no time left".to_owned()),
+        };
+        Ok(Delivered { remote, without_steps })
     }
 
     async fn sweep(&self, docker: &Docker) -> Result<(), DockerError> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use super::{Layers, names, recipe, repository_of, travels};
+use super::{IMAGE, Layers, STEPS, names, recipe, repository_of, travels};
 use crate::docker::{Docker, DockerError};
 use crate::image::ensure::BuildFrom;
 use crate::image::prepare::Prepared;
@@ -33,7 +33,10 @@ impl Taken {
 /// Looks for what others built. Every step anew means nothing of others either.
 pub(in crate::image) async fn take(from: &BuildFrom, prepared: &Prepared, docker: &Docker) -> Taken {
     let Some(layers) = from.layers.as_ref().filter(|_| !from.no_cache && !from.anew) else { return Taken::default() };
-    let groups = names::read(layers, &recipe(from, prepared));
+    let mut groups = names::read(layers, &recipe(from, prepared, IMAGE));
+    if prepared.inputs.containerd_store {
+        groups.extend(names::read(layers, &recipe(from, prepared, STEPS)));
+    }
     let asked = groups.iter().map(|group| join_all(group.iter().map(|reference| docker.in_registry(reference, ANSWER))));
     let mut taken = Taken::default();
     let mut first_error = None;

@@ -1,4 +1,4 @@
-//! Whose a container is, so that those of dead coordinators can be swept and no others.
+//! Whose a container is, so that those of dead coordinators can be told from others.
 //!
 //! An owner is a process: its id, its start time (ids are used again), the boot and the pid namespace it lives in. Only within the same boot and
 //! namespace can its death be known. Elsewhere a worker ends by itself when nobody speaks to it; what never started is orphaned after a time.
@@ -10,7 +10,7 @@ const FOREIGN_AGE: i64 = 600;
 
 /// A coordinator's process.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Owner {
+pub struct Owner {
     pid: u32,
     started: String,
     place: String,
@@ -18,7 +18,7 @@ pub(super) struct Owner {
 
 impl Owner {
     /// This process.
-    pub(super) fn here() -> Self {
+    pub fn here() -> Self {
         let pid = std::process::id();
         let boot = fs_err::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         let namespace = fs_err::read_link("/proc/self/ns/pid").unwrap_or_default();
@@ -33,6 +33,12 @@ impl Owner {
     }
 }
 
+/// Whether the process of this label is known to have ended. Nothing where that cannot be known: it is, or was, of another machine, boot or container.
+pub fn has_ended(label: &str, here: &Owner) -> Option<bool> {
+    let owner = Owner::parse(label).filter(|owner| owner.place == here.place)?;
+    Some(start_time(owner.pid).as_ref() != Some(&owner.started))
+}
+
 impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}@{}", self.pid, self.started, self.place)
@@ -40,11 +46,8 @@ impl fmt::Display for Owner {
 }
 
 /// Whether a container with this owner, seen by `here`, is nobody's any more. `age` is in seconds.
-pub(super) fn is_orphan(label: &str, here: &Owner, running: bool, age: i64) -> bool {
-    match Owner::parse(label) {
-        Some(owner) if owner.place == here.place => start_time(owner.pid).as_ref() != Some(&owner.started),
-        _ => !running && age > FOREIGN_AGE,
-    }
+pub fn is_orphan(label: &str, here: &Owner, running: bool, age: i64) -> bool {
+    has_ended(label, here).unwrap_or(!running && age > FOREIGN_AGE)
 }
 
 /// When a process started, in the kernel's ticks since boot; nothing if there is none.

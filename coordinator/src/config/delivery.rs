@@ -1,0 +1,234 @@
+//! What commands after green need: the environments, the registries, where policies come from; and of a policy's own file, its policies and keys. Pure.
+//!
+//! Environments and registries may stand in the work tree: whoever changes them there changes what they deploy to. Policies may not, and who reads them from where is
+//! not decided here; see `delivery`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::fault::{ConfigError, FaultKind, Faults};
+use super::paths::Bases;
+use super::permits::AuthSource;
+use super::resolve::{project_name, value};
+use super::schema::{EnvironmentSection, Given, Layer, NamedTable};
+use super::setting::{Count, Span};
+use super::slots::Pause;
+use super::survey::Where;
+use super::{RecordSettings, read, resolve, trust};
+use crate::model::environment::{BalancerAddress, Deadlines, Environment, ErrorGate, Health, Migration, MigrationClass, Slot};
+use crate::model::policy::{BreakGlassRule, PolicySettings};
+use crate::model::trust::TrustSettings;
+
+/// The ref in git at which policies are read, if nothing else is said: the default branch of where the checkout came from.
+const PROTECTED: &str = "origin/HEAD";
+
+/// What commands after green need of a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// The app: the project's name.
+    pub app: String,
+    /// The project's directory, absolute.
+    pub root: PathBuf,
+    /// The configuration file, if there is one.
+    pub file: Option<PathBuf>,
+    /// Where images go that are to be tested.
+    pub candidate: Option<RegistrySettings>,
+    /// Where images are that passed.
+    pub release: Option<RegistrySettings>,
+    /// The ref in git at which policies are read.
+    pub protected: String,
+    /// The environments, by name.
+    pub environments: BTreeMap<String, EnvironmentSettings>,
+    /// Which key signs here, and whose entries in caches are believed. What a policy goes by is in [`Policies`].
+    pub trust: TrustSettings,
+    /// Where records are kept.
+    pub records: RecordSettings,
+}
+
+/// A repository in a registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegistrySettings {
+    /// Its name, `registry.example/shop/candidate`.
+    pub repository: String,
+    /// Where its login is; the docker client's if nothing is said.
+    pub auth: Option<AuthSource>,
+}
+
+/// An environment, with what of it stays where a deployment is started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EnvironmentSettings {
+    /// What is written down.
+    pub environment: Environment,
+    /// The port that the app listens at, in its container.
+    pub port: u16,
+    /// The file with the app's own variables, absolute.
+    pub env_file: Option<PathBuf>,
+}
+
+/// Policies, and whose word counts under them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policies {
+    /// `[trust]` of the file that they are in.
+    pub trust: TrustSettings,
+    /// The policies, by name: a policy has the name of the environment that it is for.
+    pub policies: BTreeMap<String, PolicySettings>,
+}
+
+/// The policies of a file with this path, which the names of key files in it are relative to, and with this text.
+///
+/// # Errors
+/// Whatever is wrong with `[trust]` and `[policy]`; nothing else in the file is looked at.
+pub fn policies(path: &Path, text: &str) -> Result<Policies, ConfigError> {
+    let (layer, faults) = read::file(path, text);
+    let mut faults = faults.about(&["trust", "policy"]);
+    let directory = path.parent().unwrap_or(path).to_owned();
+    let bases = Bases { root: directory.clone(), directory };
+    let trust = trust::trust(layer.trust, &bases, &mut faults);
+    let tables = layer.named.into_iter().filter(|(section, _)| *section == "policy");
+    let policies = tables.map(|(_, table)| (table.name.clone(), policy(table, &bases))).collect();
+    faults.finish(Policies { trust, policies })
+}
+
+fn policy(table: NamedTable, bases: &Bases) -> PolicySettings {
+    let Layer { policy, break_glass, .. } = *table.layer;
+    let strict = PolicySettings::named(&table.name);
+    let keys = |given| trust::sources(given, bases);
+    let usual = BreakGlassRule::of(Vec::new());
+    let glass = break_glass.keys.is_some() || break_glass.ttl.is_some() || break_glass.min_reason.is_some();
+    let rule = BreakGlassRule {
+        keys: keys(break_glass.keys),
+        ttl_ms: value(break_glass.ttl).map_or(usual.ttl_ms, Span::millis),
+        min_reason: value(break_glass.min_reason).map_or(usual.min_reason, |least| least as usize),
+    };
+    PolicySettings {
+        name: table.name,
+        keys: keys(policy.keys),
+        level: value(policy.level).unwrap_or(strict.level),
+        repository: value(policy.repository).map(|repository| repository.0),
+        max_age_ms: value(policy.max_age).map_or(strict.max_age_ms, Span::millis),
+        min_tests: value(policy.min_tests).unwrap_or(strict.min_tests),
+        max_warned: value(policy.max_warned).unwrap_or(strict.max_warned),
+        reused: value(policy.reused).unwrap_or(strict.reused),
+        image_level: value(policy.image_level),
+        configs: value(policy.configs).map(|configs| configs.0).unwrap_or_default(),
+        dirty: value(policy.dirty).unwrap_or(strict.dirty),
+        require: value(policy.require).map(|names| names.texts()).unwrap_or_default(),
+        revoked: value(policy.revoked).map(|revoked| revoked.0).unwrap_or_default(),
+        break_glass: glass.then_some(rule),
+    }
+}
+
+/// What is said of the rest of the way.
+pub(super) fn delivery(layer: Layer, located: &Where, env: &BTreeMap<String, String>, mut faults: Faults) -> Result<Delivery, ConfigError> {
+    let bases = &located.bases;
+    let app = project_name(layer.project, &bases.root);
+    let mut environments = BTreeMap::new();
+    for (_, table) in layer.named.into_iter().filter(|(section, _)| *section == "environment") {
+        if let Some(settings) = environment(&app, table.clone(), bases, &mut faults) {
+            environments.insert(table.name, settings);
+        }
+    }
+    let found = Delivery {
+        records: resolve::record_settings(layer.record, bases, env, &mut faults),
+        trust: trust::trust(layer.trust, bases, &mut faults),
+        candidate: registry(layer.candidate.repository, layer.candidate.auth, bases),
+        release: registry(layer.release.repository, layer.release.auth, bases),
+        protected: value(layer.gate.protected).unwrap_or_else(|| PROTECTED.to_owned()),
+        root: bases.root.clone(),
+        file: located.file.clone(),
+        environments,
+        app,
+    };
+    faults.finish(found)
+}
+
+/// A repository, if one is named.
+pub(super) fn registry(
+    repository: Option<Given<super::repository::Repository>>,
+    auth: Option<Given<AuthSource>>,
+    bases: &Bases,
+) -> Option<RegistrySettings> {
+    let auth = auth.map(|Given { value, place }| match value {
+        AuthSource::File(path) => AuthSource::File(bases.absolute(&place, &path.to_string_lossy())),
+        other => other,
+    });
+    value(repository).map(|repository| RegistrySettings { repository: repository.0, auth })
+}
+
+/// An environment, if it says what it cannot be without.
+fn environment(app: &str, table: NamedTable, bases: &Bases, faults: &mut Faults) -> Option<EnvironmentSettings> {
+    let NamedTable { name, place, layer } = table;
+    let Layer { environment: section, health, migration, errors, deadlines, .. } = *layer;
+    let mut unsaid = |said: bool, what, key| {
+        if !said && !faults.tells_of(&format!("environment.{name}.{key}")) {
+            faults.push(place.clone(), FaultKind::Unsaid { environment: name.clone(), what, key });
+        }
+    };
+    unsaid(section.slots.is_some(), "slots", "slots");
+    unsaid(section.balancers.is_some(), "balancers", "lb");
+    unsaid(section.port.is_some(), "app's port", "port");
+    let command = value(migration.command);
+    let migrates = command.is_some() || migration.class.is_some() || migration.timeout.is_some();
+    unsaid(!migrates || command.is_some(), "migration's command", "migration.command");
+    let env_file = section.env_file.as_ref().map(|file| bases.absolute(&file.place, &file.value));
+    let port = section.port.as_ref().map(|port| port.value.0);
+    let (slots, balancers) = places(app, &section);
+    let watched = errors.min_requests.is_some() || errors.tolerance.is_some();
+    let usual = Deadlines::default();
+    let span = |given: Option<Given<Span>>, usual: u64| value(given).map_or(usual, Span::millis);
+    let pause = |given: Option<Given<Pause>>, usual: u64| value(given).map_or(usual, |Pause(ms)| ms);
+    let environment = Environment {
+        app: app.to_owned(),
+        slots,
+        balancers,
+        strategy: value(section.strategy).unwrap_or_default(),
+        health: health_of(health),
+        drain_ms: pause(section.drain, Environment::default_drain()),
+        grace_ms: pause(section.grace, Environment::default_grace()),
+        floor: value(section.floor).map(|floor| floor.0).unwrap_or_default(),
+        soak_ms: pause(section.soak, Environment::default_soak()),
+        errors: watched.then(|| ErrorGate {
+            min_requests: value(errors.min_requests).unwrap_or(100),
+            tolerance_permille: value(errors.tolerance).map_or(5, |part| part.0),
+        }),
+        migration: command.map(|command| Migration {
+            command: command.0,
+            class: value(migration.class).unwrap_or(MigrationClass::Breaking),
+            timeout_ms: span(migration.timeout, 600_000),
+        }),
+        max_failed: value(section.max_failed).unwrap_or(0),
+        deadlines: Deadlines {
+            step_ms: span(deadlines.step, usual.step_ms),
+            batch_ms: span(deadlines.batch, usual.batch_ms),
+            total_ms: span(deadlines.total, usual.total_ms),
+        },
+        freeze: value(section.freeze).map(|windows| windows.0).unwrap_or_default(),
+        name: name.clone(),
+    };
+    let (Some(port), true) = (port, section.slots.is_some() && section.balancers.is_some()) else { return None };
+    let wrong = environment.faults();
+    for cause in &wrong {
+        faults.push(place.clone(), FaultKind::Environment { environment: name.clone(), cause: cause.clone() });
+    }
+    wrong.is_empty().then_some(EnvironmentSettings { environment, port, env_file })
+}
+
+/// Where it runs, and what stands before it.
+fn places(app: &str, section: &EnvironmentSection) -> (Vec<Slot>, Vec<BalancerAddress>) {
+    let backend = value(section.backend.clone()).unwrap_or_else(|| app.to_owned());
+    let address = |endpoint: String| BalancerAddress { endpoint, backend: backend.clone() };
+    let endpoints = value(section.balancers.clone()).map(|items| items.texts()).unwrap_or_default();
+    let slots = value(section.slots.clone()).map(|slots| slots.0).unwrap_or_default();
+    (slots, endpoints.into_iter().map(address).collect())
+}
+
+fn health_of(section: super::schema::HealthSection) -> Health {
+    let usual = Health::default();
+    Health {
+        path: value(section.path).map_or(usual.path, |path| path.0),
+        successes: value(section.successes).map_or(usual.successes, |Count(times)| times),
+        interval_ms: value(section.interval).map_or(usual.interval_ms, Span::millis),
+        boot_ms: value(section.boot).map_or(usual.boot_ms, Span::millis),
+        min_healthy_ms: value(section.min_healthy).map_or(usual.min_healthy_ms, |Pause(ms)| ms),
+    }
+}

@@ -1,0 +1,126 @@
+//! What the rest of the way promises: one environment or policy a name, defaults that are written once, strict ones for what is left out.
+
+use std::path::{Path, PathBuf};
+
+use super::delivery::delivery;
+use super::*;
+use crate::model::environment::{Deadlines, Environment, Floor, Health, MigrationClass, SlotName};
+use crate::model::policy::{PolicySettings, ReusedRule, Revoked};
+use crate::model::trust::{KeySource, Level};
+
+const FILE: &str = "/src/shop/splitci.toml";
+
+fn read_delivery(text: &str) -> Result<Delivery, ConfigError> {
+    let (layer, faults) = read::file(Path::new(FILE), text);
+    let bases = Bases { root: "/src/shop".into(), directory: "/src/shop".into() };
+    let located = Where { bases, file: Some(FILE.into()), dockerfile: None };
+    delivery(layer, &located, &[("HOME".to_owned(), "/home/ann".to_owned())].into(), faults)
+}
+
+fn faults(error: &ConfigError) -> Vec<String> {
+    let hint = |fault: &Fault| fault.kind.hint().map(|hint| format!(" ({hint})")).unwrap_or_default();
+    error.faults.iter().map(|fault| format!("{}: {}{}", fault.place, fault.kind, hint(fault))).collect()
+}
+
+const SMALL: &str =
+    "[environment.staging]\nslots = [{ name = \"web1\", port = 18101 }]\nlb = [\"unix:///run/haproxy.sock\"]\nport = 8000\n";
+
+#[test]
+fn an_environment_needs_little_and_has_the_defaults_of_the_model() {
+    let found = read_delivery(SMALL).expect("read");
+    let staging = &found.environments["staging"];
+    let Environment { app, name, slots, balancers, .. } = &staging.environment;
+    assert_eq!((app.as_str(), name.as_str(), slots.len(), staging.port), ("shop", "staging", 1, 8000));
+    assert_eq!((slots[0].engine.as_str(), &slots[0].name), ("unix:///var/run/docker.sock", &SlotName("web1".into())));
+    assert_eq!((balancers[0].endpoint.as_str(), balancers[0].backend.as_str()), ("unix:///run/haproxy.sock", "shop"));
+    let value = serde_json::json!({ "app": app, "name": name, "slots": slots, "balancers": balancers });
+    assert_eq!(staging.environment, serde_json::from_value::<Environment>(value).expect("an environment"));
+    assert_eq!((found.candidate, found.release, found.protected.as_str()), (None, None, "origin/HEAD"));
+    let elsewhere = SMALL.replace("port = 18101", "port = 18101, publish = \"10.0.0.5\"");
+    let slot = &read_delivery(&elsewhere).expect("read").environments["staging"].environment.slots[0];
+    assert_eq!(slot.publish, Some([10, 0, 0, 5].into()));
+    assert!(read_delivery(&elsewhere.replace("10.0.0.5", "web.example")).is_err());
+}
+
+#[test]
+fn the_example_shows_the_defaults_of_environments_and_policies() {
+    let key = |line: &&str| {
+        line.starts_with("# [") && line.ends_with(']')
+            || line.split_once(" = ").is_some_and(|(key, _)| key.starts_with("# ") && !key[2..].contains(' '))
+    };
+    let lines = EXAMPLE.lines().filter(|line| key(line) || line.starts_with('['));
+    let text: Vec<&str> = lines.map(|line| line.strip_prefix("# ").unwrap_or(line)).collect();
+    let text = text.join("\n");
+    let found = read_delivery(&text).expect("read").environments.remove("production").expect("there").environment;
+    assert_eq!((&found.health, found.deadlines, found.floor), (&Health::default(), Deadlines::default(), Floor::default()));
+    assert_eq!((found.drain_ms, found.grace_ms, found.soak_ms, found.max_failed), (30_000, 30_000, 10_000, 0));
+    let gate = found.errors.expect("asked for");
+    assert_eq!((gate.min_requests, gate.tolerance_permille), (100, 5));
+    let migration = found.migration.expect("asked for");
+    assert_eq!((migration.class, migration.timeout_ms), (MigrationClass::Breaking, 600_000));
+    let shown = policies(Path::new(FILE), &text).expect("read").policies.remove("production").expect("there");
+    let glass = shown.break_glass.clone().expect("asked for");
+    assert_eq!((glass.ttl_ms, glass.min_reason), (4 * 3_600_000, 20));
+    let (keys, revoked) = (Vec::new(), Vec::new());
+    let image_level = None;
+    let plain = PolicySettings { keys, revoked, image_level, repository: None, break_glass: None, ..shown };
+    assert_eq!(plain, PolicySettings::named("production"));
+}
+
+#[test]
+fn what_an_environment_cannot_be_without_is_told_at_once_with_line_and_key() {
+    let text = "[environment.production]\nslot = []\nfloor = \"150%\"\n[environment.production.health]\npath = \"up\"\n\
+                [environment.Big]\n[environment]\nx = 1\n[environment.a]\nslots = [{ name = \"w\", prot = 1 }]\n";
+    let told = faults(&read_delivery(text).expect_err("faults"));
+    insta::assert_snapshot!(told.join("\n"));
+}
+
+#[test]
+fn slots_that_do_not_go_together_are_told() {
+    let text = SMALL.replace("[{ name = \"web1\", port = 18101 }]", "[{ name = \"a\", port = 1 }, { name = \"a\", port = 2 }]");
+    let told = faults(&read_delivery(&text).expect_err("faults"));
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("staging") && told[0].contains("`a`"), "{told:?}");
+}
+
+#[test]
+fn a_policy_is_strict_in_what_it_leaves_out_and_its_keys_are_beside_it() {
+    let digest = "a".repeat(64);
+    let text = format!(
+        "[trust]\nprotected = [\"keys/main.pem\"]\n[policy.production]\nmin_tests = 300\nreused = \"protected\"\nimage_level = \"release\"\n\
+         revoked = [{{ image = \"sha256:{digest}\", reason = \"loses orders\" }}]\n[policy.production.break_glass]\nkeys = [\"keys/anna.pem\"]\nttl = \"1h\"\n"
+    );
+    let found = policies(Path::new("/p/splitci.toml"), &text).expect("read");
+    assert_eq!(found.trust.trusted[0].key, KeySource::File("/p/keys/main.pem".into()));
+    let policy = &found.policies["production"];
+    assert_eq!((policy.min_tests, policy.reused, policy.image_level), (300, ReusedRule::Protected, Some(Level::Release)));
+    assert!(matches!(policy.revoked[0].what, Revoked::Image(image) if image.hex() == digest));
+    let glass = policy.break_glass.as_ref().expect("asked for");
+    assert_eq!((glass.ttl_ms, &glass.keys[..]), (3_600_000, &[KeySource::File("/p/keys/anna.pem".into())][..]));
+    let strict = PolicySettings::named("production");
+    assert_eq!((policy.level, policy.max_age_ms, policy.max_warned, policy.dirty), (strict.level, strict.max_age_ms, 0, false));
+}
+
+#[test]
+fn what_is_wrong_elsewhere_in_a_policys_file_is_not_its_matter_and_what_is_wrong_in_it_is() {
+    assert!(policies(Path::new(FILE), "[run]\nshrads = 3\n[policy.production]\n").is_ok());
+    for bad in ["level = \"local\"", "max_age = \"soon\"", "min_test = 1", "revoked = [{ image = \"sha256:1\", reason = \"r\" }]"] {
+        assert!(policies(Path::new(FILE), &format!("[policy.production]\n{bad}\n")).is_err(), "{bad}");
+    }
+    let two = "revoked = [{ run = \"a\", commit = \"b\", reason = \"r\" }]";
+    assert!(policies(Path::new(FILE), &format!("[policy.production]\n{two}\n")).is_err());
+}
+
+#[test]
+fn a_login_is_a_file_a_program_or_in_a_variable_itself() {
+    let text = "[registry.release]\nrepository = \"registry.example/shop/release\"\nauth = \"file:login\"\n[registry.candidate]\nrepository = \"c/d\"\nauth = \"exec:pass show x\"\n";
+    let found = read_delivery(text).expect("read");
+    assert_eq!(found.release.expect("there").auth, Some(AuthSource::File(PathBuf::from("/src/shop/login"))));
+    assert_eq!(found.candidate.expect("there").auth, Some(AuthSource::Exec("pass show x".into())));
+    assert!(read_delivery("[registry.release]\nauth = \"ann:secret\"\n").is_err());
+    let (layer, faults) = read::environment(&[("SPLITCI_REGISTRY_RELEASE_AUTH".to_owned(), "ann:secret".to_owned())].into());
+    assert!(faults.is_empty());
+    assert!(matches!(layer.release.auth.expect("there").value, AuthSource::Login(_)));
+    let (_, faults) = read::environment(&[("SPLITCI_ENVIRONMENT_FLOOR".to_owned(), "1".to_owned())].into());
+    assert!(!faults.is_empty(), "it does not say of which environment");
+}

@@ -1,0 +1,147 @@
+//! Kinds of values that only an environment has: its slots, how many serve, spans that may be nothing.
+
+use std::time::Duration;
+
+use toml::de::DeValue;
+
+use super::fault::Place;
+use super::setting::{Raw, Setting, Span, choose, texts};
+use crate::model::environment::{Floor, MigrationClass, Slot, SlotName, Strategy};
+use crate::model::freeze::Freeze;
+
+/// The engine of a slot that names none: this machine's.
+const HERE: &str = "unix:///var/run/docker.sock";
+
+/// A list of slots.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slots(pub Vec<Slot>);
+
+impl Setting for Slots {
+    const EXPECTED: &'static str = "a list of slots: `{ name = \"web1\", engine = \"ssh://deploy@a\", port = 18101, publish = \"10.0.0.5\", zone = \"a\" }`, all but name and port optional";
+
+    fn parse(raw: Raw<'_>, place: &Place) -> Option<Self> {
+        let Raw::Toml(value) = raw else { return None };
+        value.as_array()?.iter().map(|entry| slot(entry.get_ref(), place)).collect::<Option<_>>().map(Self)
+    }
+}
+
+fn slot(value: &DeValue<'_>, place: &Place) -> Option<Slot> {
+    let table = value.as_table()?;
+    if !table.keys().all(|key| matches!(key.get_ref().as_ref(), "name" | "engine" | "port" | "publish" | "zone")) {
+        return None;
+    }
+    let text = |key: &str| table.get(key).map(|value| String::parse(Raw::Toml(value.get_ref()), place));
+    let optional = |key: &str| text(key).map_or(Some(None), |text| text.map(Some));
+    Some(Slot {
+        name: SlotName(text("name")??),
+        engine: optional("engine")?.unwrap_or_else(|| HERE.to_owned()),
+        port: Port::parse(Raw::Toml(table.get("port")?.get_ref()), place)?.0,
+        zone: optional("zone")?,
+        publish: optional("publish")?.map_or(Some(None), |address| address.parse().ok().map(Some))?,
+    })
+}
+
+/// A port of TCP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Port(pub u16);
+
+impl Setting for Port {
+    const EXPECTED: &'static str = "a port from 1 to 65535";
+
+    fn parse(raw: Raw<'_>, _: &Place) -> Option<Self> {
+        raw.number().filter(|port| *port > 0).map(Self)
+    }
+}
+
+/// A path of a URL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UrlPath(pub String);
+
+impl Setting for UrlPath {
+    const EXPECTED: &'static str = "a path that begins with `/` and has no blanks, such as `/up`";
+
+    fn parse(raw: Raw<'_>, place: &Place) -> Option<Self> {
+        let fit = |text: &String| text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic());
+        String::parse(raw, place).filter(fit).map(Self)
+    }
+}
+
+/// A time span that may be nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pause(pub u64);
+
+impl Setting for Pause {
+    const EXPECTED: &'static str = "a duration, such as `0s`, `90s` or `10m`";
+
+    fn parse(raw: Raw<'_>, place: &Place) -> Option<Self> {
+        let none = raw.number::<u32>() == Some(0) || raw.text().is_some_and(|text| humantime::parse_duration(text) == Ok(Duration::ZERO));
+        if none { Some(Self(0)) } else { Span::parse(raw, place).map(|span| Self(span.millis())) }
+    }
+}
+
+/// When nobody deploys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Freezes(pub Vec<Freeze>);
+
+impl Setting for Freezes {
+    const EXPECTED: &'static str =
+        "a list of windows with their time zones, such as `Mon-Fri 10:30-13:00 America/Chicago` or `2026-12-24..2026-12-26 Europe/Berlin`";
+
+    fn parse(raw: Raw<'_>, _: &Place) -> Option<Self> {
+        texts(raw)?.iter().map(|text| Freeze::parse(text)).collect::<Option<_>>().map(Self)
+    }
+}
+
+/// How many slots serve at any time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FloorChoice(pub Floor);
+
+impl Setting for FloorChoice {
+    const EXPECTED: &'static str = "a number of slots, or a part of them such as `50%`";
+
+    fn parse(raw: Raw<'_>, _: &Place) -> Option<Self> {
+        let part = raw.text().and_then(|text| text.trim().strip_suffix('%'));
+        let floor = match part {
+            Some(part) => part.trim().parse().ok().filter(|part| *part <= 100).map(Floor::Percent),
+            None => raw.number().map(Floor::Count),
+        };
+        floor.map(Self)
+    }
+}
+
+/// A part of all requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Permille(pub u64);
+
+impl Setting for Permille {
+    const EXPECTED: &'static str = "a part of a hundred with one decimal at most, such as `0.5%`";
+
+    fn parse(raw: Raw<'_>, _: &Place) -> Option<Self> {
+        let text = raw.text()?.trim().strip_suffix('%')?.trim();
+        let (whole, tenth) = text.split_once('.').unwrap_or((text, "0"));
+        let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        if !digits(whole) || !digits(tenth) || tenth.len() != 1 {
+            return None;
+        }
+        let permille = whole.parse::<u64>().ok()?.checked_mul(10)?.checked_add(tenth.parse().ok()?)?;
+        (permille <= 1_000).then_some(Self(permille))
+    }
+}
+
+impl Setting for Strategy {
+    const EXPECTED: &'static str = "`half` or `all-at-once`";
+    const CHOICES: &'static [&'static str] = &["half", "all-at-once"];
+
+    fn parse(raw: Raw<'_>, _: &Place) -> Option<Self> {
+        choose(raw, Self::CHOICES, &[Self::Half, Self::AllAtOnce])
+    }
+}
+
+impl Setting for MigrationClass {
+    const EXPECTED: &'static str = "`compatible` or `breaking`";
+    const CHOICES: &'static [&'static str] = &["compatible", "breaking"];
+
+    fn parse(raw: Raw<'_>, _: &Place) -> Option<Self> {
+        choose(raw, Self::CHOICES, &[Self::Compatible, Self::Breaking])
+    }
+}

@@ -1,0 +1,375 @@
+//! An environment as data: the places an app runs at, the balancers before them, and how much may go wrong on the way from one release to the next.
+//!
+//! Words only: what is observed of an environment is in `deployment::world`, what is done to it in `deployment::machine`. Times are milliseconds.
+
+use core::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::freeze::Freeze;
+
+/// The name of a slot: also that of its server in the balancers, and part of the names of its containers.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SlotName(pub String);
+
+impl std::fmt::Display for SlotName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A deploy: one execution of a plan, however many processes it takes. Unique in its environment; a ULID, so that names sort by time.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct DeployId(pub String);
+
+impl std::fmt::Display for DeployId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a container was made from. Two containers with the same release are interchangeable.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Release {
+    /// The image id, which is the digest of its configuration: `sha256:` and 64 hex digits.
+    pub image: String,
+    /// Digest of the app's own configuration (the environment's env file) that goes with it; empty if there is none.
+    pub settings: String,
+}
+
+/// A stable place for one container at a time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Slot {
+    /// Its name, unique in the environment.
+    pub name: SlotName,
+    /// The engine that runs its containers: `unix:///path`, `ssh://user@host`, `tcp://host:port`.
+    pub engine: String,
+    /// The port that the balancers' server points at, 1 to 65535.
+    pub port: u16,
+    /// What fails together with others of the same zone: they are not all taken out first.
+    pub zone: Option<String>,
+    /// The address of its engine's machine at which the port is given out, for balancers on other machines. Default: loopback.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub publish: Option<IpAddr>,
+}
+
+/// A balancer's runtime socket and the backend in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BalancerAddress {
+    /// `unix:///path`, `ssh://user@host/path`, or `tcp://` on loopback.
+    pub endpoint: String,
+    /// The backend, whose servers are exactly the environment's slots.
+    pub backend: String,
+}
+
+/// In which order slots are replaced.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Strategy {
+    /// One half out, replaced and checked; then in, in the same command that takes the other half out. Requests never meet two releases.
+    #[default]
+    Half,
+    /// All out, replaced, checked and in again: nothing serves meanwhile, so that it has to be asked for each time.
+    AllAtOnce,
+}
+
+/// When a container is well.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Health {
+    /// What is asked for over HTTP, from `/` on.
+    pub path: String,
+    /// Good answers in a row that it takes, at least 1; so many bad ones in a row make a serving container sick.
+    pub successes: u32,
+    /// Time from one question to the next, at least 1 ms.
+    pub interval_ms: u64,
+    /// Time from its start by which a container has to be well.
+    pub boot_ms: u64,
+    /// For so long it has to have been well without a break: what dies soon after it was up is found out before it serves.
+    pub min_healthy_ms: u64,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self { path: "/".to_owned(), successes: 3, interval_ms: 1_000, boot_ms: 60_000, min_healthy_ms: 5_000 }
+    }
+}
+
+/// How many slots serve at any time during a deploy, at least.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Floor {
+    /// Of all slots, 0 to 100, rounded down.
+    Percent(u32),
+    /// So many.
+    Count(u32),
+}
+
+impl Default for Floor {
+    /// Half of them, which `half` can keep for any number.
+    fn default() -> Self {
+        Self::Percent(50)
+    }
+}
+
+impl Floor {
+    /// As a number of slots, of so many.
+    pub fn of(self, slots: u32) -> u32 {
+        match self {
+            Self::Percent(percent) => u32::try_from(u64::from(slots) * u64::from(percent) / 100).unwrap_or(u32::MAX),
+            Self::Count(count) => count,
+        }
+    }
+}
+
+/// Whether a release that serves works on with what a migration leaves behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MigrationClass {
+    /// It does.
+    Compatible,
+    /// It does not, or nobody knows: nothing of the old release may serve meanwhile, and there is no way back by itself.
+    Breaking,
+}
+
+/// What is run once from a new image before it serves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Migration {
+    /// The command, as a list of words; at least one.
+    pub command: Vec<String>,
+    /// What it does to those that serve.
+    pub class: MigrationClass,
+    /// For so long it may run. It is not killed then: the deploy is held.
+    pub timeout_ms: u64,
+}
+
+/// How many requests may fail while a release settles in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ErrorGate {
+    /// With fewer requests than this nothing is known, and the deploy is held.
+    pub min_requests: u64,
+    /// Failed requests of a thousand that the new release may have beyond what the old one had, 0 to 1000.
+    pub tolerance_permille: u64,
+}
+
+/// Until when things have to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Deadlines {
+    /// An engine or a balancer that does not answer may hold up everything for so long. Default 1 minute.
+    pub step_ms: u64,
+    /// One half, from its first drain until it is checked. Default 10 minutes.
+    pub batch_ms: u64,
+    /// The way there, and once more the way back. Default 1 hour.
+    pub total_ms: u64,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self { step_ms: 60_000, batch_ms: 600_000, total_ms: 3_600_000 }
+    }
+}
+
+/// An environment of an app.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Environment {
+    /// The app.
+    pub app: String,
+    /// The environment: `staging`, `production`.
+    pub name: String,
+    /// Its slots, in any order.
+    pub slots: Vec<Slot>,
+    /// What stands before them; at least one.
+    pub balancers: Vec<BalancerAddress>,
+    /// The order of things.
+    #[serde(default)]
+    pub strategy: Strategy,
+    /// When a container is well.
+    #[serde(default)]
+    pub health: Health,
+    /// For so long requests in flight are waited for before a container is stopped. Default 30 seconds.
+    #[serde(default = "Environment::default_drain")]
+    pub drain_ms: u64,
+    /// Time from asking a container to stop until it is killed: no shorter than the longest request. Default 30 seconds.
+    #[serde(default = "Environment::default_grace")]
+    pub grace_ms: u64,
+    /// How many serve at any time.
+    #[serde(default)]
+    pub floor: Floor,
+    /// For so long a half that was let in is watched before anything else happens. Default 10 seconds.
+    #[serde(default = "Environment::default_soak")]
+    pub soak_ms: u64,
+    /// Failed requests that are watched meanwhile.
+    #[serde(default)]
+    pub errors: Option<ErrorGate>,
+    /// What is run once.
+    #[serde(default)]
+    pub migration: Option<Migration>,
+    /// Slots of the second half that may fail and stay out without an end of the deploy; over the whole deploy. Default 0.
+    #[serde(default)]
+    pub max_failed: u32,
+    /// Until when things have to be done.
+    #[serde(default)]
+    pub deadlines: Deadlines,
+    /// When nobody deploys there. Not written down: a deploy that has begun is gone on with, whatever the time.
+    #[serde(skip)]
+    pub freeze: Vec<Freeze>,
+}
+
+impl Environment {
+    pub(crate) fn default_drain() -> u64 {
+        30_000
+    }
+
+    pub(crate) fn default_grace() -> u64 {
+        30_000
+    }
+
+    pub(crate) fn default_soak() -> u64 {
+        10_000
+    }
+
+    /// How many slots there are.
+    pub fn size(&self) -> u32 {
+        u32::try_from(self.slots.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The names of its slots, sorted.
+    pub fn names(&self) -> Vec<SlotName> {
+        let mut names: Vec<_> = self.slots.iter().map(|slot| slot.name.clone()).collect();
+        names.sort();
+        names
+    }
+
+    /// Everything that is wrong with it, in a fixed order.
+    pub fn faults(&self) -> Vec<EnvironmentFault> {
+        let mut faults = Vec::new();
+        let mut fault = |wrong: bool, fault: EnvironmentFault| {
+            if wrong {
+                faults.push(fault);
+            }
+        };
+        fault(self.slots.is_empty(), EnvironmentFault::NoSlots);
+        fault(self.balancers.is_empty(), EnvironmentFault::NoBalancers);
+        let names = self.names();
+        for pair in names.windows(2) {
+            if let [one, other] = pair {
+                fault(one == other, EnvironmentFault::SameName(one.clone()));
+            }
+        }
+        for slot in &self.slots {
+            fault(!is_name(&slot.name.0), EnvironmentFault::BadName(slot.name.clone()));
+            fault(slot.port == 0, EnvironmentFault::NoPort(slot.name.clone()));
+        }
+        fault(self.health.successes == 0, EnvironmentFault::Zero("health.successes"));
+        fault(self.health.interval_ms == 0, EnvironmentFault::Zero("health.interval"));
+        fault(self.deadlines.step_ms == 0, EnvironmentFault::Zero("deadlines.step"));
+        fault(matches!(self.floor, Floor::Percent(101..)), EnvironmentFault::Beyond("floor"));
+        fault(self.errors.is_some_and(|gate| gate.tolerance_permille > 1_000), EnvironmentFault::Beyond("errors.tolerance"));
+        fault(self.migration.as_ref().is_some_and(|migration| migration.command.is_empty()), EnvironmentFault::Zero("migration.command"));
+        faults
+    }
+}
+
+/// Whether a name can be part of a container's name and of a balancer's command: letters, digits, `-`, `_` and `.`, with a letter or digit first.
+fn is_name(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    name.chars().all(plain) && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+}
+
+/// What is wrong with an environment.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EnvironmentFault {
+    /// There is nowhere to deploy to.
+    #[error("it has no slots")]
+    NoSlots,
+    /// Nothing sends requests.
+    #[error("it has no balancers")]
+    NoBalancers,
+    /// Two slots are called the same.
+    #[error("two slots are called `{0}`")]
+    SameName(SlotName),
+    /// A name that does not do for a container and a server.
+    #[error("`{0}` is no name for a slot")]
+    BadName(SlotName),
+    /// A slot without a port.
+    #[error("slot `{0}` has port 0")]
+    NoPort(SlotName),
+    /// Something is zero or empty that must not be.
+    #[error("`{0}` must not be zero or empty")]
+    Zero(&'static str),
+    /// Something is more than all.
+    #[error("`{0}` is more than all")]
+    Beyond(&'static str),
+}
+
+impl EnvironmentFault {
+    /// What to do about it.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::NoSlots => "name at least one slot, with its engine and port",
+            Self::NoBalancers => "name at least one balancer, with its socket and backend",
+            Self::SameName(_) => "give each slot a name of its own",
+            Self::BadName(_) => "use letters, digits, `-`, `_` and `.`, with a letter or digit first",
+            Self::NoPort(_) => "name the port that the balancers' server points at",
+            Self::Zero(_) => "give it a value, or leave it out for the default",
+            Self::Beyond(_) => "a percentage is at most 100, a share of a thousand at most 1000",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(slots: &[&str]) -> Environment {
+        let slot = |name: &&str| serde_json::json!({"name": name, "engine": "unix:///run/docker.sock", "port": 8001, "zone": null});
+        let balancers = serde_json::json!([{"endpoint": "unix:///run/haproxy.sock", "backend": "web"}]);
+        let slots: Vec<_> = slots.iter().map(slot).collect();
+        serde_json::from_value(serde_json::json!({"app": "shop", "name": "production", "slots": slots, "balancers": balancers})).unwrap()
+    }
+
+    #[test]
+    fn what_is_left_out_has_its_default_and_what_is_unknown_is_refused() {
+        let plain = environment(&["a", "b"]);
+        assert_eq!((plain.drain_ms, plain.grace_ms, plain.soak_ms, plain.max_failed), (30_000, 30_000, 10_000, 0));
+        assert_eq!((plain.floor, plain.strategy, plain.migration.as_ref()), (Floor::Percent(50), Strategy::Half, None));
+        assert_eq!(plain.faults(), []);
+        let mut value = serde_json::to_value(&plain).unwrap();
+        value["sok_ms"] = 1.into();
+        assert!(serde_json::from_value::<Environment>(value).is_err());
+    }
+
+    #[test]
+    fn all_faults_are_told_at_once() {
+        let mut wrong = environment(&["a", "a", "-x"]);
+        wrong.floor = Floor::Percent(101);
+        wrong.health.successes = 0;
+        let faults = wrong.faults();
+        let (a, x) = (SlotName("a".into()), SlotName("-x".into()));
+        let expected = [
+            EnvironmentFault::SameName(a),
+            EnvironmentFault::BadName(x),
+            EnvironmentFault::Zero("health.successes"),
+            EnvironmentFault::Beyond("floor"),
+        ];
+        assert_eq!(faults, expected);
+        assert!(faults.iter().all(|fault| !fault.hint().is_empty()));
+        assert_eq!(environment(&[]).faults(), [EnvironmentFault::NoSlots]);
+    }
+
+    #[test]
+    fn a_floor_is_rounded_down() {
+        let floors: Vec<u32> = (1..=5).map(|slots| Floor::default().of(slots)).collect();
+        assert_eq!(floors, [0, 1, 1, 2, 2]);
+        assert_eq!(Floor::Count(3).of(2), 3);
+    }
+}
