@@ -2,10 +2,13 @@
 //!
 //! A library that never prints and never reads environment or home: what it needs comes in as values, what it says goes out as events.
 
+pub mod balancer;
 pub mod config;
 pub mod content;
+pub mod deployment;
 pub mod docker;
 pub mod engine;
+pub mod fleet;
 pub mod framework;
 pub mod gate;
 pub mod history;
@@ -20,6 +23,7 @@ pub mod queue;
 pub mod registry;
 pub mod report;
 pub mod reuse;
+pub mod rollout;
 pub mod run;
 pub mod tally;
 pub mod trust;

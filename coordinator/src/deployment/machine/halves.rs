@@ -1,0 +1,153 @@
+//! Both halves of a leg: images brought, slots brought near the goal, the swap, what is let in after it, and what is tidied up.
+
+use super::slot::Condition;
+use super::{Way, hold};
+use crate::deployment::words::{Cause, Deadline, Decision, Effect, Hold, Next, Rule, Turn, Waiting};
+use crate::deployment::world::{Admin, ContainerState, Rotation, Sickness};
+use crate::model::environment::SlotName;
+
+impl Way<'_> {
+    /// A slot that failed stays out (I7), also of a balancer that has forgotten it. One that merely cannot be reached goes on as long as only one release serves, and as long
+    /// as too few would serve without it (I1): the swap takes it out then, as others go in.
+    pub(super) fn keep_out(&self) -> Option<Next> {
+        let one_release = !self.past.swapped() && self.past.back.as_ref().is_none_or(|back| back.rule == Rule::R1);
+        let mut spare = self.world.capacity().saturating_sub(self.plan.course.floor);
+        let mut turns = Vec::new();
+        for (slot, sickness) in &self.past.quarantined {
+            let rotation = self.world.rotation(slot);
+            let goes_on = **sickness == Sickness::Unreachable && self.world.counts(slot);
+            let alike = one_release && rotation == Rotation::Serving && !self.past.renewed.contains(slot);
+            if rotation == Rotation::Out || goes_on && (alike || spare == 0) {
+                continue;
+            }
+            spare = spare.saturating_sub(u32::from(goes_on));
+            turns.push(Turn { slot: (*slot).clone(), to: Admin::Maint });
+        }
+        if turns.is_empty() { None } else { self.act(vec![Effect::Balance(turns)]) }
+    }
+
+    /// Images are at all engines before the first requests go elsewhere: failing until then costs nothing.
+    pub(super) fn prefetch(&self) -> Option<Next> {
+        let mut effects = Vec::new();
+        for slot in self.slots() {
+            match self.world.slot(slot) {
+                None if !self.past.touched() && !self.serves_unseen(slot) => match self.lost(slot) {
+                    Condition::Failed(sickness) => return Some(quarantine(slot, sickness)),
+                    Condition::Waits(until_ms, why) => return Some(Next::Wait { until_ms, why }),
+                    _ => {}
+                },
+                Some(view) if !view.images.contains(&self.leg.goal.image) => {
+                    let effect = Effect::Prefetch { slot: slot.clone(), release: self.leg.goal.clone() };
+                    if let Condition::Failed(sickness) = self.condition(slot, self.since) {
+                        return Some(quarantine(slot, sickness));
+                    }
+                    if self.in_vain(&effect) {
+                        return Some(quarantine(slot, Sickness::Unreachable));
+                    }
+                    effects.push(effect);
+                }
+                _ => {}
+            }
+        }
+        self.act(effects)
+    }
+
+    /// The first half, up to where it could be let in; and from then on, that it stays well.
+    pub(super) fn first_half(&self) -> Option<Next> {
+        let next = self.bring(&self.leg.first, self.since, false)?;
+        Some(if self.past.swapped() { next } else { self.in_time(self.since, next) })
+    }
+
+    /// The second half: what is well is let in at once, for by now everything that serves is the same.
+    pub(super) fn second_half(&self) -> Option<Next> {
+        let since = self.past.soaked.get(&1).copied().unwrap_or(self.since);
+        let next = self.bring(&self.leg.second, since, true)?;
+        Some(self.in_time(since, next))
+    }
+
+    /// Both halves in one line per balancer. Done again if it is not so, or not so any more.
+    pub(super) fn swap(&self) -> Option<Next> {
+        let is = |slot: &&SlotName, goal: bool| self.world.runs(slot, &self.leg.goal) == goal;
+        let well = |slot: &&SlotName| !self.past.quarantined.contains_key(slot) && is(slot, true);
+        let rotation = |slot: &SlotName| self.world.rotation(slot);
+        let into = self.leg.first.iter().filter(well).filter(|slot| rotation(slot) != Rotation::Serving);
+        let unreached = self.leg.first.iter().filter(|slot| self.past.quarantined.contains_key(slot));
+        let old = unreached.chain(&self.leg.second).filter(|slot| is(slot, false) && !self.serves_unseen(slot));
+        let out = old.filter(|slot| matches!(rotation(slot), Rotation::Serving | Rotation::Partly));
+        let turn = |slot: &SlotName, to| Turn { slot: slot.clone(), to };
+        let turns: Vec<_> = into.map(|slot| turn(slot, Admin::Ready)).chain(out.map(|slot| turn(slot, Admin::Drain))).collect();
+        if turns.is_empty() {
+            return None;
+        }
+        self.leaves_too_few(&turns).or_else(|| self.act(vec![Effect::Swap(turns)]))
+    }
+
+    /// What earlier deploys kept is not needed any more. What this one set aside is, until the next.
+    pub(super) fn tidy(&self) -> Option<Next> {
+        if self.back() {
+            return None;
+        }
+        let mut effects = Vec::new();
+        for slot in self.slots() {
+            let containers = self.world.slot(slot).map(|view| view.containers.as_slice()).unwrap_or_default();
+            let older = containers.iter().filter(|container| container.aside.as_ref().is_some_and(|by| *by != self.plan.deploy));
+            let still = older.filter(|container| container.state != ContainerState::Running);
+            effects.extend(still.map(|container| Effect::Remove { slot: slot.clone(), container: container.id.clone() }));
+        }
+        // Once is enough: it is no reason to hold anything up.
+        effects.retain(|effect| self.past.last_end(effect).is_none());
+        self.act(effects)
+    }
+
+    /// Slots of both halves that have not failed.
+    fn slots(&self) -> impl Iterator<Item = &SlotName> {
+        self.leg.first.iter().chain(&self.leg.second).filter(|slot| !self.past.quarantined.contains_key(slot))
+    }
+
+    /// One step further with each of these slots; nothing if all are where they are to be.
+    fn bring(&self, slots: &[SlotName], since: u64, let_in: bool) -> Option<Next> {
+        let (mut turns, mut effects) = (Vec::new(), Vec::new());
+        let mut waits: Option<(u64, Waiting)> = None;
+        for slot in slots.iter().filter(|slot| !self.past.quarantined.contains_key(slot)) {
+            let mut turn = |to| turns.push(Turn { slot: slot.clone(), to });
+            match self.condition(slot, since) {
+                Condition::Failed(sickness) => return Some(quarantine(slot, sickness)),
+                Condition::Parked if let_in => turn(Admin::Ready),
+                Condition::Serving | Condition::Parked => {}
+                Condition::Turn(to) => turn(to),
+                Condition::Due(effect) if self.in_vain(&effect) => return Some(quarantine(slot, Sickness::Unreachable)),
+                Condition::Due(effect) => effects.push(effect),
+                Condition::Waits(until, why) => {
+                    if waits.as_ref().is_none_or(|(other, _)| until < *other) {
+                        waits = Some((until, why));
+                    }
+                }
+            }
+        }
+        // I15: what would leave too few waits for what is on its way, and is held if nothing goes well for too long.
+        if let (true, Some(turn)) = (self.leaves_too_few(&turns).is_some(), turns.first()) {
+            if self.now >= self.stalled_at() {
+                return Some(hold(Hold::RollbackBelowFloor));
+            }
+            waits.get_or_insert((self.stalled_at(), Waiting::Health(turn.slot.clone())));
+        } else if !turns.is_empty() {
+            effects.push(Effect::Balance(turns));
+        }
+        self.act(effects).or_else(|| waits.map(|(until_ms, why)| Next::Wait { until_ms, why }))
+    }
+
+    /// A4: it was tried, is still to be done, and nothing has gone well for too long. An engine that answers only when it is looked at is no better than one that does not.
+    fn in_vain(&self, effect: &Effect) -> bool {
+        self.now >= self.stalled_at() && self.past.last_end(effect).is_some()
+    }
+
+    /// A6: a half has its time.
+    fn in_time(&self, since: u64, next: Next) -> Next {
+        let over = self.now >= since.saturating_add(self.environment().deadlines.batch_ms);
+        if over { self.turn_back(Cause::Overdue(Deadline::Half)) } else { next }
+    }
+}
+
+fn quarantine(slot: &SlotName, sickness: Sickness) -> Next {
+    Next::Record(Decision::Quarantined { slot: slot.clone(), sickness })
+}

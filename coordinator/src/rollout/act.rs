@@ -1,0 +1,199 @@
+//! One effect, carried out. What came of it is evidence for the journal, a failure too: whether something *is* so, the next look at the world says.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Site;
+use crate::balancer::{BalancerError, Change, Name, Observation, Place as Where, Proven, swap};
+use crate::deployment::{Admin, Effect, Evidence, Plan, Turn};
+use crate::docker::service::{Publish, ServiceSpec};
+use crate::docker::{Docker, DockerError};
+use crate::fleet::instance::{self, InstanceSpec, Made};
+use crate::fleet::names::Role;
+use crate::model::Fence;
+use crate::model::environment::{Release, Slot, SlotName};
+use crate::promotion::Promotion;
+
+/// Why an effect did not come about, for the journal.
+enum Failure {
+    /// It would not come about if it were tried again.
+    Refused(String),
+    /// It may have come about, or will.
+    Failed(String),
+}
+
+impl Failure {
+    fn refused(why: &str) -> Self {
+        Self::Refused(why.to_owned())
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+impl From<DockerError> for Failure {
+    fn from(error: DockerError) -> Self {
+        // An engine that is at a loss (500) may find a way; one that says what is wrong with the question will say it again. That a container is gone or busy
+        // is seen at the next look.
+        if error.is_refusal() { Self::Refused(chain(&error)) } else { Self::Failed(chain(&error)) }
+    }
+}
+
+impl From<BalancerError> for Failure {
+    fn from(error: BalancerError) -> Self {
+        Self::Failed(chain(&error))
+    }
+}
+
+/// What it takes to do something for a deployment.
+pub(super) struct Hands<'a> {
+    pub(super) site: &'a Site,
+    pub(super) promotion: &'a Promotion,
+    pub(super) plan: &'a Plan,
+    pub(super) fence: Fence,
+}
+
+impl Hands<'_> {
+    /// Does it, as far as it can be done.
+    pub(super) async fn perform(&self, effect: &Effect) -> Evidence {
+        match self.attempt(effect).await {
+            Ok(seen) => Evidence::Seen(seen),
+            Err(Failure::Refused(said)) => Evidence::Refused(said),
+            Err(Failure::Failed(said)) => Evidence::Failed(said),
+        }
+    }
+
+    async fn attempt(&self, effect: &Effect) -> Result<String, Failure> {
+        let done = || Ok(String::new());
+        match effect {
+            Effect::Prefetch { slot, release } => self.prefetch(self.at(slot)?.1, release).await,
+            Effect::Balance(turns) | Effect::Swap(turns) => balance(self.site, turns).await,
+            Effect::Stop { slot, container } => {
+                self.at(slot)?.1.stop_service(&container.0, Duration::from_millis(self.site.environment.grace_ms)).await?;
+                done()
+            }
+            Effect::SetAside { slot, container } => {
+                instance::set_aside(self.at(slot)?.1, &container.0, &self.plan.deploy.0).await?;
+                done()
+            }
+            Effect::TakeBack { slot, container } => {
+                instance::take_back(self.at(slot)?.1, &container.0).await?;
+                done()
+            }
+            Effect::Create { slot, release } => self.create(self.at(slot)?, release).await,
+            Effect::Start { slot, container } => {
+                self.at(slot)?.1.start_container(&container.0).await?;
+                done()
+            }
+            Effect::Remove { slot, container } => {
+                self.at(slot)?.1.remove_container(&container.0).await?;
+                done()
+            }
+            Effect::CreateMigration { slot, release } => self.create_migration(self.at(slot)?.1, release).await,
+            Effect::StartMigration { container } => self.start_migration(&container.0).await,
+        }
+    }
+
+    /// A slot, and its engine.
+    fn at(&self, slot: &SlotName) -> Result<(&Slot, &Arc<Docker>), Failure> {
+        let slots = &self.site.environment.slots;
+        let slot = slots.iter().find(|known| known.name == *slot).ok_or_else(|| Failure::refused("there is no such slot"))?;
+        Ok((slot, self.site.fleet.engine(&slot.engine).ok_or_else(|| Failure::refused("its engine is not at hand"))?))
+    }
+
+    /// Brings an image to an engine, and looks whether it is the one: a name with a digest says what was asked for, and not what came.
+    async fn prefetch(&self, docker: &Docker, release: &Release) -> Result<String, Failure> {
+        if docker.image(&release.image).await?.is_some() {
+            return Ok("it was there".into());
+        }
+        if release.image != self.promotion.config().to_string() {
+            return Err(Failure::refused("the engine does not have the image that served before, and it is not the one that was promoted"));
+        }
+        let reference = self.promotion.reference();
+        docker.pull(&reference, None, |_| {}).await?;
+        let found = docker.image(&reference).await?.map(|found| found.identity.config);
+        if found.as_ref() != Some(&release.image) {
+            return Err(Failure::Refused(format!("what was pulled is {}", found.unwrap_or_else(|| "not there".to_owned()))));
+        }
+        Ok(reference)
+    }
+
+    async fn create(&self, (slot, docker): (&Slot, &Arc<Docker>), release: &Release) -> Result<String, Failure> {
+        let own = release.image == self.promotion.config().to_string();
+        if release.settings != self.site.settings {
+            return Err(Failure::refused(
+                "the configuration that served before is not at hand: what was made with it can be started, and nothing be made",
+            ));
+        }
+        let spec = InstanceSpec {
+            place: self.site.place.clone(),
+            slot: slot.name.0.clone(),
+            deploy: self.plan.deploy.0.clone(),
+            fence: self.fence.0,
+            release: if own { self.promotion.manifest().to_string() } else { String::new() },
+            settings: release.settings.clone(),
+            image: release.image.clone(),
+            env: self.site.variables.clone(),
+            publish: Some(Publish { address: slot.publish.unwrap_or([127, 0, 0, 1].into()), host: slot.port, container: self.site.port }),
+            network: None,
+            init: true,
+        };
+        match instance::make(docker, &spec).await? {
+            Made::Ours(id) => Ok(id),
+            Made::Foreign(found) => {
+                Err(Failure::Refused(format!("the name `{}` is taken by a container that is not of this deployment", found.name)))
+            }
+        }
+    }
+
+    /// Its name keeps it from being made twice, whoever tries.
+    async fn create_migration(&self, docker: &Docker, release: &Release) -> Result<String, Failure> {
+        let migration = self.site.environment.migration.as_ref().ok_or_else(|| Failure::refused("the environment has no migration"))?;
+        let spec = ServiceSpec {
+            name: self.site.place.migration(&self.plan.deploy.0),
+            image: release.image.clone(),
+            command: Some(migration.command.clone()),
+            env: self.site.variables.clone(),
+            labels: self.site.place.labels(Role::Migration, &self.plan.deploy.0, self.fence.0),
+            init: true,
+            ..ServiceSpec::default()
+        };
+        Ok(docker.create_service(&spec).await?)
+    }
+
+    async fn start_migration(&self, id: &str) -> Result<String, Failure> {
+        for (_, docker) in self.site.fleet.engines() {
+            if docker.service(id).await?.is_some() {
+                docker.start_container(id).await?;
+                return Ok(String::new());
+            }
+        }
+        Err(Failure::Failed("the migration's container is gone".to_owned()))
+    }
+}
+
+/// Tells every balancer, each in one line. Who comes in has proven itself to that balancer, as it is now.
+async fn balance(site: &Site, turns: &[Turn]) -> Result<String, Failure> {
+    for (balancer, backend) in &site.balancers {
+        let seen = balancer.observe(backend).await?;
+        let (mut coming, mut leaving, mut shut) = (Vec::new(), Vec::new(), Vec::new());
+        for turn in turns {
+            let server: Name = turn.slot.0.parse()?;
+            let place = Where { backend: backend.clone(), server };
+            match turn.to {
+                Admin::Drain => leaving.push(place),
+                Admin::Maint => shut.push(Change::maint(place)),
+                Admin::Ready => coming.push(proof(&seen, &place)?),
+            }
+        }
+        let changes: Vec<_> = swap(coming, &leaving).into_iter().chain(shut).collect();
+        balancer.apply(&changes).await?;
+    }
+    Ok(String::new())
+}
+
+fn proof(seen: &Observation, place: &Where) -> Result<Proven, Failure> {
+    let server = seen.server(&place.server).ok_or_else(|| Failure::Failed(format!("the balancer has no server `{place}`")))?;
+    Proven::seen(server).ok_or_else(|| Failure::Failed(format!("`{place}` has not proven itself to the balancer")))
+}

@@ -1,0 +1,441 @@
+//! Carries a deployment of a promotion out: observes, asks the brain what is next, writes down what is about to be done, does it, and writes down what came of it.
+//!
+//! | there | is |
+//! |---|---|
+//! | [`site`] | an environment with its engines and balancers at hand |
+//! | `observe` | all of it looked at once: the brain's world |
+//! | `probe` | our own questions to slots, asked all the time |
+//! | `ledger` | the journal, written to the environment's holders and to a file before anything is done |
+//! | `act` | one effect carried out |
+//!
+//! The order is the promise: intent in the journal, lock and fence looked at, effect, outcome in the journal. A process that is killed anywhere leaves a journal
+//! that says what it was about to do, and a world that says how far it got; the next one observes and goes on. Nothing is decided here: that is `deployment`'s,
+//! and what may be deployed at all is the gate's.
+
+mod act;
+mod ledger;
+mod observe;
+mod probe;
+pub mod site;
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use futures_util::future::join_all;
+use tokio::task::JoinSet;
+
+use crate::deployment::{
+    Decision, Effect, Evidence, Gate, Journal, Machine, Next, Outcome, Phase, Plan, Refusal, Request, Row, Step, Waiting, World,
+};
+use crate::fleet::instance;
+use crate::fleet::{Claim, FleetError, Held, Lock, Taken, lock};
+use crate::model::environment::{DeployId, Release, SlotName};
+use crate::model::freeze::frozen;
+use crate::model::{Fence, chain};
+use crate::promotion::{Mode, Moment, Promotion};
+use act::Hands;
+use ledger::{Ledger, LedgerError};
+use probe::Probes;
+pub use site::Site;
+
+/// Longest time between two looks at the world.
+const TICK: Duration = Duration::from_millis(200);
+/// Shortest.
+const MOMENT: Duration = Duration::from_millis(10);
+/// So often a fence is taken that somebody else took at the same moment.
+const FENCES: usize = 8;
+/// So many lines of a slot that failed are handed on.
+const LAST_LINES: usize = 10;
+/// For so long they are waited for.
+const LISTENS: Duration = Duration::from_secs(3);
+
+/// What is to be carried out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Order {
+    /// A new deployment.
+    Begin {
+        /// Its name, which no other has had: a ULID.
+        deploy: DeployId,
+        /// How.
+        options: Options,
+    },
+    /// The one that was left unfinished. It has to be of the same image: its evidence was looked at again.
+    Resume,
+}
+
+/// How a deployment is carried out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Options {
+    /// The environment's migration is left out.
+    pub skip_migration: bool,
+    /// It may come to nothing serving for a while.
+    pub allow_downtime: bool,
+    /// Fewer slots may serve than have to, because fewer do already and this is the repair.
+    pub fix_forward: bool,
+}
+
+/// Who asks, for locks and journals.
+#[derive(Debug, Clone)]
+pub struct Actor {
+    /// For people: `anna@laptop`.
+    pub name: String,
+    /// Why, for people.
+    pub message: String,
+}
+
+/// Is told what happens.
+pub trait Watcher: Sync {
+    /// The world was looked at, and this is waited for, if anything is.
+    fn sees(&self, plan: &Plan, world: &World, waiting: Option<&Waiting>);
+    /// A row was written.
+    fn reads(&self, row: &Row);
+    /// What the gate says now of the target and of what would be gone back to: asked again for as long as a deployment goes on (A7, R8).
+    fn gate(&self) -> Gate {
+        Gate::default()
+    }
+    /// An engine or a balancer does not answer, or does not take a row: why, in a sentence. Told once for as long as it is the same.
+    fn misses(&self, _why: &str) {}
+    /// A slot failed: the last lines that its container printed. They are in no journal, since nobody knows what is in them.
+    fn last_words(&self, _slot: &SlotName, _lines: &str) {}
+    /// Asked between two steps: whether somebody wants the deployment to end, and who.
+    fn stops(&self) -> Option<String>;
+}
+
+/// Why nothing was carried out, or it was left where it was.
+#[derive(Debug, thiserror::Error)]
+pub enum RolloutError {
+    /// There is no plan.
+    #[error("cannot deploy")]
+    Refused(#[from] Refusal),
+    /// Somebody has the lock.
+    #[error("the environment is locked by {} (deployment {}, fence {})", .0.holder, .0.deploy, .0.fence)]
+    Locked(Box<Held>),
+    /// A deployment was left unfinished.
+    #[error("deployment `{0}` was left unfinished")]
+    Unfinished(DeployId),
+    /// None was.
+    #[error("there is no deployment to go on with")]
+    NothingToResume,
+    /// The promotion is for another environment.
+    #[error("`{promoted}` was approved for `{approved}`, and not for `{environment}`")]
+    OtherEnvironment {
+        /// Which image.
+        promoted: String,
+        /// For which environment.
+        approved: String,
+        /// For which it is wanted.
+        environment: String,
+    },
+    /// What was left unfinished is of another image.
+    #[error("what was left unfinished is a deployment of `{begun}`, and not of `{promoted}`")]
+    OtherImage {
+        /// What it was begun with.
+        begun: String,
+        /// What was promoted.
+        promoted: String,
+    },
+    /// Others take fences all the time.
+    #[error("cannot get a fence: others get one all the time")]
+    Fenced,
+    /// An engine.
+    #[error(transparent)]
+    Fleet(#[from] FleetError),
+    /// The journal.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+impl RolloutError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Refused(refusal) => Some(refusal.hint().to_owned()),
+            Self::Locked(held) if held.ended == Some(true) => Some("its process has ended: go on with `splitci resume`".into()),
+            Self::Locked(_) => Some("wait for it, or look at it with `splitci lock show` and break it if nobody is at work".into()),
+            Self::Unfinished(_) => Some("go on with it: `splitci resume`".into()),
+            Self::NothingToResume => Some("start one: `splitci deploy`".into()),
+            Self::OtherEnvironment { environment, .. } => Some(format!("promote it for this one: `splitci promote REF {environment}`")),
+            Self::OtherImage { begun, .. } => Some(format!("go on with that one: `splitci resume`, with the promotion of `{begun}`")),
+            Self::Fenced => Some("see who deploys there, with `splitci lock show`".into()),
+            Self::Fleet(error) => error.hint(),
+            Self::Ledger(error) => error.hint(),
+        }
+    }
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What would happen, without an effect.
+pub async fn rehearse(site: &Site, promotion: &Promotion, deploy: &DeployId, options: Options) -> Result<(Plan, World), RolloutError> {
+    let target = target(site, promotion)?;
+    let journal = ledger::read(site).await?;
+    if let Some(unfinished) = journal.unfinished() {
+        return Err(RolloutError::Unfinished(unfinished.clone()));
+    }
+    let (world, _) = observe::world(site, (deploy, &target), &Probes::default()).await;
+    let plan = Plan::of(&site.environment, &world, &request(site, deploy, &journal, promotion, options)?)?;
+    Ok((plan, world))
+}
+
+/// Carries an order out. Dropped, it leaves everything as a crash would.
+pub async fn carry_out(
+    site: &Site,
+    promotion: &Promotion,
+    order: Order,
+    actor: &Actor,
+    watcher: &dyn Watcher,
+) -> Result<Outcome, RolloutError> {
+    let target = target(site, promotion)?;
+    let deploy = match &order {
+        Order::Begin { deploy, .. } => deploy.clone(),
+        Order::Resume => ledger::read(site).await?.unfinished().cloned().ok_or(RolloutError::NothingToResume)?,
+    };
+    let (lock, fence) = enter(site, &deploy, actor).await?;
+    let carried = match Ledger::open(site, deploy, fence, &actor.name).await {
+        Ok(ledger) => {
+            Rollout {
+                site,
+                promotion,
+                target,
+                lock: &lock,
+                watcher,
+                ledger,
+                probes: Probes::default(),
+                missed: Vec::new(),
+                refused: Vec::new(),
+            }
+            .run(order)
+            .await
+        }
+        Err(error) => Err(error.into()),
+    };
+    match carried {
+        // Not ours any more: there is nothing to give back.
+        Ok(outcome @ (Outcome::Superseded | Outcome::LockLost)) => Ok(outcome),
+        carried => {
+            let given = lock.give_back().await;
+            let outcome = carried?;
+            given?;
+            Ok(outcome)
+        }
+    }
+}
+
+/// What an engine is to run, and with which configuration of its own.
+fn target(site: &Site, promotion: &Promotion) -> Result<Release, RolloutError> {
+    let (approved, environment) = (promotion.environment(), &site.environment.name);
+    if approved != environment {
+        let (approved, environment) = (approved.to_owned(), environment.clone());
+        return Err(RolloutError::OtherEnvironment { promoted: promotion.manifest().to_string(), approved, environment });
+    }
+    Ok(Release { image: promotion.config().to_string(), settings: site.settings.clone() })
+}
+
+fn request(site: &Site, deploy: &DeployId, journal: &Journal, promotion: &Promotion, options: Options) -> Result<Request, RolloutError> {
+    let back = promotion.mode() == Mode::Rollback;
+    Ok(Request {
+        deploy: deploy.clone(),
+        target: target(site, promotion)?,
+        stable: journal.stable().cloned(),
+        rollback: options.skip_migration || back,
+        allow_downtime: options.allow_downtime,
+        fix_forward: options.fix_forward,
+        proven: promotion.finished().map(Moment::ms),
+        manifest: promotion.manifest().to_string(),
+        newest: journal.stable_course().and_then(|course| course.proven).filter(|_| !back),
+        frozen: frozen(&site.environment.freeze, now_ms()).filter(|_| !back),
+    })
+}
+
+/// The lock, under a fence that is higher than any before it.
+async fn enter(site: &Site, deploy: &DeployId, actor: &Actor) -> Result<(Lock, Fence), RolloutError> {
+    for _ in 0..FENCES {
+        let fence = Fence(seen_fence(site).await?.0.saturating_add(1));
+        let claim = Claim {
+            place: site.place.clone(),
+            deploy: deploy.0.clone(),
+            fence: fence.0,
+            holder: actor.name.clone(),
+            message: actor.message.clone(),
+            since_ms: now_ms(),
+        };
+        let lock = match lock::take(&site.fleet, &claim, &site.workers).await? {
+            Taken::Ours(lock) => lock,
+            Taken::Theirs(held) => return Err(RolloutError::Locked(Box::new(held))),
+        };
+        // Whoever had the lock between the look and the taking had this fence, and may have written under it.
+        if ledger::read(site).await?.fence() < fence && observe::highest_fence(site).await? <= fence {
+            return Ok((lock, fence));
+        }
+        lock.give_back().await?;
+    }
+    Err(RolloutError::Fenced)
+}
+
+/// The highest fence of all, on things and in the journal.
+async fn seen_fence(site: &Site) -> Result<Fence, RolloutError> {
+    Ok(observe::highest_fence(site).await?.max(ledger::read(site).await?.fence()))
+}
+
+/// A deployment under way in this process.
+struct Rollout<'a> {
+    site: &'a Site,
+    promotion: &'a Promotion,
+    target: Release,
+    lock: &'a Lock,
+    watcher: &'a dyn Watcher,
+    ledger: Ledger<'a>,
+    probes: Probes,
+    /// What did not answer at the last look.
+    missed: Vec<String>,
+    /// Why a copy of the journal was not written, each told once.
+    refused: Vec<String>,
+}
+
+impl Rollout<'_> {
+    async fn run(mut self, order: Order) -> Result<Outcome, RolloutError> {
+        let plan = match order {
+            Order::Begin { deploy, options } => self.begin(&deploy, options).await?,
+            Order::Resume => self.resume().await?,
+        };
+        let mut asking = JoinSet::new();
+        probe::ask_all(self.site, &self.probes, &mut asking);
+        let machine = Machine::new(plan.clone(), self.ledger.fence());
+        let mut stopped = false;
+        loop {
+            if let Some(by) = self.watcher.stops().filter(|_| !stopped) {
+                stopped = true;
+                self.decide(Decision::AbortAsked { by }).await?;
+            }
+            let (mut world, misses) = observe::world(self.site, (&plan.deploy, &self.target), &self.probes).await;
+            self.tell(misses);
+            world.gate = self.watcher.gate();
+            match machine.next(self.ledger.journal(), &world, now_ms()) {
+                Next::Act(effects) => {
+                    self.watcher.sees(&plan, &world, None);
+                    self.carry(&plan, effects).await?;
+                }
+                Next::Record(decision) => self.decide(decision).await?,
+                Next::Wait { until_ms, why } => {
+                    self.watcher.sees(&plan, &world, Some(&why));
+                    let left = Duration::from_millis(until_ms.saturating_sub(now_ms())).max(MOMENT);
+                    tokio::time::sleep(left.min(TICK)).await;
+                }
+                Next::Done(outcome) => return Ok(outcome),
+            }
+        }
+    }
+
+    async fn begin(&mut self, deploy: &DeployId, options: Options) -> Result<Plan, RolloutError> {
+        let journal = self.ledger.journal();
+        if let Some(unfinished) = journal.unfinished() {
+            return Err(RolloutError::Unfinished(unfinished.clone()));
+        }
+        let request = request(self.site, deploy, journal, self.promotion, options)?;
+        let (world, misses) = observe::world(self.site, (deploy, &self.target), &self.probes).await;
+        for why in &misses {
+            self.watcher.misses(why);
+        }
+        Ok(Plan::of(&self.site.environment, &world, &request)?)
+    }
+
+    async fn resume(&mut self) -> Result<Plan, RolloutError> {
+        let deploy = self.ledger.deploy().clone();
+        let plan = Plan::resumed(&self.site.environment, &deploy, self.ledger.journal())?;
+        let begun = &plan.course.target;
+        if *begun != self.target {
+            return Err(RolloutError::OtherImage { begun: begun.image.clone(), promoted: self.target.image.clone() });
+        }
+        self.decide(Decision::Resumed).await?;
+        Ok(plan)
+    }
+
+    /// Carries out effects that do not depend on each other. If the lock is not ours any more none is, and the next look at the world says so.
+    async fn carry(&mut self, plan: &Plan, effects: Vec<Effect>) -> Result<(), RolloutError> {
+        let intents = effects.iter().map(|effect| (Step::Effect(effect.clone()), Evidence::Nothing)).collect();
+        self.write(intents, Phase::Intent).await?;
+        if !self.lock.holds().await? {
+            return Ok(());
+        }
+        let hands = Hands { site: self.site, promotion: self.promotion, plan, fence: self.ledger.fence() };
+        let done = join_all(effects.iter().map(|effect| hands.perform(effect))).await;
+        self.write(effects.into_iter().map(Step::Effect).zip(done).collect(), Phase::Outcome).await
+    }
+
+    async fn decide(&mut self, decision: Decision) -> Result<(), RolloutError> {
+        let failed = if let Decision::Quarantined { slot, .. } = &decision { Some(slot.clone()) } else { None };
+        self.write(vec![(Step::Decision(decision), Evidence::Nothing)], Phase::Intent).await?;
+        if let Some(slot) = failed {
+            self.last_words(&slot).await;
+        }
+        Ok(())
+    }
+
+    /// Hands on what a slot that failed has printed. It is for people, and nothing waits for it.
+    async fn last_words(&self, slot: &SlotName) {
+        let Some(configured) = self.site.environment.slots.iter().find(|configured| configured.name == *slot) else { return };
+        let Some(docker) = self.site.fleet.engine(&configured.engine) else { return };
+        let deploy = &self.ledger.deploy().0;
+        let told = async {
+            let all = instance::all(docker, &self.site.place).await?;
+            match all.into_iter().find(|instance| instance.slot == slot.0 && instance.deploy == *deploy) {
+                Some(instance) => docker.log_tail(&instance.id, LAST_LINES).await.map(Some),
+                None => Ok(None),
+            }
+        };
+        match tokio::time::timeout(LISTENS, told).await {
+            Ok(Ok(Some(lines))) => self.watcher.last_words(slot, &lines),
+            Ok(Ok(None)) => {}
+            Ok(Err(error)) => self.watcher.misses(&format!("what slot `{slot}` printed cannot be read: {}", chain(&error))),
+            Err(_) => self.watcher.misses(&format!("what slot `{slot}` printed cannot be read in time")),
+        }
+    }
+
+    /// Tells what does not answer now and did at the last look.
+    fn tell(&mut self, misses: Vec<String>) {
+        for why in misses.iter().filter(|why| !self.missed.contains(why)) {
+            self.watcher.misses(why);
+        }
+        self.missed = misses;
+    }
+
+    async fn write(&mut self, steps: Vec<(Step, Evidence)>, phase: Phase) -> Result<(), RolloutError> {
+        let before = self.ledger.journal().rows().len();
+        for why in self.ledger.write(steps, phase).await? {
+            if !self.refused.contains(&why) {
+                self.watcher.misses(&why);
+                self.refused.push(why);
+            }
+        }
+        self.ledger.journal().rows().iter().skip(before).for_each(|row| self.watcher.reads(row));
+        Ok(())
+    }
+}
+
+/// The environment's journal, from its engines.
+pub async fn journal(site: &Site) -> Result<Journal, RolloutError> {
+    Ok(ledger::read(site).await?)
+}
+
+/// Who has the environment's lock, part by part, an engine each.
+pub async fn locked_by(site: &Site) -> Result<Vec<Held>, RolloutError> {
+    Ok(lock::held_on(&site.fleet, &site.place).await?)
+}
+
+/// Takes these parts of the lock away from whoever holds them: exactly the ones that a person saw.
+pub async fn break_lock(site: &Site, parts: &[Held]) -> Result<(), RolloutError> {
+    Ok(lock::break_parts(&site.fleet, parts).await?)
+}
+
+/// The environment as it is now, and why what does not answer does not; `release` is what is looked for at its engines.
+pub async fn look(site: &Site, (deploy, release): (&DeployId, &Release)) -> (World, Vec<String>) {
+    observe::world(site, (deploy, release), &Probes::default()).await
+}
+
+/// Every copy of the journal that there is, by its engine: its text, or why it cannot be read.
+pub async fn copies(site: &Site) -> Result<Vec<(String, Result<String, String>)>, RolloutError> {
+    Ok(ledger::copies(site).await?)
+}
