@@ -3,8 +3,10 @@
 //! A library that never prints and never reads environment or home: what it needs comes in as values, what it says goes out as events.
 
 pub mod balancer;
+pub mod candidate;
 pub mod config;
 pub mod content;
+pub mod delivery;
 pub mod deployment;
 pub mod docker;
 pub mod engine;

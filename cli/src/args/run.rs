@@ -6,6 +6,7 @@ use splitci_coordinator::config::Flags;
 
 use super::cache::CachePlace;
 use super::project::{ProjectArgs, one};
+use super::push::PushOptions;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -16,7 +17,9 @@ Examples:
   splitci run --failed                 what failed in the last run
   splitci run --image shop:candidate   an image that exists
   splitci run --engine process -n 4    no container at all
-  splitci run --junit junit.xml        a report for the CI system";
+  splitci run --junit junit.xml        a report for the CI system
+  splitci run --push --to registry.example/shop/candidate
+                                       and the image with a signed statement into a registry";
 
 /// Build the image, run its tests in N shards, give a verdict
 ///
@@ -91,6 +94,13 @@ pub(crate) struct RunArgs {
     #[arg(long, help_heading = "Run")]
     pub keep: bool,
 
+    /// Push the image, whether its tests passed or failed, with a signed statement of that
+    #[arg(long, help_heading = "Push", conflicts_with_all = ["failed", "tty"])]
+    pub push: bool,
+    /// Where to, and as what.
+    #[command(flatten)]
+    pub pushing: PushOptions,
+
     /// Where it remembers.
     #[command(flatten)]
     pub cache: CachePlace,
@@ -112,6 +122,16 @@ pub(crate) struct OutputArgs {
 }
 
 impl RunArgs {
+    /// What of all this leaves tests out, as it was given. `selecting` are variables of tests that do.
+    pub(crate) fn filters(&self, selecting: &[&str]) -> Vec<String> {
+        let chosen = self.project.suite.iter().map(|suite| format!("--suite {suite}"));
+        let chooses = |variable: &&String| selecting.contains(&variable.split('=').next().unwrap_or_default());
+        let variables = self.project.env.iter().filter(chooses).map(|variable| format!("--env {variable}"));
+        let failed = self.failed.then(|| "--failed".to_owned());
+        let paths = self.project.paths.iter().cloned();
+        failed.into_iter().chain(chosen).chain(variables).chain(paths).chain(self.project.framework_args.iter().cloned()).collect()
+    }
+
     /// Puts what was given under its keys.
     pub(crate) fn into_flags(self, flags: &mut Flags) {
         self.project.into_flags(flags);

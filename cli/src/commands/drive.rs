@@ -190,13 +190,13 @@ async fn attend<T>(job: impl Future<Output = T>, orders: &UnboundedSender<Contro
     }
 }
 
-/// Awaits runs that leave records, then prints and writes what was asked for.
+/// Awaits runs that leave records, then prints and writes what was asked for. The status to end with, and the runs.
 pub(crate) fn drive_runs<J>(
     context: &Context,
     (output, tty): (&OutputArgs, bool),
     state: &Path,
     job: impl FnOnce(Start) -> J,
-) -> Result<Exit, Failure>
+) -> Result<(Exit, Vec<Finished>), Failure>
 where
     J: Future<Output = Result<Vec<Finished>, PipelineError>>,
 {
@@ -223,7 +223,7 @@ where
     }
     let exit = worst(runs.iter().map(|finished| finished.exit));
     // A run says that it was interrupted; by which signal is known here.
-    Ok(asked.filter(|_| exit == Exit::INTERRUPTED).unwrap_or(exit))
+    Ok((asked.filter(|_| exit == Exit::INTERRUPTED).unwrap_or(exit), runs))
 }
 
 /// What the CI system that this runs in can show: notes on lines, and a page.

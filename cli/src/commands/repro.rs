@@ -34,5 +34,5 @@ pub(crate) fn repro(args: ReproArgs, context: &Context) -> Result<Exit, Failure>
         return shell(&request, context);
     }
     let job = async |Start { world, listener, controls }: Start| pipeline::repro(&request, &world, listener, controls).await;
-    drive_runs(context, (&args.output, args.tty), &state, job)
+    drive_runs(context, (&args.output, args.tty), &state, job).map(|(exit, _)| exit)
 }

@@ -7,6 +7,8 @@ pub(crate) struct Exit(pub u8);
 impl Exit {
     /// Passed, or done.
     pub(crate) const DONE: Self = Self(0);
+    /// Tests failed.
+    pub(crate) const FAILED: Self = Self(1);
     /// Usage or configuration.
     pub(crate) const USAGE: Self = Self(2);
     /// Infrastructure: no verdict.
