@@ -8,11 +8,19 @@
 //! | [`expected`] | `expected.toml`: what a fixture's run must come to |
 //! | [`plain`] | a suite under its framework alone, beside what we made of it |
 //! | [`python`] | virtual environments with a framework and its friends |
+//! | [`haproxy`] | a HAProxy of a test's own |
+//! | [`attested`] | images with signed statements about their tests |
+//! | [`app`] | an application to stand behind it, which can be late, slow, sick or rude |
+//! | [`load`] | requests at a rate, and what became of each |
+//! | [`rig`] | containers behind a balancer, to be deployed to |
 //! | [`redis`] | a Redis server of a test's own |
+//! | [`deployments`] | deployments in a simulated fleet, and a judge of what they do to it |
 //! | [`schedules`] | random schedules for a queue, and a judge of what it does |
 //! | [`ignores`] | random ignore files, and what docker's own client makes of them |
 //! | [`registry`] | a registry, and what may stand in its place |
+//! | [`between`] | what stands between us and a registry |
 //! | [`second`] | another Docker engine, which may be killed |
+//! | [`flips`] | envelopes and statements that were bent, before the gate |
 //! | [`keys`] | keys of images under random changes, and images that are really built |
 //! | [`machine`] | a machine that builds, with a store that it may share with others |
 //! | [`worker`] | the worker's program as it goes into containers |
@@ -23,18 +31,26 @@
 #![expect(clippy::missing_panics_doc, reason = "a harness reports by panicking")]
 #![expect(clippy::expect_used, reason = "a harness reports by panicking")]
 
+pub mod app;
+pub mod attested;
+pub mod between;
 pub mod bucket;
+pub mod deployments;
 pub mod engine;
 pub mod expected;
 pub mod facts;
+pub mod flips;
+pub mod haproxy;
 pub mod ignores;
 pub mod keys;
+pub mod load;
 pub mod machine;
 pub mod plain;
 pub mod program;
 pub mod python;
 pub mod redis;
 pub mod registry;
+pub mod rig;
 pub mod sandbox;
 pub mod schedules;
 pub mod second;

@@ -3,6 +3,9 @@
 //! | subject | is |
 //! |---|---|
 //! | `schedules` | random schedules of the queue; the one without a name |
+//! | `deployments` | deployments in a simulated fleet in which anything goes wrong |
+//! | `deaths` | deployments that die after each row of their journal, and are gone on with; needs Docker and HAProxy |
+//! | `flips` | envelopes and statements that were bent, before the gate |
 //! | `keys` | single changes of what an image's key is made of |
 //! | `copies` | images that are built for real from trees that change; needs Docker |
 //! | `ignore` | ignore files, beside what docker's client makes of them; needs Docker and Debian's client |
@@ -19,8 +22,15 @@ use splitci_tests::keys;
 /// A subject: so many, from this seed on. What it saw, or what went wrong.
 type Subject = fn(u64, u64) -> Result<String, String>;
 
-const SUBJECTS: &[(&str, u64, Subject)] =
-    &[("schedules", 100_000, schedules), ("keys", 1_000_000, mutations), ("copies", 100, copies), ("ignore", 500, ignores)];
+const SUBJECTS: &[(&str, u64, Subject)] = &[
+    ("schedules", 100_000, schedules),
+    ("deployments", 10_000, deployments),
+    ("deaths", 200, deaths),
+    ("flips", 100_000, flips),
+    ("keys", 1_000_000, mutations),
+    ("copies", 100, copies),
+    ("ignore", 500, ignores),
+];
 
 fn main() -> ExitCode {
     let mut words: Vec<String> = std::env::args().skip(1).collect();
@@ -31,7 +41,7 @@ fn main() -> ExitCode {
     }
     let mut numbers = words.iter().map(|word| word.parse::<u64>());
     let (Ok(count), Ok(seed)) = (numbers.next().unwrap_or(Ok(*count)), numbers.next().unwrap_or(Ok(1))) else {
-        eprintln!("usage: soak [schedules|keys|copies|ignore] [COUNT] [FIRST-SEED]");
+        eprintln!("usage: soak [schedules|deployments|deaths|flips|keys|copies|ignore] [COUNT] [FIRST-SEED]");
         return ExitCode::from(2);
     };
     let start = Instant::now();
@@ -50,6 +60,26 @@ fn main() -> ExitCode {
 fn schedules(count: u64, seed: u64) -> Result<String, String> {
     let stats = splitci_tests::schedules::soak(count, seed);
     stats.map(|stats| format!("{stats:#?}")).map_err(|violation| format!("seed {}: {}", violation.seed, violation.objection))
+}
+
+fn flips(count: u64, seed: u64) -> Result<String, String> {
+    let quick = splitci_tests::flips::decision_ms(10_000);
+    let tried = splitci_tests::flips::soak(count, seed)?;
+    Ok(format!("{tried:#?}: none of them opens the gate\na decision over 10000 names: {quick:.2} ms"))
+}
+
+fn deployments(count: u64, seed: u64) -> Result<String, String> {
+    let stats = splitci_tests::deployments::soak(count, seed);
+    let told =
+        |violation: splitci_tests::deployments::Violation| format!("{}\nseed {}: {}", violation.story, violation.seed, violation.objection);
+    stats.map(|stats| format!("{stats:#?}")).map_err(told)
+}
+
+/// From the row of this number on, so many rows, or as many as there are.
+fn deaths(count: u64, first: u64) -> Result<String, String> {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let rows = runtime.block_on(splitci_tests::rig::deaths(count, first))?;
+    Ok(format!("died after each of {rows} rows, and gone on with: no request lost"))
 }
 
 fn mutations(count: u64, seed: u64) -> Result<String, String> {

@@ -1,0 +1,173 @@
+//! `splitci deploy` and what belongs to it as people use them: the real program, containers behind a real HAProxy, a real registry, requests all the time.
+
+use rustix::process::Signal;
+use splitci_coordinator::gate::statement::Answer;
+use splitci_tests::program::Done;
+use splitci_tests::python::Python;
+use splitci_tests::rig::{Rig, expect_all_good, image, moment};
+use splitci_tests::{Sandbox, Splitci};
+
+/// An environment, and a checkout that says how it is.
+struct Desk {
+    rig: Rig,
+    sandbox: Sandbox,
+}
+
+impl Desk {
+    async fn new(name: &str, slots: usize) -> Self {
+        let (rig, sandbox) = (Rig::new(name, slots).await, Sandbox::empty());
+        sandbox.write("main.pem", &rig.public());
+        sandbox.write("splitci.toml", &rig.toml("main.pem"));
+        Self { rig, sandbox }
+    }
+
+    fn command(&self, line: &str) -> Splitci {
+        let splitci = self.sandbox.dress(Splitci::new(line.split_whitespace()), Python::with_friends());
+        splitci.env("SPLITCI_POLICY", self.sandbox.project().join("splitci.toml"))
+    }
+
+    fn run(&self, line: &str) -> Done {
+        self.command(line).run()
+    }
+
+    fn serves(&self, image: &str) -> bool {
+        let running = self.rig.running();
+        running.len() == self.rig.site.environment.slots.len() && running.values().all(|other| other == image)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_is_deployed_looked_at_and_gone_back_from_without_a_lost_request() {
+    let (one, two) = (image("VERSION=1"), image("VERSION=2"));
+    let desk = Desk::new("cli", 4).await;
+    let empty = desk.run("status production");
+    empty.expect_exit(0);
+    assert!(empty.stdout.contains("0 of 4 slots serve"), "{}", empty.stdout);
+    desk.rig.release_it(&one, Answer::Passed).await;
+    let first = desk.run("deploy production");
+    first.expect_exit(0);
+    assert!(first.stdout.contains("DONE") && desk.serves(&one), "{} {}", first.stdout, first.stderr);
+
+    desk.rig.release_it(&two, Answer::Passed).await;
+    let plan = desk.run("deploy production --dry-run");
+    plan.expect_exit(0);
+    assert!(plan.stdout.contains("2 of 4 serve  take out web1 web2") && desk.serves(&one), "{}", plan.stdout);
+
+    let load = desk.rig.load(40);
+    moment().await;
+    let second = desk.run("deploy production --message fix-4711");
+    second.expect_exit(0);
+    assert!(desk.serves(&two), "{}", second.stderr);
+    assert!(second.stderr.contains("swapped") && second.stderr.contains("half 1 is well"), "{}", second.stderr);
+    let status = desk.run("status production");
+    assert!(status.stdout.contains("4 of 4 slots serve") && status.stdout.contains("last         done"), "{}", status.stdout);
+
+    let back = desk.run("rollback production");
+    back.expect_exit(0);
+    assert!(desk.serves(&one), "{} {}", back.stdout, back.stderr);
+    moment().await;
+    expect_all_good(&load.finish());
+    let verified = desk.run("log production --verify");
+    verified.expect_exit(0);
+    assert!(verified.stdout.contains("a whole chain"), "{}", verified.stdout);
+    assert!(desk.run("log production").stdout.contains("ends: done"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sick_release_is_taken_back_and_what_it_printed_is_told() {
+    let (one, sick) = (image("VERSION=1"), image("VERSION=2 UP=500"));
+    let desk = Desk::new("clisick", 2).await;
+    desk.rig.release_it(&one, Answer::Passed).await;
+    desk.run("deploy production").expect_exit(0);
+    desk.rig.release_it(&sick, Answer::Passed).await;
+    let load = desk.rig.load(40);
+    let done = desk.run("deploy production --json");
+    done.expect_exit(8);
+    expect_all_good(&load.finish());
+    assert!(desk.serves(&one));
+    let last: serde_json::Value = serde_json::from_str(done.stdout.lines().last().expect("a line")).expect("JSON");
+    assert_eq!(last["exit"], 8, "{last}");
+    assert!(done.stderr.contains("goes back (A2") && done.stderr.contains("answers with status 500"), "{}", done.stderr);
+    assert!(done.stderr.contains("printed last:"), "{}", done.stderr);
+    // What was taken back is not gone back to: there was nothing before.
+    desk.run("rollback production").expect_exit(2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_not_be_deployed_touches_nothing() {
+    let (one, two) = (image("VERSION=1"), image("VERSION=2"));
+    let desk = Desk::new("clino", 2).await;
+    desk.rig.release_it(&one, Answer::Failed).await;
+    let denied = desk.run("deploy production");
+    denied.expect_exit(6);
+    assert!(denied.stderr.contains("E_RESULT") && desk.rig.running().is_empty(), "{}", denied.stderr);
+    let unknown = desk.run("deploy prodution");
+    unknown.expect_exit(2);
+    assert!(unknown.stderr.contains("there are: production"), "{}", unknown.stderr);
+    desk.run("resume production").expect_exit(2);
+    // Nobody deploys at this time.
+    desk.rig.release_it(&two, Answer::Passed).await;
+    let text = desk.rig.toml("main.pem");
+    desk.sandbox.write("splitci.toml", &text.replace("soak = 0", "soak = 0\nfreeze = [\"00:00-24:00 UTC\"]"));
+    let frozen = desk.run("deploy production");
+    frozen.expect_exit(7);
+    assert!(frozen.stderr.contains("nobody deploys there now") && desk.rig.running().is_empty(), "{}", frozen.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_killed_is_followed_by_resume_and_two_do_not_deploy_at_once() {
+    let (one, two) = (image("VERSION=1"), image("VERSION=2"));
+    let desk = Desk::new("clikill", 2).await;
+    desk.rig.release_it(&one, Answer::Passed).await;
+    desk.run("deploy production").expect_exit(0);
+    // So that it is not over before somebody else has tried.
+    desk.sandbox.write("splitci.toml", &desk.rig.toml("main.pem").replace("soak = 0", "soak = \"5s\""));
+    desk.rig.release_it(&two, Answer::Passed).await;
+    let load = desk.rig.load(40);
+    let mut running = desk.command("deploy production").start();
+    running.wait_until_says("started");
+    let locked = desk.run("deploy production");
+    locked.expect_exit(7);
+    running.signal(Signal::KILL);
+    running.wait();
+    let status = desk.run("status production");
+    assert!(status.stdout.contains("splitci resume production") && status.stdout.contains("its process has ended"), "{}", status.stdout);
+    let shown = desk.run("lock production show");
+    assert!(shown.stdout.contains("its process has ended"), "{}", shown.stdout);
+    let resumed = desk.run("resume production");
+    resumed.expect_exit(0);
+    expect_all_good(&load.finish());
+    assert!(desk.serves(&two), "{}", resumed.stderr);
+    assert!(desk.run("lock production show").stdout.contains("nobody"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_changes_their_mind_or_revokes_the_release_has_the_old_one_back() {
+    let (one, two) = (image("VERSION=1"), image("VERSION=2"));
+    let desk = Desk::new("climind", 2).await;
+    desk.rig.release_it(&one, Answer::Passed).await;
+    desk.run("deploy production").expect_exit(0);
+    let digest = desk.rig.release_it(&two, Answer::Passed).await;
+    let text = desk.rig.toml("main.pem").replace("soak = 0", "soak = \"30s\"");
+    desk.sandbox.write("splitci.toml", &text);
+    let load = desk.rig.load(40);
+    let mut stopped = desk.command("deploy production").start();
+    stopped.wait_until_says("half 1 serves");
+    stopped.signal(Signal::INT);
+    let stopped = stopped.wait();
+    stopped.expect_exit(8);
+    assert!(stopped.stderr.contains("goes back (A8") && desk.serves(&one), "{}", stopped.stderr);
+
+    let mut revoked = desk.command("deploy production").start();
+    revoked.wait_until_says("half 1 serves");
+    let entry = format!("[policy.production]\nrevoked = [{{ image = \"{digest}\", reason = \"loses orders\" }}]");
+    desk.sandbox.write("splitci.toml", &text.replace("[policy.production]", &entry));
+    let revoked = revoked.wait();
+    revoked.expect_exit(8);
+    assert!(revoked.stderr.contains("goes back (A7") && desk.serves(&one), "{}", revoked.stderr);
+    expect_all_good(&load.finish());
+    // And it does not come again.
+    let denied = desk.run("deploy production");
+    denied.expect_exit(6);
+    assert!(denied.stderr.contains("E_REVOKED") && denied.stderr.contains("loses orders"), "{}", denied.stderr);
+}

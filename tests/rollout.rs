@@ -1,0 +1,212 @@
+//! Deployments of real containers behind a real HAProxy, with requests coming all the time.
+#![expect(clippy::expect_used, reason = "a test reports by panicking")]
+
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use splitci_coordinator::deployment::{Cause, Effect, Outcome, Phase, Plan, Row, Sickness, Step, Waiting, World};
+use splitci_coordinator::gate::StoreKind;
+use splitci_coordinator::promotion::identify;
+use splitci_coordinator::registry::{Tag, Wanted};
+use splitci_coordinator::rollout::{Order, RolloutError, Watcher, carry_out, journal};
+use splitci_tests::attested::put_config;
+use splitci_tests::engine::docker_says;
+use splitci_tests::rig::{Rig, Seen, actor, begin, expect_all_good, image, moment};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_healthy_release_loses_no_request_and_never_mixes() {
+    let (one, two) = (image("VERSION=1"), image("VERSION=2"));
+    let rig = Rig::new("healthy", 4).await;
+    assert_eq!(rig.deploy(&one).await.expect("deployed"), Outcome::Done);
+    assert!(rig.running().values().all(|image| *image == one) && rig.running().len() == 4);
+    let load = rig.load(60);
+    moment().await;
+    let began = std::time::Instant::now();
+    let outcome = rig.deploy(&two).await.expect("deployed");
+    let took = began.elapsed();
+    moment().await;
+    let report = load.finish();
+    assert_eq!(outcome, Outcome::Done);
+    expect_all_good(&report);
+    let mixed = report.mixed_ms("1", "2").expect("both answered");
+    println!("deployed in {took:.1?}, mixed for {mixed:.1} ms");
+    assert!(rig.running().values().all(|image| *image == two) && rig.running().len() == 4);
+    assert_eq!(rig.deploy(&two).await.expect("nothing to do"), Outcome::Done);
+    let rows = journal(&rig.site).await.expect("a journal");
+    assert_eq!(rows.unfinished(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sick_release_serves_nobody_and_is_taken_back() {
+    let (one, sick) = (image("VERSION=1"), image("VERSION=2 UP=500"));
+    let mut rig = Rig::new("sick", 4).await;
+    assert_eq!(rig.deploy(&one).await.expect("deployed"), Outcome::Done);
+    rig.site.environment.health.boot_ms = 4_000;
+    let load = rig.load(60);
+    moment().await;
+    let outcome = rig.deploy(&sick).await.expect("an outcome");
+    moment().await;
+    let report = load.finish();
+    let Outcome::RolledBack { cause: Cause::FirstHalf { sickness, .. }, out } = &outcome else { panic!("{outcome:?}") };
+    assert_eq!((sickness, out.len()), (&Sickness::Status(500), 0));
+    expect_all_good(&report);
+    assert_eq!(report.by_version().keys().copied().collect::<Vec<_>>(), ["1"], "the sick release answered nobody");
+    assert!(rig.running().values().all(|image| *image == one) && rig.running().len() == 4, "{:?}", rig.running());
+}
+
+/// The moments of a test, by what they are.
+type Moments<const N: usize> = [(&'static str, fn(&Row) -> bool); N];
+
+fn effect(row: &Row, phase: Phase, like: fn(&Effect) -> bool) -> bool {
+    row.phase == phase && matches!(&row.step, Step::Effect(effect) if like(effect))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i13_whoever_dies_is_followed_by_one_who_goes_on_and_no_request_is_lost() {
+    let moments: Moments<3> = [
+        ("before new ones are started", |row| effect(row, Phase::Intent, |effect| matches!(effect, Effect::Start { .. }))),
+        ("before the swap", |row| effect(row, Phase::Intent, |effect| matches!(effect, Effect::Swap(_)))),
+        ("after the swap", |row| effect(row, Phase::Outcome, |effect| matches!(effect, Effect::Swap(_)))),
+    ];
+    let images = [image("VERSION=1"), image("VERSION=2")];
+    let rig = Rig::new("dies", 2).await;
+    assert_eq!(rig.deploy(&images[1]).await.expect("deployed"), Outcome::Done);
+    let load = rig.load(40);
+    for (number, (what, moment)) in moments.into_iter().enumerate() {
+        let next = &images[number % 2];
+        let (outcome, died) = rig.deploy_and_die(next, Box::new(moment)).await;
+        assert!(died, "{what}: there was no such moment");
+        assert_eq!(outcome, Outcome::Done, "{what}");
+        assert!(rig.running().len() == 2 && rig.running().values().all(|image| image == next), "{what}: {:?}", rig.running());
+    }
+    expect_all_good(&load.finish());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i8_a_migration_runs_once_whoever_dies() {
+    let moments: Moments<2> = [
+        ("before it is started", |row| effect(row, Phase::Intent, |effect| matches!(effect, Effect::StartMigration { .. }))),
+        ("while it runs", |row| effect(row, Phase::Outcome, |effect| matches!(effect, Effect::StartMigration { .. }))),
+    ];
+    let images = [image("VERSION=1"), image("VERSION=2")];
+    let mut rig = Rig::new("migrates", 2).await;
+    assert_eq!(rig.deploy(&images[1]).await.expect("deployed"), Outcome::Done);
+    rig.migrate_with("/migrate.sh 1 0");
+    for (number, (what, moment)) in moments.into_iter().enumerate() {
+        let (outcome, died) = rig.deploy_and_die(&images[number % 2], Box::new(moment)).await;
+        assert!(died && outcome == Outcome::Done, "{what}: {outcome:?}");
+        assert_eq!(rig.migrations(), vec!["migrated\n".to_owned(); number + 1], "{what}");
+    }
+    rig.migrate_with("/migrate.sh 0 7");
+    let outcome = rig.deploy(&images[0]).await.expect("an outcome");
+    assert_eq!(outcome, Outcome::MigrationFailed { status: 7, out: Vec::new() });
+    assert_eq!(rig.migrations().len(), 3, "one that failed is not tried again");
+    assert!(rig.running().values().all(|image| *image == images[1]), "what served before serves again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i11_of_many_who_deploy_at_once_one_does() {
+    let (one, two) = (image("VERSION=1"), image("VERSION=2"));
+    let rig = Rig::new("many", 2).await;
+    assert_eq!(rig.deploy(&one).await.expect("deployed"), Outcome::Done);
+    let promotion = rig.promoted(&two).await;
+    let deploys = (0..8).map(|_| async { carry_out(&rig.site, &promotion, begin(), &actor(), &Seen::default()).await });
+    let (mut did, mut locked) = (0, 0);
+    for outcome in futures_util::future::join_all(deploys).await {
+        match outcome {
+            Ok(Outcome::Done) => did += 1,
+            Err(RolloutError::Locked(_)) => locked += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(did == 1 && locked == 7, "{did} did, {locked} found it locked");
+}
+
+/// Stops at a moment, as a process does that is stopped by a signal or whose machine sleeps, and goes on when it is told to.
+struct Sleeper {
+    falls: fn(&Row) -> bool,
+    asleep: Mutex<Sender<()>>,
+    wakes: Mutex<Receiver<()>>,
+    written: Mutex<Vec<Row>>,
+}
+
+impl Watcher for Sleeper {
+    fn sees(&self, _: &Plan, _: &World, _: Option<&Waiting>) {}
+
+    fn reads(&self, row: &Row) {
+        let mut written = self.written.lock().expect("no panic while locked");
+        let first = !written.iter().any(self.falls);
+        written.push(row.clone());
+        if first && (self.falls)(row) {
+            self.asleep.lock().expect("no panic while locked").send(()).expect("somebody waits");
+            self.wakes.lock().expect("no panic while locked").recv().expect("somebody wakes it");
+        }
+    }
+
+    fn stops(&self) -> Option<String> {
+        None
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i12_whoever_slept_while_another_took_over_does_nothing_more() {
+    let (one, two) = (image("VERSION=1"), image("VERSION=2"));
+    let rig = Rig::new("sleeps", 2).await;
+    assert_eq!(rig.deploy(&one).await.expect("deployed"), Outcome::Done);
+    let promotion = rig.promoted(&two).await;
+    let load = rig.load(30);
+    let ((asleep, falls_asleep), (wake, wakes)) = (channel(), channel());
+    let falls = |row: &Row| effect(row, Phase::Intent, |effect| matches!(effect, Effect::Swap(_)));
+    let sleeper = Sleeper { falls, asleep: Mutex::new(asleep), wakes: Mutex::new(wakes), written: Mutex::default() };
+    let (site, mine) = (rig.elsewhere("sleeper").await, promotion.clone());
+    // A thread of its own: it is all of a machine that stands still.
+    let slept = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        let outcome = runtime.block_on(carry_out(&site, &mine, begin(), &actor(), &sleeper)).expect("an outcome");
+        (outcome, sleeper.written.into_inner().expect("no panic while locked"))
+    });
+    tokio::task::spawn_blocking(move || falls_asleep.recv()).await.expect("it ran").expect("it fell asleep");
+    rig.break_lock().await;
+    assert_eq!(carry_out(&rig.site, &promotion, Order::Resume, &actor(), &Seen::default()).await.expect("an outcome"), Outcome::Done);
+    wake.send(()).expect("it sleeps");
+    let (outcome, written) = slept.join().expect("no panic");
+    assert!(matches!(outcome, Outcome::Superseded | Outcome::LockLost), "{outcome:?}");
+    assert_eq!(outcome.exit_code(), 7);
+    assert!(written.last().is_some_and(falls), "it wrote nothing after it woke: {written:?}");
+    let journal = journal(&rig.site).await.expect("a journal");
+    assert!(journal.unfinished().is_none() && journal.rows().windows(2).all(|rows| rows[0].fence <= rows[1].fence));
+    expect_all_good(&load.finish());
+    assert!(rig.running().values().all(|image| *image == two), "{:?}", rig.running());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_without_the_image_fetches_it_by_its_digest() {
+    let name = format!("pulled-{}", std::process::id());
+    let image = image(&format!("VERSION={name}"));
+    let rig = Rig::new("pulls", 1).await;
+    let (release, tagged) = (rig.release(), format!("{}/shop/release:v1", rig.registry.host()));
+    docker_says(&format!("tag {image} {tagged}"));
+    docker_says(&format!("push --quiet {tagged}"));
+    let tag: Tag = "v1".parse().expect("a tag");
+    let identity = identify(&release, &Wanted::from(&tag), StoreKind::Docker).await.expect("pushed");
+    assert_eq!(identity.config.to_string(), image, "the very image");
+    let promotion = rig.approved(identity).await;
+    // The tag moves to something else before anybody pulls.
+    let other = put_config(&release, b"{\"architecture\":\"amd64\"}").await;
+    let other = release.manifest(other.manifest.into()).await.expect("there");
+    release.put_tag(&other, &tag).await.expect("moved");
+    docker_says(&format!("rmi --force {image}"));
+    let outcome = carry_out(&rig.site, &promotion, begin(), &actor(), &Seen::default()).await.expect("an outcome");
+    assert_eq!(outcome, Outcome::Done);
+    assert_eq!(rig.running().into_values().collect::<Vec<_>>(), [image]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_promotion_for_another_environment_changes_nothing() {
+    let mut rig = Rig::new("elsewhere", 2).await;
+    let promotion = rig.promoted(&image("VERSION=1")).await;
+    rig.site.environment.name = "staging".into();
+    let refused = carry_out(&rig.site, &promotion, begin(), &actor(), &Seen::default()).await;
+    assert!(matches!(refused, Err(RolloutError::OtherEnvironment { .. })), "{refused:?}");
+    assert!(rig.running().is_empty());
+}

@@ -1,0 +1,229 @@
+//! Deployments in a simulated fleet: containers that are slow, sick, crash and flap, engines and balancers that go away, balancers that forget, migrations that fail, and
+//! processes that die at any row and any effect.
+//!
+//! The fleet knows the truth, the deploy sees what can be observed. What must hold is checked at every instant by [`judge`], who shares no code with the brain, and at the end by
+//! what really runs. A schedule is made by one seed.
+
+pub mod fleet;
+pub mod judge;
+pub mod prober;
+pub mod shell;
+
+use std::collections::BTreeMap;
+
+use splitci_coordinator::deployment::{Admin, Hold, Outcome};
+use splitci_coordinator::model::environment::{
+    BalancerAddress, Deadlines, Environment, Floor, Health, Migration, MigrationClass, Release, Slot, SlotName, Strategy,
+};
+
+use crate::schedules::dice::Dice;
+use fleet::{Fate, Nature, Trouble};
+use shell::{Deaths, Theatre};
+
+/// A release of this number.
+pub fn release(number: u32) -> Release {
+    Release { image: format!("sha256:{number:064x}"), settings: String::new() }
+}
+
+/// The name of a slot.
+pub fn slot(at: u32) -> SlotName {
+    SlotName(format!("s{at:02}"))
+}
+
+/// An environment with short times.
+pub fn environment(slots: u32, balancers: u32) -> Environment {
+    let place = |at| Slot { name: slot(at), engine: format!("unix:///engine/{at}"), port: 8_000, zone: None, publish: None };
+    let balancer = |at| BalancerAddress { endpoint: format!("unix:///balancer/{at}"), backend: "web".to_owned() };
+    Environment {
+        app: "shop".to_owned(),
+        name: "production".to_owned(),
+        slots: (0..slots).map(place).collect(),
+        balancers: (0..balancers).map(balancer).collect(),
+        strategy: Strategy::Half,
+        health: Health { path: "/".to_owned(), successes: 2, interval_ms: 200, boot_ms: 4_000, min_healthy_ms: 500 },
+        drain_ms: 1_500,
+        grace_ms: 1_000,
+        floor: Floor::default(),
+        soak_ms: 1_500,
+        errors: None,
+        migration: Some(Migration { command: vec!["migrate".to_owned()], class: MigrationClass::Compatible, timeout_ms: 4_000 }),
+        max_failed: 0,
+        freeze: Vec::new(),
+        deadlines: Deadlines { step_ms: 3_000, batch_ms: 40_000, total_ms: 120_000 },
+    }
+}
+
+/// An environment in which release 1 serves, and has settled in.
+pub fn settled(environment: Environment) -> Theatre {
+    let mut theatre = Theatre::new(environment);
+    theatre.allow_downtime = true;
+    assert_eq!(theatre.deploy(&release(1)), Ok(Outcome::Done), "{}", theatre.story());
+    assert_eq!(theatre.judge.objection, None);
+    theatre.fleet.runs = 0;
+    theatre.points = 0;
+    theatre
+}
+
+/// What a schedule objects to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// Its seed.
+    pub seed: u64,
+    /// What is wrong.
+    pub objection: String,
+    /// The end of the journal.
+    pub story: String,
+}
+
+/// How deploys ended, by exit status, and what they went through.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// By exit status.
+    pub ends: BTreeMap<u8, u64>,
+    /// Processes that died.
+    pub died: u64,
+    /// Effects that were carried out.
+    pub effects: u64,
+    /// Requests that were answered well.
+    pub answered: u64,
+    /// Requests that were not: all by what broke by itself.
+    pub unanswered: u64,
+}
+
+/// So many schedules, from this seed on.
+pub fn soak(count: u64, first: u64) -> Result<Stats, Violation> {
+    let mut stats = Stats::default();
+    for seed in first..first.saturating_add(count) {
+        schedule(seed, &mut stats)?;
+    }
+    Ok(stats)
+}
+
+/// One schedule.
+pub fn schedule(seed: u64, stats: &mut Stats) -> Result<(), Violation> {
+    let mut dice = Dice::new(seed);
+    let slots = 1 + dice.below(6);
+    let mut environment = environment(slots, 1 + u32::from(dice.chance(250)));
+    environment.max_failed = u32::from(dice.chance(300));
+    if dice.chance(300) {
+        environment.migration = None;
+    }
+    if dice.chance(200) {
+        environment.slots.iter_mut().zip(0_u32..).for_each(|(slot, at)| slot.zone = Some(format!("z{}", at % 2)));
+    }
+    let mut theatre = settled(environment);
+    let troubled = trouble(&mut theatre, &mut dice);
+    let outcome = match theatre.deploy(&release(2)) {
+        Ok(outcome) => outcome,
+        Err(refusal) => panic!("a settled environment can be deployed to: {refusal}"),
+    };
+    let objection = theatre.judge.objection.clone().or_else(|| at_the_end(&theatre, &outcome, troubled));
+    if let Some(objection) = objection {
+        return Err(Violation {
+            seed,
+            objection: format!("{outcome:?}: {objection}"),
+            story: format!("{}\n{}", theatre.story(), theatre.end()),
+        });
+    }
+    *stats.ends.entry(outcome.exit_code()).or_default() += 1;
+    stats.died += u64::from(theatre.died);
+    stats.effects += u64::from(theatre.fleet.effects);
+    stats.answered += theatre.judge.requests.0;
+    stats.unanswered += theatre.judge.requests.1;
+    Ok(())
+}
+
+/// What goes wrong, by chance. Whether anything does.
+fn trouble(theatre: &mut Theatre, dice: &mut Dice) -> bool {
+    let size = u32::try_from(theatre.fleet.names.len()).expect("few");
+    let mut troubled = false;
+    if dice.chance(500) {
+        troubled = true;
+        let natures = [
+            Nature::Sick,
+            Nature::Crashes(150),
+            Nature::Crashes(2_500),
+            Nature::Flaps(300),
+            Nature::Sickens(3_000),
+            Nature::Good(9_000),
+            Nature::Refused,
+        ];
+        let nature = dice.of(&natures).expect("some");
+        let (all, one) = (dice.chance(300), dice.below(size));
+        for at in (0..size).filter(|at| all || *at == one) {
+            theatre.fleet.natures.insert((release(2).image, slot(at)), nature);
+        }
+    }
+    let fates = [Fate::Ends(300, 0), Fate::Ends(300, 0), Fate::Ends(300, 0), Fate::Ends(200, 3), Fate::Hangs];
+    theatre.fleet.fate = dice.of(&fates).expect("some");
+    troubled |= theatre.fleet.fate != Fate::Ends(300, 0);
+    for _ in 0..dice.below(3) {
+        troubled = true;
+        let place = usize::try_from(dice.below(8)).expect("small");
+        let long = if dice.chance(500) { 1_000 } else { 1_000_000 };
+        let kinds = [
+            Trouble::EngineAway(place, long),
+            Trouble::BalancerAway(place, long),
+            Trouble::Reload(place),
+            Trouble::Dies(place),
+            Trouble::Revoked,
+            Trouble::Abort,
+        ];
+        let at = theatre.fleet.now + u64::from(dice.below(16_000));
+        let kind = kinds.get(usize::try_from(dice.below(6)).expect("small")).expect("one of them").clone();
+        theatre.fleet.troubles.push((at, kind));
+    }
+    if dice.chance(300) {
+        // Deaths and lost answers alone change no end.
+        theatre.deaths = Deaths::Chance(dice.clone(), 30, 6);
+    }
+    if dice.chance(200) {
+        theatre.fleet.lost = 50;
+        theatre.dice = dice.clone();
+        troubled = true;
+    }
+    troubled
+}
+
+/// Whether the end is what it is said to be (I17), and what may be left.
+fn at_the_end(theatre: &Theatre, outcome: &Outcome, troubled: bool) -> Option<String> {
+    let fleet = &theatre.fleet;
+    let serves = |name: &SlotName, number: u32| {
+        let runs = fleet.runs_at(name).is_some_and(|unit| unit.seen.release == release(number));
+        runs && fleet.desks.iter().all(|desk| desk.posts.get(name).is_some_and(|post| post.seen.admin == Admin::Ready))
+    };
+    let count = |number: u32| fleet.names.iter().filter(|name| serves(name, number)).count();
+    let all = fleet.names.len();
+    let out = |name: &SlotName| {
+        fleet
+            .desks
+            .iter()
+            .filter(|desk| desk.away_until <= fleet.now)
+            .all(|desk| desk.posts.get(name).is_some_and(|post| post.seen.admin == Admin::Maint))
+    };
+    // What happened by itself within the last instants is not the deploy's.
+    let known: std::collections::BTreeSet<_> =
+        fleet.places.values().flat_map(|place| &place.units).map(|unit| unit.seen.release.clone()).collect();
+    let checks = [
+        (fleet.runs <= 1, "I8: the migration ran twice"),
+        (known.iter().all(|seen| *seen == release(1) || *seen == release(2)), "I9: something else runs"),
+        (troubled || *outcome == Outcome::Done, "nothing went wrong, and it is not done"),
+        (*outcome != Outcome::Superseded && *outcome != Outcome::LockLost, "nobody else was there"),
+    ];
+    if let Some((_, objection)) = checks.iter().find(|(holds, _)| !holds) {
+        return Some((*objection).to_owned());
+    }
+    let migrated = theatre.environment.migration.is_none() || fleet.runs == 1 && fleet.fate == Fate::Ends(300, 0);
+    let holds = match outcome {
+        Outcome::Done => count(2) == all && migrated,
+        Outcome::Degraded(failed) => failed.len() <= 1 && count(2) + failed.len() == all && failed.iter().all(out) && migrated,
+        // I22: all that can serve does.
+        Outcome::RolledBack { out: failed, .. } => count(1) + failed.len() == all && failed.iter().all(out),
+        Outcome::MigrationFailed { out: failed, .. } => count(1) + failed.len() == all && failed.iter().all(out) && fleet.runs <= 1,
+        // Everything is left where it is: also what serves and cannot be reached, if the others are too few.
+        Outcome::Held(Hold::RollbackFailed(failed)) => !failed.is_empty() && failed.iter().all(|name| out(name) || serves(name, 2)),
+        Outcome::Held(_) => true,
+        Outcome::Superseded | Outcome::LockLost => false,
+    };
+    (!holds).then(|| "I17: it is not what it says".to_owned())
+}

@@ -1,0 +1,364 @@
+//! What deployments are tried on: containers behind a real HAProxy, on one engine or two, with requests coming all the time.
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use splitci_coordinator::balancer::{Balancer, Endpoint};
+use splitci_coordinator::deployment::{Outcome, Plan, Row, Waiting, World};
+use splitci_coordinator::docker;
+use splitci_coordinator::engine::WorkerBinaries;
+use splitci_coordinator::fleet::lock;
+use splitci_coordinator::fleet::{Fleet, Place};
+use splitci_coordinator::gate::statement::Answer;
+use splitci_coordinator::gate::{Identity, Mode};
+use splitci_coordinator::model::environment::{DeployId, Environment, Floor, Health, Migration, MigrationClass, Slot, SlotName};
+use splitci_coordinator::promotion::{Promotion, gather, recall};
+use splitci_coordinator::registry::Repository;
+use splitci_coordinator::rollout::{Actor, Options, Order, RolloutError, Site, Watcher, carry_out, journal};
+use tokio::sync::Notify;
+
+use crate::attested::{Signer, put_config, repository};
+use crate::engine::docker_says;
+use crate::haproxy::{Haproxy, Setup};
+use crate::load::{Load, Plan as LoadPlan, Report};
+use crate::registry::Registry;
+
+/// The port that the application listens at.
+const PORT: u16 = 8000;
+
+/// An image of the application, by what makes it special: `VERSION=2 UP=500`.
+pub fn image(arguments: &str) -> String {
+    crate::engine::require();
+    let folder = crate::root().join("fixtures/service");
+    let words = arguments.split_whitespace().flat_map(|argument| ["--build-arg", argument]);
+    let built = Command::new("docker").args(["build", "--quiet"]).args(words).arg(folder).output().expect("start docker");
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    String::from_utf8_lossy(&built.stdout).trim().to_owned()
+}
+
+/// The configuration of an image, byte for byte: what its id is the digest of.
+fn configuration(image: &str) -> Vec<u8> {
+    static READ: Mutex<BTreeMap<String, Vec<u8>>> = Mutex::new(BTreeMap::new());
+    let mut read = READ.lock().expect("no panic while locked");
+    let id = image.strip_prefix("sha256:").expect("an image id");
+    let save = format!("docker save {image} | tar --extract --to-stdout --wildcards '*{id}*'");
+    let saved = || Command::new("sh").args(["-c", &save]).output().expect("start sh").stdout;
+    read.entry(image.to_owned()).or_insert_with(saved).clone()
+}
+
+/// An environment of an application that no other test has.
+pub struct Rig {
+    /// The environment.
+    pub site: Site,
+    /// What stands before it.
+    pub haproxy: Haproxy,
+    /// Where releases are.
+    pub registry: Registry,
+    signer: Signer,
+    state: tempfile::TempDir,
+}
+
+impl Rig {
+    /// So many slots on this machine's engine, with nothing in them.
+    pub async fn new(name: &str, slots: usize) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let app = format!("t{}-{}-{name}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let ports: Vec<u16> = (0..slots).map(|_| port()).collect();
+        // A machine that is busy with other tests answers late; that is no sickness.
+        let haproxy = Haproxy::start(&Setup { backend: "  timeout check 3s\n".into(), ..Setup::of(&ports) });
+        for number in 1..=slots {
+            haproxy.tell(&format!("set server app/web{number} state maint"));
+        }
+        let slot = |(number, port): (usize, &u16)| Slot {
+            name: SlotName(format!("web{number}")),
+            engine: "here".into(),
+            port: *port,
+            zone: None,
+            publish: None,
+        };
+        let environment = serde_json::json!({"app": app, "name": "production", "slots": [], "balancers": []});
+        let mut environment: Environment = serde_json::from_value(environment).expect("an environment");
+        environment.slots = (1..).zip(&ports).map(slot).collect();
+        environment.balancers =
+            serde_json::from_value(serde_json::json!([{"endpoint": "unix:///x", "backend": "app"}])).expect("balancers");
+        environment.health = Health { path: "/up".into(), successes: 3, interval_ms: 100, boot_ms: 15_000, min_healthy_ms: 400 };
+        environment.floor = Floor::Percent(50);
+        (environment.drain_ms, environment.grace_ms, environment.soak_ms) = (10_000, 10_000, 0);
+        crate::engine::require();
+        let state = tempfile::tempdir().expect("a folder");
+        let site = Site {
+            environment,
+            place: Place { app, environment: "production".into() },
+            fleet: fleet().await,
+            balancers: vec![(Balancer::new(Endpoint::Unix(haproxy.socket())), "app".parse().expect("a name"))],
+            workers: WorkerBinaries::new([(std::env::consts::ARCH.to_owned(), crate::worker::program().to_vec())]),
+            variables: Vec::new(),
+            settings: "s1".into(),
+            port: PORT,
+            journal: state.path().join("journal"),
+        };
+        Self { site, haproxy, registry: Registry::start(), signer: Signer::default(), state }
+    }
+
+    /// The release repository.
+    pub fn release(&self) -> Repository {
+        repository(&self.registry.host(), "shop/release")
+    }
+
+    /// The configuration of this environment as its owner writes it, for an app that is a project of that name; and the policy in the same file.
+    pub fn toml(&self, key: &str) -> String {
+        let Site { environment, .. } = &self.site;
+        let slots = environment.slots.iter().map(|slot| format!("{{ name = \"{}\", port = {} }}", slot.name, slot.port));
+        format!(
+            "[project]\nname = \"{}\"\n[registry.release]\nrepository = \"{}/shop/release\"\n[trust]\nprotected = [\"{key}\"]\n[policy.production]\n\
+             [environment.production]\nslots = [{}]\nlb = [\"unix://{}\"]\nbackend = \"app\"\nport = {PORT}\nsoak = 0\ndrain = \"10s\"\ngrace = \"10s\"\n\
+             [environment.production.health]\npath = \"/up\"\ninterval = \"100ms\"\nboot = \"8s\"\nmin_healthy = \"400ms\"\n",
+            environment.app,
+            self.registry.host(),
+            slots.collect::<Vec<_>>().join(", "),
+            self.haproxy.socket().display(),
+        )
+    }
+
+    /// The public half of the key whose word counts, as PEM.
+    pub fn public(&self) -> String {
+        self.signer.public()
+    }
+
+    /// An image in the release repository with what is said about it, under the name of what was promoted last.
+    pub async fn release_it(&self, image: &str, answer: Answer) -> String {
+        let release = self.release();
+        let identity = put_config(&release, &configuration(image)).await;
+        self.signer.attest(&release, &identity, answer, 5_000).await;
+        let manifest = release.manifest(identity.manifest.into()).await.expect("there");
+        release.put_tag(&manifest, &"current-production".parse().expect("a tag")).await.expect("tagged");
+        identity.manifest.to_string()
+    }
+
+    /// An image as it was tested, approved and promoted. Its layers are where the engine has them.
+    pub async fn promoted(&self, image: &str) -> Promotion {
+        let identity = put_config(&self.release(), &configuration(image)).await;
+        assert_eq!(identity.config.to_string(), image, "that is not its configuration");
+        self.approved(identity).await
+    }
+
+    /// An image of the release repository with what is said about it.
+    pub async fn approved(&self, identity: Identity) -> Promotion {
+        let release = self.release();
+        self.signer.attest(&release, &identity, Answer::Passed, 5_000).await;
+        let evidence = gather(identity.manifest, Vec::new(), &[&release]).await;
+        let approval = self.signer.ask(identity, Mode::Deploy, &evidence).expect("approved");
+        recall(&approval, &release).await.expect("promoted")
+    }
+
+    /// Deploys an image.
+    pub async fn deploy(&self, image: &str) -> Result<Outcome, RolloutError> {
+        carry_out(&self.site, &self.promoted(image).await, begin(), &actor(), &Seen::default()).await
+    }
+
+    /// Deploys an image, dies at a moment, and goes on as another machine would, after a person has broken the lock. How it ended, and whether it died at all.
+    pub async fn deploy_and_die(&self, image: &str, moment: Moment) -> (Outcome, bool) {
+        let (seen, anna, promotion) = (Seen::dying_at(moment), actor(), self.promoted(image).await);
+        let ended = tokio::select! {
+            outcome = carry_out(&self.site, &promotion, begin(), &anna, &seen) => Some(outcome.expect("an outcome")),
+            () = seen.death() => None,
+        };
+        if let Some(outcome) = ended {
+            return (outcome, false);
+        }
+        let other = self.elsewhere("another").await;
+        let refused = carry_out(&other, &promotion, Order::Resume, &anna, &Seen::default()).await;
+        assert!(matches!(&refused, Err(RolloutError::Locked(held)) if held.holder == anna.name), "{refused:?}");
+        self.break_lock().await;
+        (carry_out(&other, &promotion, Order::Resume, &anna, &Seen::default()).await.expect("an outcome"), true)
+    }
+
+    /// The same environment as another machine has it at hand.
+    pub async fn elsewhere(&self, machine: &str) -> Site {
+        let Site { environment, place, balancers, workers, variables, settings, .. } = &self.site;
+        Site {
+            environment: environment.clone(),
+            place: place.clone(),
+            fleet: fleet().await,
+            balancers: balancers.clone(),
+            workers: workers.clone(),
+            variables: variables.clone(),
+            settings: settings.clone(),
+            port: PORT,
+            journal: self.state.path().join(machine).join("journal"),
+        }
+    }
+
+    /// Takes the lock away from whoever has it, as a person may.
+    pub async fn break_lock(&self) {
+        let held = lock::held_on(&self.site.fleet, &self.site.place).await.expect("asked");
+        assert!(!held.is_empty(), "nobody has it");
+        lock::break_parts(&self.site.fleet, &held).await.expect("broken");
+    }
+
+    /// Requests from now on.
+    pub fn load(&self, per_second: u32) -> Load {
+        Load::start(LoadPlan::new(self.haproxy.address(), per_second))
+    }
+
+    /// Images of the containers that run, by slot.
+    pub fn running(&self) -> BTreeMap<String, String> {
+        let format = "{{.Label \"splitci.slot\"}} {{.ID}}";
+        let filter = format!("label={}", self.site.place.filter());
+        let listed = Command::new("docker")
+            .args(["ps", "--no-trunc", "--format", format, "--filter", &filter, "--filter", "label=splitci.role=instance"])
+            .output()
+            .expect("start docker");
+        let text = String::from_utf8_lossy(&listed.stdout).into_owned();
+        text.lines()
+            .filter_map(|line| line.split_once(' '))
+            .map(|(slot, id)| (slot.to_owned(), docker_says(&format!("inspect --format {{{{.Image}}}} {id}"))))
+            .collect()
+    }
+
+    /// From now on a release migrates with this command.
+    pub fn migrate_with(&mut self, command: &str) {
+        let command = command.split_whitespace().map(str::to_owned).collect();
+        self.site.environment.migration = Some(Migration { command, class: MigrationClass::Compatible, timeout_ms: 20_000 });
+    }
+
+    /// What each migration that there was has printed.
+    pub fn migrations(&self) -> Vec<String> {
+        let filters = format!("--filter label={} --filter label=splitci.role=migration", self.site.place.filter());
+        let listed = docker_says(&format!("ps --all --quiet {filters}"));
+        listed.lines().map(|container| docker_says(&format!("logs {container}")) + "\n").collect()
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        let listed = docker_says(&format!("ps --all --quiet --filter label={}", self.site.place.filter()));
+        for container in listed.lines() {
+            docker_says(&format!("rm --force --volumes {container}"));
+        }
+    }
+}
+
+async fn fleet() -> Fleet {
+    let engine = docker::connect(None, &variables()).await.expect("an engine");
+    Fleet::new([("here".to_owned(), Arc::new(engine))])
+}
+
+/// A port of loopback for a container: none that an outgoing connection may have by the time it is started.
+fn port() -> u16 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let port = 12_000 + (std::process::id() % 1_000 * 20 + NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000;
+        let port = u16::try_from(port).expect("a port");
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// A new deployment.
+pub fn begin() -> Order {
+    Order::Begin { deploy: DeployId(ulid()), options: Options::default() }
+}
+
+/// Who deploys in tests.
+pub fn actor() -> Actor {
+    Actor { name: "anna@laptop".into(), message: "a test".into() }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test program has to start somewhere")]
+fn variables() -> BTreeMap<String, String> {
+    std::env::vars().collect()
+}
+
+fn ulid() -> String {
+    use std::time::{SystemTime, UNIX_EPOCH};
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis();
+    format!("{now:013}X{:04}", COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Which row is the last that a deployment writes.
+pub type Moment = Box<dyn Fn(&Row) -> bool + Send + Sync>;
+
+/// Watches a deployment, and may have it die.
+#[derive(Default)]
+pub struct Seen {
+    dies_at: Option<Moment>,
+    death: Notify,
+}
+
+impl Seen {
+    /// It dies after the first row that is like this.
+    pub fn dying_at(moment: Moment) -> Self {
+        Self { dies_at: Some(moment), death: Notify::new() }
+    }
+
+    /// When it does.
+    pub async fn death(&self) {
+        self.death.notified().await;
+    }
+}
+
+impl Watcher for Seen {
+    fn sees(&self, _: &Plan, _: &World, _: Option<&Waiting>) {}
+
+    fn reads(&self, row: &Row) {
+        if self.dies_at.as_ref().is_some_and(|dies| dies(row)) {
+            self.death.notify_one();
+        }
+    }
+
+    fn stops(&self) -> Option<String> {
+        None
+    }
+}
+
+/// Fails unless every request was answered well.
+pub fn expect_all_good(report: &Report) {
+    assert!(report.failed().is_empty(), "{report}");
+    assert!(report.requests.len() > 50, "too few requests to say anything: {report}");
+}
+
+/// A moment, for requests before and after.
+pub async fn moment() {
+    tokio::time::sleep(Duration::from_millis(500)).await;
+}
+
+/// Deploys to and fro, and dies after another row each time, until there is no further row. How many there were, or what was not as it should be.
+pub async fn deaths(count: u64, first: u64) -> Result<u64, String> {
+    let images = [image("VERSION=1"), image("VERSION=2")];
+    let mut rig = Rig::new("deaths", 4).await;
+    rig.migrate_with("/migrate.sh 0 0");
+    let begun = rig.deploy(&images[1]).await.map_err(|error| error.to_string())?;
+    if begun != Outcome::Done {
+        return Err(format!("cannot begin: {begun:?}"));
+    }
+    for number in 0..count {
+        let next = &images[usize::from(number % 2 == 1)];
+        let before = journal(&rig.site).await.map_err(|error| error.to_string())?.rows().len() as u64;
+        let last = before + first.saturating_sub(1) + number;
+        let load = rig.load(30);
+        let (outcome, died) = rig.deploy_and_die(next, Box::new(move |row| row.seq == last)).await;
+        let report = load.finish();
+        let at = || format!("death after row {}: {outcome:?}", first + number);
+        if outcome != Outcome::Done {
+            return Err(at());
+        }
+        let running = rig.running();
+        if running.len() != 4 || running.values().any(|image| image != next) {
+            return Err(format!("{}: {running:?}", at()));
+        }
+        if !report.failed().is_empty() {
+            return Err(format!("{}: {report}", at()));
+        }
+        if !died {
+            return Ok(number);
+        }
+    }
+    Ok(count)
+}
