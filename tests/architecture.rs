@@ -11,7 +11,8 @@ use std::process::Command;
 /// Rooms of the coordinator, and which others they may name. `model` is for everybody.
 const ARROWS: &[(&str, &[&str])] = &[
     ("model", &[]),
-    ("balancer", &[]),
+    ("tunnel", &[]),
+    ("balancer", &["tunnel"]),
     ("config", &[]),
     ("content", &[]),
     ("deployment", &[]),
@@ -23,7 +24,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tally", &["content"]),
     ("vault", &["content", "trust"]),
     ("registry", &[]),
-    ("docker", &[]),
+    ("docker", &["tunnel"]),
     ("image", &["docker"]),
     ("mounts", &["content", "docker", "image", "trust", "vault"]),
     ("engine", &["docker"]),
@@ -49,6 +50,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "registry",
             "rollout",
             "trust",
+            "tunnel",
         ],
     ),
     ("reuse", &["proof"]),

@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use splitci_coordinator::balancer::server::CheckResult;
 use splitci_coordinator::balancer::{
-    Balancer, BalancerError, Change, Endpoint, Entrance, Exit, Halt, Misfit, Name, Place, Proven, Reason, Server, Ssh, Walk, swap,
+    Balancer, BalancerError, Change, Endpoint, Entrance, Exit, Halt, Misfit, Name, Place, Proven, Reason, Server, Walk, swap,
 };
+use splitci_coordinator::tunnel::{Ssh, TunnelError};
 use splitci_tests::app::{App, Switches};
 use splitci_tests::haproxy::{Haproxy, Setup, free_port};
 use splitci_tests::load::{Connections, Load, Plan};
@@ -398,11 +399,11 @@ async fn another_machine_is_spoken_to_by_ssh() {
     // The way is open, and nobody is at the end of it.
     rig.haproxy.kill();
     let error = balancer.observe(&name("app")).await.expect_err("it is dead");
-    assert!(matches!(error, BalancerError::Tunnel { .. }) && error.to_string().contains("open failed"), "{error:?}");
+    assert!(matches!(error, BalancerError::Tunnel(TunnelError::Away { .. })) && error.to_string().contains("open failed"), "{error:?}");
     let nothing = Ssh { program: "/nowhere/ssh".into(), directory: directory.path().to_owned() };
     let error =
         Balancer::over("ssh://web1/run/admin.sock".parse().expect("an address"), &nothing).dump_state().await.expect_err("no program");
-    assert!(matches!(error, BalancerError::Ssh { .. }) && error.hint().is_some(), "{error:?}");
+    assert!(matches!(error, BalancerError::Tunnel(TunnelError::Program { .. })) && error.hint().is_some(), "{error:?}");
     drop((balancer, once));
     let left = fs_err::read_dir(directory.path()).expect("a directory").count();
     assert_eq!(left, 1, "only the program is left");

@@ -29,4 +29,5 @@ pub mod rollout;
 pub mod run;
 pub mod tally;
 pub mod trust;
+pub mod tunnel;
 pub mod vault;

@@ -8,6 +8,7 @@
 //! | [`expected`] | `expected.toml`: what a fixture's run must come to |
 //! | [`plain`] | a suite under its framework alone, beside what we made of it |
 //! | [`python`] | virtual environments with a framework and its friends |
+//! | [`sshd`] | an SSH server, and the client that is let in there |
 //! | [`haproxy`] | a HAProxy of a test's own |
 //! | [`attested`] | images with signed statements about their tests |
 //! | [`app`] | an application to stand behind it, which can be late, slow, sick or rude |
@@ -54,6 +55,7 @@ pub mod rig;
 pub mod sandbox;
 pub mod schedules;
 pub mod second;
+pub mod sshd;
 pub mod worker;
 
 pub use facts::Facts;

@@ -1,8 +1,5 @@
 //! `splitci deploy`, `rollback` and `resume`: the gate is asked, then the deployment is carried out, with lanes, lines or JSON to see it by.
 
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
-use std::os::unix::fs::DirBuilderExt as _;
-use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use splitci_coordinator::delivery::{Asked, DeliveryError, Mode, Outside, Permitted, Wish, new_deploy, permit, revoked, site};
@@ -24,7 +21,7 @@ const ASKS_AGAIN: Duration = Duration::from_secs(5);
 
 /// Replaces what runs.
 pub(crate) fn deploy(args: &DeployArgs, context: &Context) -> Result<Exit, Failure> {
-    let (desk, site, _private) = reach(&args.environment, context)?;
+    let (desk, site) = reach(&args.environment, context)?;
     let wish = Wish::Deploy(args.reference.clone());
     let options = Options { skip_migration: args.skip_migration, allow_downtime: args.allow_downtime, fix_forward: args.fix_forward };
     let permitted = permitted(&wish, (&desk, &site), &args.gate, context)?;
@@ -40,7 +37,7 @@ pub(crate) fn deploy(args: &DeployArgs, context: &Context) -> Result<Exit, Failu
 
 /// Puts the release back that was before.
 pub(crate) fn rollback(args: &RollbackArgs, context: &Context) -> Result<Exit, Failure> {
-    let (desk, site, _private) = reach(&args.environment, context)?;
+    let (desk, site) = reach(&args.environment, context)?;
     let permitted = permitted(&Wish::Rollback, (&desk, &site), &args.gate, context)?;
     let deploy = new_deploy();
     let order = Order::Begin { deploy, options: Options::default() };
@@ -49,47 +46,26 @@ pub(crate) fn rollback(args: &RollbackArgs, context: &Context) -> Result<Exit, F
 
 /// Goes on with what was left.
 pub(crate) fn resume(args: &ResumeArgs, context: &Context) -> Result<Exit, Failure> {
-    let (desk, site, _private) = reach(&args.environment, context)?;
+    let (desk, site) = reach(&args.environment, context)?;
     let permitted = permitted(&Wish::Resume, (&desk, &site), &args.gate, context)?;
     carry((&desk, &site), &permitted, (Order::Resume, &args.gate, &args.output), context)
 }
 
 /// An environment, everything in it reached.
-pub(super) fn reach(name: &str, context: &Context) -> Result<(Desk, Site, Private), Failure> {
+pub(super) fn reach(name: &str, context: &Context) -> Result<(Desk, Site), Failure> {
     let desk = Desk::open(context)?;
-    let (site, private) = site_of(&desk, name, context)?;
-    Ok((desk, site, private))
+    let site = site_of(&desk, name, context)?;
+    Ok((desk, site))
 }
 
 /// The same with a desk that is open.
-pub(super) fn site_of(desk: &Desk, name: &str, context: &Context) -> Result<(Site, Private), Failure> {
+pub(super) fn site_of(desk: &Desk, name: &str, context: &Context) -> Result<Site, Failure> {
     let workers = worker::binaries(&context.env).map_err(|error| Failure::new(Exit::NO_VERDICT, &error, Some(error.hint())))?;
-    let private = Private::make().map_err(|error| Failure::new(Exit::NO_VERDICT, &error, None))?;
     let reached = desk.runtime.block_on(async {
         let settings = site::named(&desk.delivery, name)?;
-        site::reach(&desk.delivery, settings, &workers, &private.0, &desk.outside).await
+        site::reach(&desk.delivery, settings, &workers, &desk.outside).await
     });
-    reached.map(|site| (site, private)).map_err(|error| failure(&error))
-}
-
-/// A directory that nobody else may enter, for sockets of tunnels. Gone when dropped.
-pub(super) struct Private(PathBuf);
-
-impl Private {
-    fn make() -> std::io::Result<Self> {
-        // Short, since sockets live below it; and a name that nobody can have taken before.
-        let chance = RandomState::new().build_hasher().finish();
-        let path = PathBuf::from(format!("/tmp/splitci-{chance:016x}"));
-        std::fs::DirBuilder::new().mode(0o700).create(&path)?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Private {
-    fn drop(&mut self) {
-        // What is left in it is a socket that nobody listens at.
-        let _gone = fs_err::remove_dir_all(&self.0);
-    }
+    reached.map_err(|error| failure(&error))
 }
 
 fn permitted(wish: &Wish, (desk, site): (&Desk, &Site), args: &GateArgs, context: &Context) -> Result<Permitted, Failure> {

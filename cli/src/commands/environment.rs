@@ -30,7 +30,7 @@ pub(crate) fn status(args: &StatusArgs, context: &Context) -> Result<Exit, Failu
     }
     let mut told = Vec::new();
     for name in names {
-        let (site, _private) = site_of(&desk, &name, context)?;
+        let site = site_of(&desk, &name, context)?;
         told.push(standing(&desk, &site)?);
     }
     if args.json {
@@ -54,7 +54,7 @@ fn standing(desk: &Desk, site: &Site) -> Result<ui::Standing, Failure> {
 
 /// Who has the lock.
 pub(crate) fn lock(args: &LockArgs, context: &Context) -> Result<Exit, Failure> {
-    let (desk, site, _private) = reach(&args.environment, context)?;
+    let (desk, site) = reach(&args.environment, context)?;
     let held = desk.runtime.block_on(rollout::locked_by(&site)).map_err(failed)?;
     if held.is_empty() {
         printer::answer("nobody has the lock\n")?;
@@ -77,7 +77,7 @@ pub(crate) fn lock(args: &LockArgs, context: &Context) -> Result<Exit, Failure> 
 
 /// The journal.
 pub(crate) fn log(args: &LogArgs, context: &Context) -> Result<Exit, Failure> {
-    let (desk, site, _private) = reach(&args.environment, context)?;
+    let (desk, site) = reach(&args.environment, context)?;
     if args.verify {
         return verify(&desk, &site);
     }

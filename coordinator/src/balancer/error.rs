@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{AnswerError, Halt};
+use crate::tunnel::TunnelError;
 
 /// The balancer cannot be reached, or did not do what it was told.
 #[derive(Debug, thiserror::Error)]
@@ -25,23 +26,9 @@ pub enum BalancerError {
         /// Where to.
         remote: String,
     },
-    /// The program that reaches another machine.
-    #[error("cannot run `{}`", .program.display())]
-    Ssh {
-        /// Which.
-        program: std::path::PathBuf,
-        /// Why not.
-        #[source]
-        source: std::io::Error,
-    },
     /// The other machine is not reached, or its socket is not.
-    #[error("cannot reach the balancer at `{remote}`: ssh says: {}", told(.said))]
-    Tunnel {
-        /// Where to.
-        remote: String,
-        /// What it says, the end of it.
-        said: String,
-    },
+    #[error(transparent)]
+    Tunnel(#[from] TunnelError),
     /// A name that is none of a backend or server.
     #[error("`{name}` is no name of a backend or a server: letters, digits and any of `-_.:` are")]
     Name {
@@ -194,10 +181,6 @@ fn spoken(waited: &Duration) -> String {
     humantime::format_duration(*waited).to_string()
 }
 
-fn told(said: &str) -> &str {
-    if said.is_empty() { "nothing" } else { said }
-}
-
 fn listed(complaints: &[Complaint]) -> String {
     complaints.iter().map(Complaint::to_string).collect::<Vec<_>>().join("; ")
 }
@@ -211,13 +194,9 @@ impl BalancerError {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
+            Self::Tunnel(cause) => return Some(cause.hint()),
             Self::Address { .. } | Self::Elsewhere { .. } => {
                 "set `lb` to the path of HAProxy's `stats socket`, such as `unix:///run/haproxy/admin.sock`"
-            }
-            Self::Ssh { .. } => "install an SSH client: `apt-get install openssh-client`",
-            Self::Tunnel { .. } => {
-                "try `ssh USER@HOST ls -l SOCKET`: it has to work without a question, with a key that has no passphrase or an agent that holds it, \
-                 and the socket has to be that user's"
             }
             Self::NoSocket { .. } => "start HAProxy, and give its configuration `stats socket PATH level admin` in `global`",
             Self::Forbidden { .. } => {

@@ -9,7 +9,6 @@
 //! | [`fit`] | whether a backend is this environment's and no other's |
 //! | [`order`] | the order in which a server comes in or goes out, and the swap of one half for the other |
 //! | `socket` | one connection for a line of commands, with deadlines |
-//! | [`tunnel`] | the way to another machine's socket |
 //! | [`error`] | what can go wrong |
 //!
 //! The rules are measured. A server that leaves maintenance is taken for up until a check fails, so nobody comes in but through drain, by a proof that
@@ -18,7 +17,7 @@
 //! so nothing that was told is believed: it is observed again, and another process id ([`server::Process`]) says that there was a reload.
 //!
 //! Not here: when a server is to leave, what is done with it meanwhile, and what becomes of a deployment. No configuration is written and nothing is
-//! reloaded. Other machines are spoken to by way of `ssh` alone: an administrator's socket has no password.
+//! reloaded. Other machines are spoken to by way of `ssh` (`tunnel`) alone: an administrator's socket has no password.
 
 pub mod address;
 pub mod answer;
@@ -30,12 +29,12 @@ pub mod server;
 mod socket;
 #[cfg(test)]
 mod tests;
-pub mod tunnel;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::tunnel::{Ssh, Tunnel};
 pub use address::Endpoint;
 pub use answer::AnswerError;
 pub use change::{Change, Name, Place, Target};
@@ -43,10 +42,7 @@ pub use error::{BalancerError, Complaint, Reason};
 pub use fit::{Misfit, Misfits};
 pub use order::{Entrance, Exit, Halt, Proven, Step, Walk, swap};
 pub use server::{Observation, Process, Server};
-pub use tunnel::Ssh;
-
 use socket::{Deadlines, Line};
-use tunnel::Tunnel;
 
 /// One balancer. Nothing is kept open between calls but the way to another machine: each is a connection of its own. A copy is the same one.
 #[derive(Debug, Clone)]

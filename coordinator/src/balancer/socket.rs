@@ -8,8 +8,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
-use super::tunnel::Tunnel;
 use super::{BalancerError, Endpoint};
+use crate::tunnel::Tunnel;
 
 /// What is read of an answer: some thousands of servers.
 const MOST_ANSWER: usize = 8 << 20;
@@ -46,7 +46,7 @@ pub(super) async fn ask(line: &Line, deadlines: Deadlines, commands: &[String]) 
     }
     // Another machine has its own time to be reached in.
     let local = match &line.tunnel {
-        Some(tunnel) => Endpoint::Unix(tunnel.open().await?.to_owned()),
+        Some(tunnel) => Endpoint::Unix(tunnel.open().await?),
         None => line.endpoint.clone(),
     };
     let question = Question { endpoint: &line.endpoint, line: text };
@@ -55,8 +55,8 @@ pub(super) async fn ask(line: &Line, deadlines: Deadlines, commands: &[String]) 
     let answer = timeout(deadlines.answer, talk).await.map_err(|_| question.silent(deadlines.answer))?;
     match (&line.tunnel, answer) {
         // What is wrong at the other end is not said here, but there.
-        (Some(tunnel), Err(BalancerError::Broken { .. })) => Err(tunnel.broken()),
-        (Some(tunnel), Ok(nothing)) if nothing.is_empty() => Err(tunnel.broken()),
+        (Some(tunnel), Err(BalancerError::Broken { .. })) => Err(tunnel.broken().into()),
+        (Some(tunnel), Ok(nothing)) if nothing.is_empty() => Err(tunnel.broken().into()),
         (_, answer) => answer,
     }
 }

@@ -4,13 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{DeliveryError, Outside};
-use crate::balancer::{Balancer, Endpoint, Name, Ssh};
+use crate::balancer::{Balancer, Endpoint, Name};
 use crate::config::{Delivery, EnvironmentSettings};
 use crate::docker;
 use crate::engine::WorkerBinaries;
 use crate::fleet::{Fleet, Place};
 use crate::rollout::Site;
 use crate::trust::sha256;
+use crate::tunnel::Ssh;
 
 /// The environment of this name.
 ///
@@ -23,7 +24,7 @@ pub fn named<'a>(delivery: &'a Delivery, name: &str) -> Result<&'a EnvironmentSe
         .ok_or_else(|| DeliveryError::Environment { name: name.to_owned(), known: delivery.environments.keys().cloned().collect() })
 }
 
-/// Reaches it. `private` is a directory that nobody else may enter, for sockets of tunnels.
+/// Reaches it.
 ///
 /// # Errors
 /// An engine does not answer, or its address is none; an address of a balancer is none; the env file cannot be read.
@@ -31,20 +32,19 @@ pub async fn reach(
     delivery: &Delivery,
     settings: &EnvironmentSettings,
     workers: &WorkerBinaries,
-    private: &Path,
     outside: &Outside,
 ) -> Result<Site, DeliveryError> {
     let environment = settings.environment.clone();
     let mut names: Vec<_> = environment.slots.iter().map(|slot| slot.engine.clone()).collect();
     names.sort();
     names.dedup();
+    let ssh = Ssh::default();
     let mut engines = Vec::new();
     for name in names {
-        let docker = docker::connect(Some(&name), &outside.env).await;
+        let docker = docker::connect_over(&ssh, Some(&name), &outside.env).await;
         let docker = docker.map_err(|cause| DeliveryError::Engine { engine: name.clone(), cause: Box::new(cause) })?;
         engines.push((name, Arc::new(docker)));
     }
-    let ssh = Ssh { program: "ssh".into(), directory: private.to_owned() };
     let mut balancers = Vec::new();
     for address in &environment.balancers {
         let endpoint: Endpoint = address.endpoint.parse()?;

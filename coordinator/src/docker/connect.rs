@@ -1,7 +1,8 @@
 //! Finds the engine as the docker client does, and connects to it.
 //!
 //! In order: an address given by the caller, `DOCKER_HOST`, `DOCKER_CONTEXT`, the context chosen by `docker context use`, `/var/run/docker.sock`,
-//! the rootless socket `$XDG_RUNTIME_DIR/docker.sock`. The environment comes in as a map. `ssh://` is refused with the way around it.
+//! the rootless socket `$XDG_RUNTIME_DIR/docker.sock`. The environment comes in as a map. The socket of an
+//! engine at `ssh://user@host[:port][/path]` is brought here by a tunnel that lives as long as the connection.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use serde::Deserialize;
 use tokio::sync::OnceCell;
 
 use super::{ClientConfig, Docker, DockerError, SIGN_OF_LIFE};
+use crate::tunnel::{Remote, Ssh, Tunnel};
 
 const SYSTEM_SOCKET: &str = "/var/run/docker.sock";
 
@@ -27,6 +29,8 @@ pub enum Endpoint {
         /// Folder of the certificates.
         certificates: PathBuf,
     },
+    /// A socket on another machine.
+    Ssh(Remote),
 }
 
 impl std::fmt::Display for Endpoint {
@@ -34,6 +38,7 @@ impl std::fmt::Display for Endpoint {
         match self {
             Self::Unix(path) => write!(f, "unix://{}", path.display()),
             Self::Tcp(address) | Self::Tls { address, .. } => write!(f, "tcp://{address}"),
+            Self::Ssh(remote) => write!(f, "{remote}"),
         }
     }
 }
@@ -47,19 +52,35 @@ impl Endpoint {
 
 /// Connects to the engine that `host` or the environment names, and asks whether it is there.
 pub async fn connect(host: Option<&str>, env: &BTreeMap<String, String>) -> Result<Docker, DockerError> {
+    connect_over(&Ssh::default(), host, env).await
+}
+
+/// The same, and other machines are reached like this.
+pub async fn connect_over(ssh: &Ssh, host: Option<&str>, env: &BTreeMap<String, String>) -> Result<Docker, DockerError> {
     let config = ClientConfig::read(env)?;
     let endpoint = find(host, env, &config)?;
-    let client = client(&endpoint)?;
-    let docker = Docker { client, endpoint, config, facts: OnceCell::new() };
+    let tunnel = match &endpoint {
+        Endpoint::Ssh(remote) => Some(Tunnel::new(ssh.clone(), remote.clone())),
+        Endpoint::Unix(_) | Endpoint::Tcp(_) | Endpoint::Tls { .. } => None,
+    };
+    let near = match &tunnel {
+        Some(tunnel) => Endpoint::Unix(tunnel.open().await?),
+        None => endpoint.clone(),
+    };
+    let client = client(&near)?;
+    let docker = Docker { client, endpoint, near, tunnel, config, facts: OnceCell::new() };
     let sign = docker.call(|| "ask the engine for a sign of life".to_owned(), SIGN_OF_LIFE, docker.client.ping()).await;
-    match sign {
-        Ok(_) => Ok(docker),
+    match (sign, docker.tunnel.as_ref().map(Tunnel::broken)) {
+        (Ok(_), _) => Ok(docker),
+        // What is wrong at the other end is not said here, but there.
+        (Err(DockerError::Broken { .. } | DockerError::Unreachable { .. }), Some(broken)) => Err(broken.into()),
         // Whoever hangs up at the first word is no engine that can be used.
-        Err(DockerError::Broken { source, .. }) => Err(DockerError::Unreachable { endpoint: docker.endpoint.to_string(), source }),
-        Err(error) => Err(error),
+        (Err(DockerError::Broken { source, .. }), None) => Err(DockerError::Unreachable { endpoint: docker.endpoint.to_string(), source }),
+        (Err(error), _) => Err(error),
     }
 }
 
+/// A client of an engine that can be dialled from here.
 fn client(endpoint: &Endpoint) -> Result<bollard::Docker, DockerError> {
     // The head of an answer may take as long as a context's upload; the deadlines of `Docker::call` are the ones that matter.
     let day = 24 * 60 * 60;
@@ -72,6 +93,7 @@ fn client(endpoint: &Endpoint) -> Result<bollard::Docker, DockerError> {
             let (key, cert, ca) = (file("key.pem"), file("cert.pem"), file("ca.pem"));
             bollard::Docker::connect_with_ssl(&format!("tcp://{address}"), &key, &cert, &ca, day, version)
         }
+        Endpoint::Ssh(remote) => return Err(DockerError::Address { address: remote.to_string() }),
     };
     made.map_err(|error| DockerError::of(format!("connect to the engine at `{endpoint}`"), error, endpoint))
 }
@@ -103,7 +125,7 @@ fn parse(address: &str, tls: Option<PathBuf>) -> Result<Endpoint, DockerError> {
     let rest = rest.trim_end_matches('/');
     match scheme {
         "unix" if rest.starts_with('/') => Ok(Endpoint::Unix(PathBuf::from(rest))),
-        "ssh" => Err(DockerError::Ssh { address: address.to_owned() }),
+        "ssh" => Remote::read(rest, Some(SYSTEM_SOCKET)).map(Endpoint::Ssh).ok_or_else(unreadable),
         "tcp" | "http" | "https" if !rest.is_empty() && !rest.contains('/') => {
             let port = if tls.is_some() { 2376 } else { 2375 };
             let with_port = if has_port(rest) { rest.to_owned() } else { format!("{rest}:{port}") };
@@ -180,7 +202,9 @@ mod tests {
         assert_eq!(found(&[("DOCKER_HOST", "tcp://ci:2375/")]).expect("tcp"), Endpoint::Tcp("ci:2375".into()));
         let tls = found(&[("DOCKER_HOST", "tcp://ci"), ("DOCKER_TLS_VERIFY", "1"), ("DOCKER_CERT_PATH", "/certs")]).expect("tls");
         assert_eq!(tls, Endpoint::Tls { address: "ci:2376".into(), certificates: "/certs".into() });
-        assert!(matches!(found(&[("DOCKER_HOST", "ssh://me@ci")]), Err(DockerError::Ssh { .. })));
+        let ssh = found(&[("DOCKER_HOST", "ssh://me@ci")]).expect("ssh");
+        assert_eq!(ssh.to_string(), "ssh://me@ci/var/run/docker.sock");
+        assert!(matches!(found(&[("DOCKER_HOST", "ssh://-oProxyCommand=x")]), Err(DockerError::Address { .. })));
         assert!(matches!(found(&[("DOCKER_HOST", "unix://relative")]), Err(DockerError::Address { .. })));
         assert!(matches!(found(&[("DOCKER_HOST", "npipe:////./pipe/x")]), Err(DockerError::Address { .. })));
     }

@@ -69,6 +69,8 @@ async fn listen(docker: Arc<Docker>, label: String, mut since: String, told: wat
             ("label".to_owned(), vec![label.clone()]),
         ]);
         let options = query::EventsOptions { since: Some(since.clone()), until: None, filters: Some(filters) };
+        // A way that cannot be opened now is tried again with the stream.
+        let _open = docker.near().await;
         let mut events = docker.client.events(Some(options));
         while let Some(Ok(event)) = events.next().await {
             if let Some(nanos) = event.time_nano {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::Endpoint;
+use crate::tunnel::TunnelError;
 
 /// The engine cannot be reached, or did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -13,12 +14,9 @@ pub enum DockerError {
         /// As it was given.
         address: String,
     },
-    /// `ssh://` is not spoken yet.
-    #[error("cannot connect to `{address}`: ssh:// is not supported yet")]
-    Ssh {
-        /// As it was given.
-        address: String,
-    },
+    /// The engine's machine is not reached.
+    #[error(transparent)]
+    Tunnel(#[from] TunnelError),
     /// The named docker context does not exist.
     #[error("cannot find the docker context `{name}` in `{}`", .folder.display())]
     NoContext {
@@ -184,10 +182,14 @@ impl DockerError {
             Self::Unreachable { .. } => {
                 Some("start the Docker engine, or set DOCKER_HOST, or run the tests as local processes with `--engine process`")
             }
-            Self::Ssh { .. } => Some(
-                "forward the socket with `ssh -L /tmp/engine.sock:/var/run/docker.sock HOST` and set DOCKER_HOST=unix:///tmp/engine.sock",
+            Self::Tunnel(TunnelError::Program { .. }) => Some("install an SSH client: `apt-get install openssh-client`"),
+            Self::Tunnel(TunnelError::Away { .. }) => Some(
+                "try `ssh USER@HOST docker version`: it has to work without a question, with a key that has no passphrase or an agent that holds it, \
+                 and that user has to be a member of the group that owns the engine's socket (`docker`, mostly)",
             ),
-            Self::Address { .. } => Some("set DOCKER_HOST to an address such as `unix:///var/run/docker.sock` or `tcp://host:2376`"),
+            Self::Address { .. } => {
+                Some("set DOCKER_HOST to an address such as `unix:///var/run/docker.sock`, `tcp://host:2376` or `ssh://user@host`")
+            }
             Self::NoContext { .. } => Some("list the contexts with `docker context ls`, or unset DOCKER_CONTEXT"),
             Self::Unverified { .. } => Some("give the context a CA certificate with `docker context update NAME --docker ca=FILE`"),
             _ if self.is_damage() => Some(

@@ -34,9 +34,11 @@ use std::time::Duration;
 use tokio::sync::OnceCell;
 
 pub use config::ClientConfig;
-pub use connect::{Endpoint, connect};
+pub use connect::{Endpoint, connect, connect_over};
 pub use error::{DockerError, tells_damage};
 pub use facts::EngineFacts;
+
+use crate::tunnel::Tunnel;
 
 /// A sign of life.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
@@ -50,6 +52,9 @@ const LONG: Duration = Duration::from_mins(2);
 pub struct Docker {
     client: bollard::Docker,
     endpoint: Endpoint,
+    /// Where it is dialled: our end of the tunnel, if there is one.
+    near: Endpoint,
+    tunnel: Option<Tunnel>,
     config: ClientConfig,
     facts: OnceCell<EngineFacts>,
 }
@@ -58,6 +63,14 @@ impl Docker {
     /// Where it is.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
+    }
+
+    /// Where it can be dialled now.
+    async fn near(&self) -> Result<&Endpoint, DockerError> {
+        if let Some(tunnel) = &self.tunnel {
+            tunnel.open().await?;
+        }
+        Ok(&self.near)
     }
 
     /// The user's client configuration: proxies, credentials.
@@ -72,6 +85,8 @@ impl Docker {
         within: Duration,
         request: impl Future<Output = Result<T, bollard::errors::Error>>,
     ) -> Result<T, DockerError> {
+        // A request is lazy: the way is open when it sets out.
+        self.near().await?;
         match tokio::time::timeout(within, request).await {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => Err(DockerError::of(attempt(), error, &self.endpoint)),

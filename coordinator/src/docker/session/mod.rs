@@ -84,7 +84,7 @@ impl Session {
                 Err(error) => return drop(ready.send(Err(error.into()))),
             };
             let session = async {
-                match hijack(docker_of_thread.endpoint(), "/session", &headers).await {
+                match hijack(&docker_of_thread.near, "/session", &headers).await {
                     Ok(wire) => {
                         drop(ready.send(Ok(())));
                         serve(wire, routes).await;

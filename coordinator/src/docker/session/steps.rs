@@ -50,7 +50,7 @@ impl Docker {
 }
 
 async fn solved(docker: &Docker, request: SolveRequest) -> Result<(), Cause> {
-    let wire = hijack(docker.endpoint(), "/grpc", &[]).await?;
+    let wire = hijack(&docker.near, "/grpc", &[]).await?;
     let (sender, connection) = http2::handshake(TokioExecutor::new(), wire).await?;
     let mut driving = JoinSet::new();
     driving.spawn(connection);

@@ -51,6 +51,7 @@ async fn dial(endpoint: &Endpoint) -> Result<Box<dyn Wire>, Cause> {
             let name = ServerName::try_from(host.to_owned()).map_err(std::io::Error::other)?;
             Box::new(tokio_rustls::TlsConnector::from(config).connect(name, tcp(address).await?).await?)
         }
+        Endpoint::Ssh(remote) => return Err(std::io::Error::other(format!("{remote} is not dialled but tunnelled to")).into()),
     })
 }
 
