@@ -73,6 +73,44 @@ async fn a_release_is_deployed_looked_at_and_gone_back_from_without_a_lost_reque
     assert!(desk.run("log production").stdout.contains("ends: done"));
 }
 
+/// The playbook of the fixtures, with hosts that are all this machine.
+fn with_ansible(desk: &Desk, playbook: &str, batch: &str) {
+    let slots: Vec<_> = desk.rig.site.environment.slots.iter().map(|slot| slot.name.0.clone()).collect();
+    let inventory = format!(
+        "[slots]\n{}\n[balancers]\nproxy balancer=unix://{}\n[all:vars]\nansible_connection=local\nansible_python_interpreter=/usr/bin/python3\n",
+        slots.join("\n"),
+        desk.rig.haproxy.socket().display()
+    );
+    desk.sandbox.write("hosts.ini", &inventory);
+    let section = format!(
+        "[environment.production.ansible]\nplaybook = \"{playbook}\"\ninventory = \"hosts.ini\"\n\
+         [environment.production.deadlines]\nbatch = \"{batch}\"\n"
+    );
+    desk.sandbox.write("splitci.toml", &(desk.rig.toml("main.pem") + &section));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_playbook_carries_out_what_is_decided_and_only_what_is_seen_counts() {
+    let (one, two) = (image("VERSION=1"), image("VERSION=2 UP=500"));
+    let desk = Desk::new("cliansible", 2).await;
+    // It says that all went well, and does nothing.
+    with_ansible(&desk, "idle.yml", "5s");
+    desk.sandbox.write("idle.yml", "- hosts: slots\n  gather_facts: false\n  tasks: []\n");
+    desk.rig.release_it(&one, Answer::Passed).await;
+    let idle = desk.run("deploy production");
+    assert!(idle.code != Some(0) && desk.rig.running().is_empty(), "{} {}", idle.stdout, idle.stderr);
+
+    let playbook = splitci_tests::root().join("fixtures/ansible/deploy.yml");
+    with_ansible(&desk, &playbook.display().to_string(), "5m");
+    let first = desk.run("deploy production");
+    first.expect_exit(0);
+    assert!(desk.serves(&one), "{}", first.stderr);
+    // And one that is sick is gone back from, by the same hands.
+    desk.rig.release_it(&two, Answer::Passed).await;
+    desk.run("deploy production").expect_exit(8);
+    assert!(desk.serves(&one));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sick_release_is_taken_back_and_what_it_printed_is_told() {
     let (one, sick) = (image("VERSION=1"), image("VERSION=2 UP=500"));

@@ -99,6 +99,7 @@ impl Rig {
             variables: Vec::new(),
             settings: "s1".into(),
             port: PORT,
+            ansible: None,
             journal: state.path().join("journal"),
         };
         Self { site, haproxy, registry: Registry::start(), signer: Signer::default(), state }
@@ -189,6 +190,7 @@ impl Rig {
             variables: variables.clone(),
             settings: settings.clone(),
             port: PORT,
+            ansible: None,
             journal: self.state.path().join(machine).join("journal"),
         }
     }

@@ -95,6 +95,11 @@ impl Change {
         self.to
     }
 
+    /// As a balancer is told all of these at once.
+    pub fn line(changes: &[Self]) -> String {
+        changes.iter().map(Self::command).collect::<Vec<_>>().join("; ")
+    }
+
     /// As the balancer is told.
     pub fn command(&self) -> String {
         format!("set server {} state {}", self.place, self.to.word())

@@ -63,6 +63,17 @@ pub struct EnvironmentSettings {
     pub port: u16,
     /// The file with the app's own variables, absolute.
     pub env_file: Option<PathBuf>,
+    /// The playbook that carries deployments out, if one does.
+    pub ansible: Option<AnsibleSettings>,
+}
+
+/// A playbook, and where its hosts are: both paths are absolute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnsibleSettings {
+    /// What is played.
+    pub playbook: PathBuf,
+    /// Where its hosts are.
+    pub inventory: PathBuf,
 }
 
 /// Policies, and whose word counts under them.
@@ -158,7 +169,7 @@ pub(super) fn registry(
 /// An environment, if it says what it cannot be without.
 fn environment(app: &str, table: NamedTable, bases: &Bases, faults: &mut Faults) -> Option<EnvironmentSettings> {
     let NamedTable { name, place, layer } = table;
-    let Layer { environment: section, health, migration, errors, deadlines, .. } = *layer;
+    let Layer { environment: section, health, migration, ansible, errors, deadlines, .. } = *layer;
     let mut unsaid = |said: bool, what, key| {
         if !said && !faults.tells_of(&format!("environment.{name}.{key}")) {
             faults.push(place.clone(), FaultKind::Unsaid { environment: name.clone(), what, key });
@@ -170,6 +181,12 @@ fn environment(app: &str, table: NamedTable, bases: &Bases, faults: &mut Faults)
     let command = value(migration.command);
     let migrates = command.is_some() || migration.class.is_some() || migration.timeout.is_some();
     unsaid(!migrates || command.is_some(), "migration's command", "migration.command");
+    let plays = ansible.playbook.is_some() || ansible.inventory.is_some();
+    unsaid(!plays || ansible.playbook.is_some(), "playbook", "ansible.playbook");
+    unsaid(!plays || ansible.inventory.is_some(), "playbook's inventory", "ansible.inventory");
+    let path = |given: &Given<String>| bases.absolute(&given.place, &given.value);
+    let ansible = ansible.playbook.as_ref().zip(ansible.inventory.as_ref());
+    let ansible = ansible.map(|(playbook, inventory)| AnsibleSettings { playbook: path(playbook), inventory: path(inventory) });
     let env_file = section.env_file.as_ref().map(|file| bases.absolute(&file.place, &file.value));
     let port = section.port.as_ref().map(|port| port.value.0);
     let (slots, balancers) = places(app, &section);
@@ -210,7 +227,7 @@ fn environment(app: &str, table: NamedTable, bases: &Bases, faults: &mut Faults)
     for cause in &wrong {
         faults.push(place.clone(), FaultKind::Environment { environment: name.clone(), cause: cause.clone() });
     }
-    wrong.is_empty().then_some(EnvironmentSettings { environment, port, env_file })
+    wrong.is_empty().then_some(EnvironmentSettings { environment, port, env_file, ansible })
 }
 
 /// Where it runs, and what stands before it.

@@ -40,7 +40,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use delivery::{Delivery, EnvironmentSettings, Policies, RegistrySettings, policies};
+pub use delivery::{AnsibleSettings, Delivery, EnvironmentSettings, Policies, RegistrySettings, policies};
 pub use environment::{EnvFile, Environment};
 pub use fault::{ConfigError, Fault, FaultKind, Faults, Place};
 pub use paths::Bases;

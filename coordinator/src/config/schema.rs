@@ -430,6 +430,13 @@ schema! {
         /// How long it may run.
         timeout: Span = "timeout",
     }
+    /// A playbook that does it.
+    ansible: AnsibleSection = "environment.ansible" {
+        /// What is played.
+        playbook: String = "playbook",
+        /// Where its hosts are.
+        inventory: String = "inventory",
+    }
     /// How many requests may fail.
     errors: ErrorsSection = "environment.errors" {
         /// With fewer requests nothing is known.

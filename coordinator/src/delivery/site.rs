@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use super::{DeliveryError, Outside};
 use crate::balancer::{Balancer, Endpoint, Name};
-use crate::config::{Delivery, EnvironmentSettings};
+use crate::config::{AnsibleSettings, Delivery, EnvironmentSettings};
 use crate::docker;
 use crate::engine::WorkerBinaries;
 use crate::fleet::{Fleet, Place};
-use crate::rollout::Site;
+use crate::rollout::{Ansible, Site};
 use crate::trust::sha256;
 use crate::tunnel::Ssh;
 
@@ -55,7 +55,14 @@ pub async fn reach(
         None => (Vec::new(), String::new()),
         Some(file) => variables(file, outside)?,
     };
-    let journal = delivery.records.state.join("deploy").join(&environment.name).join("journal");
+    let folder = delivery.records.state.join("deploy").join(&environment.name);
+    let journal = folder.join("journal");
+    let ansible = settings.ansible.as_ref().map(|AnsibleSettings { playbook, inventory }| Ansible {
+        program: "ansible-playbook".into(),
+        playbook: playbook.clone(),
+        inventory: inventory.clone(),
+        folder,
+    });
     Ok(Site {
         place: Place { app: environment.app.clone(), environment: environment.name.clone() },
         fleet: Fleet::new(engines),
@@ -64,6 +71,7 @@ pub async fn reach(
         variables,
         settings: digest,
         port: settings.port,
+        ansible,
         journal,
         environment,
     })

@@ -81,23 +81,30 @@ pub enum Made {
     Foreign(Box<Service>),
 }
 
+impl InstanceSpec {
+    /// What an engine is asked for.
+    pub fn service(&self) -> ServiceSpec {
+        let mut labels = self.place.labels(Role::Instance, &self.deploy, self.fence);
+        labels.insert(SLOT.to_owned(), self.slot.clone());
+        labels.insert(RELEASE.to_owned(), self.release.clone());
+        labels.insert(SETTINGS.to_owned(), self.settings.clone());
+        ServiceSpec {
+            name: self.place.instance(&self.slot, &self.deploy),
+            image: self.image.clone(),
+            env: self.env.clone(),
+            labels,
+            ports: self.publish.into_iter().collect(),
+            network: self.network.clone(),
+            restart: true,
+            init: self.init,
+            ..ServiceSpec::default()
+        }
+    }
+}
+
 /// Makes an instance, without starting it.
 pub async fn make(docker: &Docker, spec: &InstanceSpec) -> Result<Made, DockerError> {
-    let mut labels = spec.place.labels(Role::Instance, &spec.deploy, spec.fence);
-    labels.insert(SLOT.to_owned(), spec.slot.clone());
-    labels.insert(RELEASE.to_owned(), spec.release.clone());
-    labels.insert(SETTINGS.to_owned(), spec.settings.clone());
-    let wanted = ServiceSpec {
-        name: spec.place.instance(&spec.slot, &spec.deploy),
-        image: spec.image.clone(),
-        env: spec.env.clone(),
-        labels,
-        ports: spec.publish.into_iter().collect(),
-        network: spec.network.clone(),
-        restart: true,
-        init: spec.init,
-        ..ServiceSpec::default()
-    };
+    let wanted = spec.service();
     loop {
         match docker.create_service(&wanted).await {
             Ok(id) => return Ok(Made::Ours(id)),
@@ -126,20 +133,30 @@ pub async fn all(docker: &Docker, place: &Place) -> Result<Vec<Instance>, Docker
 /// stays what it is.
 pub async fn set_aside(docker: &Docker, id: &str, deploy: &str) -> Result<(), DockerError> {
     docker.set_restart(id, false).await?;
-    match docker.service(id).await? {
-        Some(found) if !found.name.contains(ASIDE) => docker.rename_service(id, &format!("{}{ASIDE}{deploy}", found.name)).await,
-        _ => Ok(()),
+    match name_aside(docker, id, deploy).await? {
+        Some(name) => docker.rename_service(id, &name).await,
+        None => Ok(()),
     }
+}
+
+/// The name of a container that is set aside for a deployment, if it is not aside already.
+pub async fn name_aside(docker: &Docker, id: &str, deploy: &str) -> Result<Option<String>, DockerError> {
+    let found = docker.service(id).await?;
+    Ok(found.filter(|found| !found.name.contains(ASIDE)).map(|found| format!("{}{ASIDE}{deploy}", found.name)))
 }
 
 /// Gives a container that was set aside its name back, and its engine the order to keep it running.
 pub async fn take_back(docker: &Docker, id: &str) -> Result<(), DockerError> {
     docker.set_restart(id, true).await?;
-    let found = docker.service(id).await?;
-    match found.as_ref().and_then(|found| found.name.split_once(ASIDE)) {
-        Some((own, _)) => docker.rename_service(id, own).await,
+    match own_name(docker, id).await? {
+        Some(own) => docker.rename_service(id, &own).await,
         None => Ok(()),
     }
+}
+
+/// The own name of a container that is aside.
+pub async fn own_name(docker: &Docker, id: &str) -> Result<Option<String>, DockerError> {
+    Ok(docker.service(id).await?.and_then(|found| found.name.split_once(ASIDE).map(|(own, _)| own.to_owned())))
 }
 
 fn instance(found: Service) -> Instance {

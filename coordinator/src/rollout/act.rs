@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
+
 use super::Site;
-use crate::balancer::{BalancerError, Change, Name, Observation, Place as Where, Proven, swap};
+use crate::balancer::{Balancer, BalancerError, Change, Name, Observation, Place as Where, Proven, swap};
 use crate::deployment::{Admin, Effect, Evidence, Plan, Turn};
 use crate::docker::service::{Publish, ServiceSpec};
 use crate::docker::{Docker, DockerError};
@@ -15,7 +17,7 @@ use crate::model::environment::{Release, Slot, SlotName};
 use crate::promotion::Promotion;
 
 /// Why an effect did not come about, for the journal.
-enum Failure {
+pub(super) enum Failure {
     /// It would not come about if it were tried again.
     Refused(String),
     /// It may have come about, or will.
@@ -23,13 +25,23 @@ enum Failure {
 }
 
 impl Failure {
-    fn refused(why: &str) -> Self {
+    pub(super) fn refused(why: &str) -> Self {
         Self::Refused(why.to_owned())
     }
 }
 
 fn chain(error: &dyn std::error::Error) -> String {
     std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+impl From<Result<String, Failure>> for Evidence {
+    fn from(done: Result<String, Failure>) -> Self {
+        match done {
+            Ok(seen) => Self::Seen(seen),
+            Err(Failure::Refused(said)) => Self::Refused(said),
+            Err(Failure::Failed(said)) => Self::Failed(said),
+        }
+    }
 }
 
 impl From<DockerError> for Failure {
@@ -55,13 +67,12 @@ pub(super) struct Hands<'a> {
 }
 
 impl Hands<'_> {
-    /// Does it, as far as it can be done.
-    pub(super) async fn perform(&self, effect: &Effect) -> Evidence {
-        match self.attempt(effect).await {
-            Ok(seen) => Evidence::Seen(seen),
-            Err(Failure::Refused(said)) => Evidence::Refused(said),
-            Err(Failure::Failed(said)) => Evidence::Failed(said),
+    /// Does what does not depend on each other, as far as it can be done: by itself, or by way of Ansible where the environment has that.
+    pub(super) async fn perform(&self, effects: &[Effect]) -> Vec<Evidence> {
+        if let Some(ansible) = &self.site.ansible {
+            return ansible.perform(self, effects).await;
         }
+        join_all(effects.iter().map(async |effect| self.attempt(effect).await.into())).await
     }
 
     async fn attempt(&self, effect: &Effect) -> Result<String, Failure> {
@@ -96,7 +107,7 @@ impl Hands<'_> {
     }
 
     /// A slot, and its engine.
-    fn at(&self, slot: &SlotName) -> Result<(&Slot, &Arc<Docker>), Failure> {
+    pub(super) fn at(&self, slot: &SlotName) -> Result<(&Slot, &Arc<Docker>), Failure> {
         let slots = &self.site.environment.slots;
         let slot = slots.iter().find(|known| known.name == *slot).ok_or_else(|| Failure::refused("there is no such slot"))?;
         Ok((slot, self.site.fleet.engine(&slot.engine).ok_or_else(|| Failure::refused("its engine is not at hand"))?))
@@ -104,13 +115,7 @@ impl Hands<'_> {
 
     /// Brings an image to an engine, and looks whether it is the one: a name with a digest says what was asked for, and not what came.
     async fn prefetch(&self, docker: &Docker, release: &Release) -> Result<String, Failure> {
-        if docker.image(&release.image).await?.is_some() {
-            return Ok("it was there".into());
-        }
-        if release.image != self.promotion.config().to_string() {
-            return Err(Failure::refused("the engine does not have the image that served before, and it is not the one that was promoted"));
-        }
-        let reference = self.promotion.reference();
+        let Some(reference) = self.wanting(docker, release).await? else { return Ok("it was there".into()) };
         docker.pull(&reference, None, |_| {}).await?;
         let found = docker.image(&reference).await?.map(|found| found.identity.config);
         if found.as_ref() != Some(&release.image) {
@@ -119,14 +124,35 @@ impl Hands<'_> {
         Ok(reference)
     }
 
+    /// What is to be pulled to an engine, if it does not have the image.
+    pub(super) async fn wanting(&self, docker: &Docker, release: &Release) -> Result<Option<String>, Failure> {
+        if docker.image(&release.image).await?.is_some() {
+            return Ok(None);
+        }
+        if release.image != self.promotion.config().to_string() {
+            return Err(Failure::refused("the engine does not have the image that served before, and it is not the one that was promoted"));
+        }
+        Ok(Some(self.promotion.reference()))
+    }
+
     async fn create(&self, (slot, docker): (&Slot, &Arc<Docker>), release: &Release) -> Result<String, Failure> {
+        match instance::make(docker, &self.instance(slot, release)?).await? {
+            Made::Ours(id) => Ok(id),
+            Made::Foreign(found) => {
+                Err(Failure::Refused(format!("the name `{}` is taken by a container that is not of this deployment", found.name)))
+            }
+        }
+    }
+
+    /// What a slot is to hold.
+    pub(super) fn instance(&self, slot: &Slot, release: &Release) -> Result<InstanceSpec, Failure> {
         let own = release.image == self.promotion.config().to_string();
         if release.settings != self.site.settings {
             return Err(Failure::refused(
                 "the configuration that served before is not at hand: what was made with it can be started, and nothing be made",
             ));
         }
-        let spec = InstanceSpec {
+        Ok(InstanceSpec {
             place: self.site.place.clone(),
             slot: slot.name.0.clone(),
             deploy: self.plan.deploy.0.clone(),
@@ -138,19 +164,17 @@ impl Hands<'_> {
             publish: Some(Publish { address: slot.publish.unwrap_or([127, 0, 0, 1].into()), host: slot.port, container: self.site.port }),
             network: None,
             init: true,
-        };
-        match instance::make(docker, &spec).await? {
-            Made::Ours(id) => Ok(id),
-            Made::Foreign(found) => {
-                Err(Failure::Refused(format!("the name `{}` is taken by a container that is not of this deployment", found.name)))
-            }
-        }
+        })
     }
 
-    /// Its name keeps it from being made twice, whoever tries.
     async fn create_migration(&self, docker: &Docker, release: &Release) -> Result<String, Failure> {
+        Ok(docker.create_service(&self.migration(release)?).await?)
+    }
+
+    /// The migration's container. Its name keeps it from being made twice, whoever tries.
+    pub(super) fn migration(&self, release: &Release) -> Result<ServiceSpec, Failure> {
         let migration = self.site.environment.migration.as_ref().ok_or_else(|| Failure::refused("the environment has no migration"))?;
-        let spec = ServiceSpec {
+        Ok(ServiceSpec {
             name: self.site.place.migration(&self.plan.deploy.0),
             image: release.image.clone(),
             command: Some(migration.command.clone()),
@@ -158,39 +182,47 @@ impl Hands<'_> {
             labels: self.site.place.labels(Role::Migration, &self.plan.deploy.0, self.fence.0),
             init: true,
             ..ServiceSpec::default()
-        };
-        Ok(docker.create_service(&spec).await?)
+        })
     }
 
     async fn start_migration(&self, id: &str) -> Result<String, Failure> {
-        for (_, docker) in self.site.fleet.engines() {
+        self.engine_of(id).await?.1.start_container(id).await?;
+        Ok(String::new())
+    }
+
+    /// The engine that has the migration's container.
+    pub(super) async fn engine_of(&self, id: &str) -> Result<(&str, &Arc<Docker>), Failure> {
+        for (name, docker) in self.site.fleet.engines() {
             if docker.service(id).await?.is_some() {
-                docker.start_container(id).await?;
-                return Ok(String::new());
+                return Ok((name, docker));
             }
         }
         Err(Failure::Failed("the migration's container is gone".to_owned()))
     }
 }
 
-/// Tells every balancer, each in one line. Who comes in has proven itself to that balancer, as it is now.
+/// Tells every balancer, each in one line.
 async fn balance(site: &Site, turns: &[Turn]) -> Result<String, Failure> {
     for (balancer, backend) in &site.balancers {
-        let seen = balancer.observe(backend).await?;
-        let (mut coming, mut leaving, mut shut) = (Vec::new(), Vec::new(), Vec::new());
-        for turn in turns {
-            let server: Name = turn.slot.0.parse()?;
-            let place = Where { backend: backend.clone(), server };
-            match turn.to {
-                Admin::Drain => leaving.push(place),
-                Admin::Maint => shut.push(Change::maint(place)),
-                Admin::Ready => coming.push(proof(&seen, &place)?),
-            }
-        }
-        let changes: Vec<_> = swap(coming, &leaving).into_iter().chain(shut).collect();
-        balancer.apply(&changes).await?;
+        balancer.apply(&changes((balancer, backend), turns).await?).await?;
     }
     Ok(String::new())
+}
+
+/// What a balancer is to be told. Who comes in has proven itself to that balancer, as it is now.
+pub(super) async fn changes((balancer, backend): (&Balancer, &Name), turns: &[Turn]) -> Result<Vec<Change>, Failure> {
+    let seen = balancer.observe(backend).await?;
+    let (mut coming, mut leaving, mut shut) = (Vec::new(), Vec::new(), Vec::new());
+    for turn in turns {
+        let server: Name = turn.slot.0.parse()?;
+        let place = Where { backend: backend.clone(), server };
+        match turn.to {
+            Admin::Drain => leaving.push(place),
+            Admin::Maint => shut.push(Change::maint(place)),
+            Admin::Ready => coming.push(proof(&seen, &place)?),
+        }
+    }
+    Ok(swap(coming, &leaving).into_iter().chain(shut).collect())
 }
 
 fn proof(seen: &Observation, place: &Where) -> Result<Proven, Failure> {

@@ -7,12 +7,14 @@
 //! | `probe` | our own questions to slots, asked all the time |
 //! | `ledger` | the journal, written to the environment's holders and to a file before anything is done |
 //! | `act` | one effect carried out |
+//! | `ansible` | or many, by a playbook of the environment's owner |
 //!
 //! The order is the promise: intent in the journal, lock and fence looked at, effect, outcome in the journal. A process that is killed anywhere leaves a journal
 //! that says what it was about to do, and a world that says how far it got; the next one observes and goes on. Nothing is decided here: that is `deployment`'s,
 //! and what may be deployed at all is the gate's.
 
 mod act;
+mod ansible;
 mod ledger;
 mod observe;
 mod probe;
@@ -20,7 +22,6 @@ pub mod site;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use futures_util::future::join_all;
 use tokio::task::JoinSet;
 
 use crate::deployment::{
@@ -33,6 +34,7 @@ use crate::model::freeze::frozen;
 use crate::model::{Fence, chain};
 use crate::promotion::{Mode, Moment, Promotion};
 use act::Hands;
+pub use ansible::Ansible;
 use ledger::{Ledger, LedgerError};
 use probe::Probes;
 pub use site::Site;
@@ -361,7 +363,7 @@ impl Rollout<'_> {
             return Ok(());
         }
         let hands = Hands { site: self.site, promotion: self.promotion, plan, fence: self.ledger.fence() };
-        let done = join_all(effects.iter().map(|effect| hands.perform(effect))).await;
+        let done = hands.perform(&effects).await;
         self.write(effects.into_iter().map(Step::Effect).zip(done).collect(), Phase::Outcome).await
     }
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::Ansible;
 use crate::balancer::{Balancer, Name};
 use crate::engine::WorkerBinaries;
 use crate::fleet::{Fleet, Place};
@@ -26,6 +27,8 @@ pub struct Site {
     pub settings: String,
     /// The port that the application listens at, in its container.
     pub port: u16,
+    /// Who carries effects out instead of us.
+    pub ansible: Option<Ansible>,
     /// A copy of the journal on this machine.
     pub journal: PathBuf,
 }
