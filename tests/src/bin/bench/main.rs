@@ -1,6 +1,6 @@
 //! Our figures beside the rivals', from the same minutes on the same machine.
 //!
-//!     cargo run --release -p splitci-tests --bin bench [cost] [eight] [skew] [containers] [context] [unchanged] [hash] [reuse] [store] [second] [sizes] [wheels] [--rounds N] [--framework NAME]
+//!     cargo run --release -p splitci-tests --bin bench [cost] [eight] [skew] [containers] [context] [unchanged] [hash] [reuse] [store] [second] [sizes] [wheels] [deploy] [--rounds N] [--framework NAME]
 //!
 //! Without names all of it, about forty minutes. `--framework rspec` or `minitest` measures cost, eight and skew in Ruby, beside `parallel_tests`
 //! (Debian's ruby-parallel-tests) and, where `CI_QUEUE` names it, ci-queue (which needs redis-server). Runs are interleaved, round by round; a run counts only if the number of tests that passed is
@@ -12,6 +12,7 @@ mod ci_queue;
 mod containers;
 mod context;
 mod cost;
+mod deploy;
 mod eight;
 mod framework;
 mod hash;
@@ -46,10 +47,11 @@ const PARTS: &[(&str, Part)] = &[
     ("store", store::measure),
     ("second", second::measure),
     ("wheels", wheels::measure),
+    ("deploy", deploy::measure),
 ];
 
 /// Parts that are pytest's alone.
-const OF_PYTEST: &[&str] = &["sizes", "containers", "context", "unchanged", "hash", "reuse", "store", "second", "wheels"];
+const OF_PYTEST: &[&str] = &["sizes", "containers", "context", "unchanged", "hash", "reuse", "store", "second", "wheels", "deploy"];
 
 fn main() {
     let mut wanted = Vec::new();
