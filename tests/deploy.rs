@@ -58,7 +58,7 @@ async fn a_release_is_deployed_looked_at_and_gone_back_from_without_a_lost_reque
     let second = desk.run("deploy production --message fix-4711");
     second.expect_exit(0);
     assert!(desk.serves(&two), "{}", second.stderr);
-    assert!(second.stderr.contains("swapped") && second.stderr.contains("half 1 is well"), "{}", second.stderr);
+    assert!(second.stderr.contains("swapped") && second.stderr.contains("the first ones are well"), "{}", second.stderr);
     let status = desk.run("status production");
     assert!(status.stdout.contains("4 of 4 slots serve") && status.stdout.contains("last         done"), "{}", status.stdout);
 

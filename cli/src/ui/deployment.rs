@@ -31,6 +31,9 @@ pub(crate) fn plan(plan: &Plan, world: &World) -> String {
     if plan.steps.is_empty() {
         out += "nothing to do: the image serves at every slot\n";
     }
+    if let Some(leg) = course.leg.as_ref().filter(|leg| leg.batch.is_some() && course.current.is_some()) {
+        let _written = writeln!(out, "requests meet both releases from when {} serve on until the last is replaced", names(&leg.first));
+    }
     for (number, step) in (1..).zip(&plan.steps) {
         let what = match step.kind {
             StepKind::Prefetch => "bring the image to",
@@ -90,8 +93,10 @@ fn decided(decision: &Decision) -> String {
         Decision::AbortAsked { by } => format!("{by} wants it to end"),
         Decision::Quarantined { slot, sickness } => format!("{slot} failed and stays out: {sickness}"),
         Decision::Migrated => "the migration is done".into(),
-        Decision::SoakBegan { half, .. } => format!("half {half} serves, and is watched"),
-        Decision::Soaked { half } => format!("half {half} is well"),
+        Decision::SoakBegan { half: 1, .. } => "the first ones serve, and are watched".into(),
+        Decision::SoakBegan { .. } => "all serve, and are watched".into(),
+        Decision::Soaked { half: 1 } => "the first ones are well".into(),
+        Decision::Soaked { .. } => "all are well".into(),
         Decision::TurnedBack { cause, rule, .. } => format!("goes back ({}, {rule:?}): {cause}", cause.name()),
         Decision::Finished(outcome) => format!("ends: {}", outcome_said(outcome)),
     }
@@ -101,6 +106,7 @@ fn done(effect: &Effect) -> String {
     match effect {
         Effect::Prefetch { slot, .. } => format!("{slot} has the image"),
         Effect::Balance(turns) => turned(turns),
+        Effect::Swap(turns) if turns.iter().all(|turn| turn.to == Admin::Ready) => turned(turns),
         Effect::Swap(turns) => format!("swapped: {}", turned(turns)),
         Effect::Stop { slot, .. } => format!("{slot} stopped"),
         Effect::SetAside { slot, .. } => format!("{slot} set aside"),

@@ -12,10 +12,10 @@ use super::permits::AuthSource;
 use super::resolve::{project_name, value};
 use super::schema::{EnvironmentSection, Given, Layer, NamedTable};
 use super::setting::{Count, Span};
-use super::slots::Pause;
+use super::slots::{Pause, StrategyName};
 use super::survey::Where;
 use super::{RecordSettings, read, resolve, trust};
-use crate::model::environment::{BalancerAddress, Deadlines, Environment, ErrorGate, Health, Migration, MigrationClass, Slot};
+use crate::model::environment::{BalancerAddress, Deadlines, Environment, ErrorGate, Health, Migration, MigrationClass, Slot, Strategy};
 use crate::model::policy::{BreakGlassRule, PolicySettings};
 use crate::model::trust::TrustSettings;
 
@@ -198,7 +198,7 @@ fn environment(app: &str, table: NamedTable, bases: &Bases, faults: &mut Faults)
         app: app.to_owned(),
         slots,
         balancers,
-        strategy: value(section.strategy).unwrap_or_default(),
+        strategy: strategy(&section),
         health: health_of(health),
         drain_ms: pause(section.drain, Environment::default_drain()),
         grace_ms: pause(section.grace, Environment::default_grace()),
@@ -228,6 +228,18 @@ fn environment(app: &str, table: NamedTable, bases: &Bases, faults: &mut Faults)
         faults.push(place.clone(), FaultKind::Environment { environment: name.clone(), cause: cause.clone() });
     }
     wrong.is_empty().then_some(EnvironmentSettings { environment, port, env_file, ansible })
+}
+
+/// The order of things. How many go at a time means something to those strategies alone that go by it.
+fn strategy(section: &EnvironmentSection) -> Strategy {
+    let count = |given: &Option<Given<Count>>| given.as_ref().map_or(1, |given| given.value.0);
+    let (first, batch) = (count(&section.canary), count(&section.batch));
+    match section.strategy.as_ref().map(|given| given.value).unwrap_or_default() {
+        StrategyName::Half => Strategy::Half,
+        StrategyName::AllAtOnce => Strategy::AllAtOnce,
+        StrategyName::Rolling => Strategy::Rolling { batch },
+        StrategyName::Canary => Strategy::Canary { first, batch },
+    }
 }
 
 /// Where it runs, and what stands before it.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::delivery::delivery;
 use super::*;
-use crate::model::environment::{Deadlines, Environment, Floor, Health, MigrationClass, SlotName};
+use crate::model::environment::{Deadlines, Environment, Floor, Health, MigrationClass, SlotName, Strategy};
 use crate::model::policy::{PolicySettings, ReusedRule, Revoked};
 use crate::model::trust::{KeySource, Level};
 
@@ -40,6 +40,18 @@ fn an_environment_needs_little_and_has_the_defaults_of_the_model() {
     let slot = &read_delivery(&elsewhere).expect("read").environments["staging"].environment.slots[0];
     assert_eq!(slot.publish, Some([10, 0, 0, 5].into()));
     assert!(read_delivery(&elsewhere.replace("10.0.0.5", "web.example")).is_err());
+}
+
+#[test]
+fn a_strategy_goes_by_the_counts_beside_it_or_by_one() {
+    let of = |keys: &str| {
+        let text = SMALL.replacen("[environment.staging]\n", &format!("[environment.staging]\n{keys}\n"), 1);
+        read_delivery(&text).map(|found| found.environments["staging"].environment.strategy)
+    };
+    assert_eq!(of("").expect("read"), Strategy::Half);
+    assert_eq!(of("strategy = \"rolling\"").expect("read"), Strategy::Rolling { batch: 1 });
+    assert_eq!(of("strategy = \"canary\"\ncanary = 2\nbatch = 3").expect("read"), Strategy::Canary { first: 2, batch: 3 });
+    assert!(of("strategy = \"rolling\"\nbatch = 0").is_err() && of("strategy = \"bluegreen\"").is_err());
 }
 
 #[test]

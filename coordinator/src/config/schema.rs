@@ -11,9 +11,9 @@ use super::setting::{
     ByteSize, Count, Cpus, EngineChoice, Init, Items, Paths, Percent, Pids, Platform, ProjectName, Raw, ResultsKind, Seed, Setting, Shards,
     Span, SuiteName, Words,
 };
-use super::slots::{FloorChoice, Freezes, Pause, Permille, Port, Slots, UrlPath};
+use super::slots::{FloorChoice, Freezes, Pause, Permille, Port, Slots, StrategyName, UrlPath};
 use super::trust::{Bucket, KeyText, PublicKeys, RedisUrl};
-use crate::model::environment::{MigrationClass, Strategy};
+use crate::model::environment::MigrationClass;
 use crate::model::policy::ReusedRule;
 use crate::model::settings::{Flaky, Order};
 use crate::model::trust::{Level, Partition};
@@ -394,16 +394,20 @@ schema! {
         /// The app's own variables.
         env_file: String = "env_file",
         /// The order of things.
-        strategy: Strategy = "strategy",
+        strategy: StrategyName = "strategy",
+        /// How many go at a time.
+        batch: Count = "batch",
+        /// How many go first.
+        canary: Count = "canary",
         /// How many serve at any time.
         floor: FloorChoice = "floor",
         /// How long requests on their way are waited for.
         drain: Pause = "drain",
         /// From TERM to KILL.
         grace: Pause = "grace",
-        /// How long a half that was let in is watched.
+        /// How long what was let in is watched.
         soak: Pause = "soak",
-        /// How many slots of the second half may fail.
+        /// How many slots may fail once the first were watched.
         max_failed: u32 = "max_failed",
         /// When nobody deploys.
         freeze: Freezes = "freeze",
@@ -448,7 +452,7 @@ schema! {
     deadlines: DeadlinesSection = "environment.deadlines" {
         /// An engine or a balancer that does not answer.
         step: Span = "step",
-        /// One half.
+        /// One half or batch.
         batch: Span = "batch",
         /// The way there, and once more the way back.
         total: Span = "total",

@@ -6,7 +6,7 @@ use toml::de::DeValue;
 
 use super::fault::Place;
 use super::setting::{Raw, Setting, Span, choose, texts};
-use crate::model::environment::{Floor, MigrationClass, Slot, SlotName, Strategy};
+use crate::model::environment::{Floor, MigrationClass, Slot, SlotName};
 use crate::model::freeze::Freeze;
 
 /// The engine of a slot that names none: this machine's.
@@ -128,12 +128,26 @@ impl Setting for Permille {
     }
 }
 
-impl Setting for Strategy {
-    const EXPECTED: &'static str = "`half` or `all-at-once`";
-    const CHOICES: &'static [&'static str] = &["half", "all-at-once"];
+/// A strategy, by its name alone: how many go at a time stands beside it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum StrategyName {
+    /// `half`.
+    #[default]
+    Half,
+    /// `all-at-once`.
+    AllAtOnce,
+    /// `rolling`.
+    Rolling,
+    /// `canary`.
+    Canary,
+}
+
+impl Setting for StrategyName {
+    const EXPECTED: &'static str = "`half`, `all-at-once`, `rolling` or `canary`";
+    const CHOICES: &'static [&'static str] = &["half", "all-at-once", "rolling", "canary"];
 
     fn parse(raw: Raw<'_>, _: &Place) -> Option<Self> {
-        choose(raw, Self::CHOICES, &[Self::Half, Self::AllAtOnce])
+        choose(raw, Self::CHOICES, &[Self::Half, Self::AllAtOnce, Self::Rolling, Self::Canary])
     }
 }
 

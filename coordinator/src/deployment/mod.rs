@@ -3,7 +3,8 @@
 //! | there | is |
 //! |---|---|
 //! | [`world`] | what can be observed: containers, servers, the migration, the lock |
-//! | [`plan`] | which slots first and which then, how many serve meanwhile, or why not |
+//! | [`plan`] | what is going to happen, or why not |
+//! | `legs` | which slots first and which then, and how many serve meanwhile |
 //! | [`journal`] | what was intended, done and decided; the only memory |
 //! | [`machine`] | what is to happen next |
 //! | [`words`] | effects, decisions, causes, rules and ends |
@@ -14,6 +15,7 @@
 //! Not here: engines, balancers, files, clocks; who may deploy what (a gate says so, and its answer comes in); configuration.
 
 pub mod journal;
+mod legs;
 pub mod machine;
 mod past;
 pub mod plan;

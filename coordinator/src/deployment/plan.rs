@@ -6,9 +6,10 @@
 use serde::Serialize;
 
 use super::journal::Journal;
-use super::words::{Course, Leg};
+use super::legs::{Rank, Room, expected, rank, split};
+use super::words::Course;
 use super::world::{Balancer, Rotation, World};
-use crate::model::environment::{DeployId, Environment, EnvironmentFault, MigrationClass, Release, SlotName, Strategy};
+use crate::model::environment::{DeployId, Environment, EnvironmentFault, MigrationClass, Release, SlotName};
 use crate::model::freeze::Frozen;
 
 /// What is asked for.
@@ -182,7 +183,7 @@ impl Refusal {
             Self::BalancerUnreachable { .. } => "look at the balancer's socket: nothing is drained blindly",
             Self::EngineUnreachable(_) => "look at the engine, or take the slot out of the environment and the backend",
             Self::BalancerCannot { .. } => "give the backend one checked server for each slot and no other",
-            Self::Floor { .. } => "repair what is down, lower `floor`, or deploy with `--fix-forward`",
+            Self::Floor { .. } => "repair what is down, lower `floor`, take fewer out at once, or deploy with `--fix-forward`",
             Self::Downtime => "add a slot, or deploy with `--allow-downtime`",
             Self::BreakingMigration => "make the migration compatible, or deploy with `--allow-downtime` where nothing serves meanwhile",
             Self::EnvironmentChanged => "resume with the configuration that the deploy began with",
@@ -293,75 +294,6 @@ fn current(names: &[SlotName], world: &World, request: &Request) -> Option<Relea
     }
 }
 
-/// How far a slot is from serving a release: who is nearest goes first, because it costs nothing (R5).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Rank {
-    /// It serves it.
-    There,
-    /// It runs there, out of rotation.
-    Warm,
-    /// Something else is there, and does not serve: a healthy slot is taken out after it, whatever either runs.
-    Idle,
-    /// It serves something else.
-    Elsewhere,
-}
-
-fn rank(world: &World, slot: &SlotName, goal: &Release) -> Rank {
-    match (world.rotation(slot) == Rotation::Serving, world.runs(slot, goal)) {
-        (true, true) => Rank::There,
-        (false, true) => Rank::Warm,
-        (false, false) => Rank::Idle,
-        (true, false) => Rank::Elsewhere,
-    }
-}
-
-/// The two halves of the way to a release, for this strategy.
-pub(super) fn split(environment: &Environment, world: &World, goal: &Release) -> Leg {
-    let mut order = by_zone(environment);
-    order.sort_by_key(|slot| rank(world, slot, goal));
-    if environment.strategy == Strategy::AllAtOnce {
-        return Leg { goal: goal.clone(), first: order, second: Vec::new() };
-    }
-    let near = order.iter().filter(|slot| rank(world, slot, goal) <= Rank::Warm).count();
-    let second = order.split_off(near.max(order.len() / 2).max(1).min(order.len()));
-    Leg { goal: goal.clone(), first: order, second }
-}
-
-/// All slots: one of each zone, then another of each; by name within a zone.
-fn by_zone(environment: &Environment) -> Vec<SlotName> {
-    let mut slots: Vec<_> = environment.slots.iter().map(|slot| (slot.zone.as_deref(), &slot.name)).collect();
-    slots.sort();
-    let place = |at: usize, zone| slots.iter().take(at).filter(|(other, _)| *other == zone).count();
-    let mut order: Vec<_> = (0..).zip(&slots).map(|(at, &(zone, name))| (place(at, zone), zone, name)).collect();
-    order.sort();
-    order.into_iter().map(|(_, _, name)| name.clone()).collect()
-}
-
-/// How many slots serve along a way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Room {
-    /// Before it.
-    pub(super) now: u32,
-    /// While the first half is replaced.
-    pub(super) stays: u32,
-    /// After the swap.
-    pub(super) swapped: u32,
-    /// At the end.
-    pub(super) all: u32,
-}
-
-impl Room {
-    /// Of a way, from here.
-    pub(super) fn of(leg: &Leg, world: &World) -> Self {
-        let count = |slots: &[SlotName]| u32::try_from(slots.len()).unwrap_or(u32::MAX);
-        let taken = leg.first.iter().filter(|slot| rank(world, slot, &leg.goal) == Rank::Elsewhere).count();
-        let now = world.serving(leg.first.iter().chain(&leg.second));
-        let stays = now.saturating_sub(u32::try_from(taken).unwrap_or(u32::MAX));
-        let swapped = count(&leg.first);
-        Self { now, stays, swapped, all: swapped.saturating_add(count(&leg.second)) }
-    }
-}
-
 /// The floor that a deploy keeps, unless it cannot keep the one that is asked for.
 fn floor(asked: u32, room: &Room, request: &Request) -> Result<u32, Refusal> {
     if room.now == 0 {
@@ -371,31 +303,10 @@ fn floor(asked: u32, room: &Room, request: &Request) -> Result<u32, Refusal> {
     if room.stays == 0 {
         return if request.allow_downtime { Ok(0) } else { Err(Refusal::Downtime) };
     }
-    let serves = room.stays.min(room.swapped);
+    let serves = room.stays.min(room.later);
     match asked > serves {
         true if request.fix_forward => Ok(serves),
         true => Err(Refusal::Floor { serves, floor: asked }),
         false => Ok(asked),
     }
-}
-
-/// What is going to happen if nothing fails.
-fn expected(leg: &Leg, room: &Room, migration: bool) -> Vec<PlannedStep> {
-    let mut steps = Vec::new();
-    let all: Vec<_> = leg.first.iter().chain(&leg.second).cloned().collect();
-    let mut step = |kind, slots: &[SlotName], capacity| steps.push(PlannedStep { kind, slots: slots.to_vec(), capacity });
-    step(StepKind::Prefetch, &all, room.now);
-    step(StepKind::Drain, &leg.first, room.stays);
-    step(StepKind::Replace, &leg.first, room.stays);
-    if migration {
-        step(StepKind::Migrate, &[], room.stays);
-    }
-    step(StepKind::Swap, &all, room.swapped);
-    step(StepKind::Soak, &leg.first, room.swapped);
-    if !leg.second.is_empty() {
-        step(StepKind::Replace, &leg.second, room.swapped);
-        step(StepKind::Ready, &leg.second, room.all);
-        step(StepKind::Soak, &all, room.all);
-    }
-    steps
 }

@@ -122,6 +122,44 @@ fn all_at_once_has_one_half_and_has_to_be_asked_for() {
     assert_eq!(plan.course.floor, 0);
 }
 
+/// What a strategy plans for slots that serve this.
+fn planned(strategy: Order, slots: &[Option<&str>]) -> Plan {
+    let environment = Environment { strategy, floor: Floor::Count(1), ..environment(slots.len()) };
+    Plan::of(&environment, &world(slots), &request()).unwrap()
+}
+
+#[test]
+fn rolling_plans_a_batch_after_the_other_and_says_how_many_serve() {
+    let plan = planned(Order::Rolling { batch: 2 }, &[Some("old"); 5]);
+    let told: Vec<_> = plan.steps.iter().map(|step| (step.kind, step.slots.len(), step.capacity)).collect();
+    let batch = |slots, capacity| [(StepKind::Drain, slots, capacity), (StepKind::Replace, slots, capacity), (StepKind::Ready, slots, 5)];
+    let expected =
+        [&[(StepKind::Prefetch, 5, 5)][..], &batch(2, 3), &[(StepKind::Soak, 2, 5)], &batch(2, 3), &batch(1, 4), &[(StepKind::Soak, 5, 5)]];
+    assert_eq!(told, expected.concat());
+}
+
+#[test]
+fn a_canary_goes_first_and_what_is_out_already_is_one_of_them() {
+    let leg = planned(Order::Canary { first: 2, batch: 1 }, &[Some("old"), Some("old"), Some("old"), None]).course.leg.unwrap();
+    assert_eq!((leg.first.clone(), leg.batches().count()), (vec![name(3), name(0)], 2));
+    // More are out than go at a time: taking another one out would cost capacity.
+    let leg = planned(Order::Rolling { batch: 1 }, &[None, Some("old"), None, Some("new")]).course.leg.unwrap();
+    assert_eq!((leg.first, leg.second), (vec![name(3), name(0), name(2)], vec![name(1)]));
+}
+
+#[test]
+fn a_batch_that_breaks_the_floor_is_refused() {
+    let of = |strategy, floor| {
+        refusal(&Environment { strategy, floor: Floor::Count(floor), ..environment(4) }, &world(&[Some("old"); 4]), &request())
+    };
+    assert_eq!(
+        [of(Order::Rolling { batch: 1 }, 3), of(Order::Rolling { batch: 2 }, 3), of(Order::Rolling { batch: 4 }, 1)],
+        ["", "E_FLOOR", "E_DOWNTIME"]
+    );
+    assert_eq!(of(Order::Canary { first: 1, batch: 2 }, 3), "E_FLOOR", "those that follow count, too");
+    assert_eq!([of(Order::Rolling { batch: 0 }, 1), of(Order::Canary { first: 0, batch: 1 }, 1)], ["E_ENVIRONMENT"; 2]);
+}
+
 #[test]
 fn what_already_serves_the_target_needs_nothing() {
     let plan = Plan::of(&environment(3), &world(&[Some("new"); 3]), &request()).unwrap();
@@ -203,9 +241,14 @@ fn what_is_out_already_goes_first_and_costs_nothing() {
 
 proptest! {
     #[test]
-    fn a_plan_exists_for_any_number_and_keeps_its_floor(kinds in prop::collection::vec(0_u8..8, 1..=16), percent in 0_u32..=100, seed: u64) {
+    fn a_plan_exists_for_any_number_and_keeps_its_floor(kinds in prop::collection::vec(0_u8..8, 1..=16), percent in 0_u32..=100, order in 0_u8..3, count in 1_u32..=6, seed: u64) {
         let images: Vec<_> = kinds.iter().map(|kind| match kind { 0 => None, 1 => Some("new"), _ => Some("old") }).collect();
-        let mut asked = Environment { floor: Floor::Percent(percent), ..environment(kinds.len()) };
+        let strategy = match order {
+            0 => Order::Half,
+            1 => Order::Rolling { batch: count },
+            _ => Order::Canary { first: 1, batch: count },
+        };
+        let mut asked = Environment { floor: Floor::Percent(percent), strategy, ..environment(kinds.len()) };
         let world = world(&images);
         let request = Request { allow_downtime: seed.is_multiple_of(2), ..request() };
         let plan = Plan::of(&asked, &world, &request);

@@ -61,7 +61,7 @@ pub enum Effect {
     },
     /// Tell all balancers, each in one command line.
     Balance(Vec<Turn>),
-    /// The same for the one line that lets one half in as the other goes out.
+    /// The same for the one line that lets the first ones in, as the others go out if no two releases may meet.
     Swap(Vec<Turn>),
     /// Stop a container within the environment's grace. It is kept.
     Stop {
@@ -153,7 +153,7 @@ pub struct Turn {
     pub to: Admin,
 }
 
-/// A way to a release: which slots first, which after the swap.
+/// A way to a release: which slots first, which once those are let in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Leg {
@@ -163,6 +163,17 @@ pub struct Leg {
     pub first: Vec<SlotName>,
     /// The others.
     pub second: Vec<SlotName>,
+    /// So many of the others at a time, while those that wait go on with what they serve. If nothing is said, all others go out as the first go in, and no two releases meet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<u32>,
+}
+
+impl Leg {
+    /// The others, as they go together.
+    pub fn batches(&self) -> impl Iterator<Item = &[SlotName]> {
+        let size = self.batch.and_then(|batch| usize::try_from(batch).ok()).unwrap_or(self.second.len());
+        self.second.chunks(size.max(1))
+    }
 }
 
 /// What a deploy is to do, as it was decided before its first effect. A process that goes on with it reads it from the journal.
@@ -213,16 +224,16 @@ pub enum Decision {
     },
     /// The migration is over, and well.
     Migrated,
-    /// A half was let in, and is watched.
+    /// What was let in is watched.
     SoakBegan {
-        /// 1 or 2.
+        /// 1: the first ones. 2: all.
         half: u8,
         /// What each slot's servers had got until then.
         traffic: BTreeMap<SlotName, Traffic>,
     },
     /// Nothing was wrong with it.
     Soaked {
-        /// 1 or 2.
+        /// 1 or 2, as above.
         half: u8,
     },
     /// It goes back.
@@ -250,8 +261,8 @@ pub enum Cause {
         /// So many may.
         allowed: u32,
     },
-    /// A2: a slot of the first half failed.
-    #[error("slot `{slot}` of the first half failed: {sickness}")]
+    /// A2: a slot of those that go first failed.
+    #[error("slot `{slot}`, one of the first, failed: {sickness}")]
     FirstHalf {
         /// Which.
         slot: SlotName,
@@ -262,6 +273,14 @@ pub enum Cause {
     #[error("{serving} slots serve, and {floor} have to")]
     BelowFloor {
         /// So many do.
+        serving: u32,
+        /// So many have to.
+        floor: u32,
+    },
+    /// A3: the next batch cannot be taken out, because others went out of themselves.
+    #[error("{serving} slots would serve without the next ones, and {floor} have to")]
+    NoRoom {
+        /// So many would.
         serving: u32,
         /// So many have to.
         floor: u32,
@@ -292,8 +311,8 @@ pub enum Cause {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "snake_case")]
 pub enum Deadline {
-    /// For one half.
-    #[error("half's")]
+    /// For one half or batch.
+    #[error("batch's")]
     Half,
     /// For all.
     #[error("deploy's")]
@@ -306,7 +325,7 @@ impl Cause {
         match self {
             Self::TooManyFailed { .. } => "A1",
             Self::FirstHalf { .. } => "A2",
-            Self::BelowFloor { .. } => "A3",
+            Self::BelowFloor { .. } | Self::NoRoom { .. } => "A3",
             Self::Errors { .. } => "A5",
             Self::Overdue(_) => "A6",
             Self::Revoked => "A7",
@@ -319,11 +338,11 @@ impl Cause {
 /// How a deploy goes back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Rule {
-    /// Nobody saw the new release: the first half is put back.
+    /// Nobody saw the new release: the first ones are put back.
     R1,
-    /// The second half is warm: both are swapped back in one line.
+    /// All others are as they were: halves are swapped back in one line, and of batches the first is put back.
     R2,
-    /// The second half is replaced, partly at least: to the last release that finished its soak.
+    /// Others are replaced, too: to the last release that finished its soak.
     R3,
 }
 

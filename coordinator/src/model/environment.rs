@@ -76,6 +76,25 @@ pub enum Strategy {
     Half,
     /// All out, replaced, checked and in again: nothing serves meanwhile, so that it has to be asked for each time.
     AllAtOnce,
+    /// A few out, replaced, checked and in; then the next few. Requests meet both releases from the first to the last.
+    Rolling {
+        /// So many at a time, at least 1.
+        batch: u32,
+    },
+    /// A few first, which are watched while the others serve the old release; if they are well, the others follow as in `Rolling`.
+    Canary {
+        /// So many first, at least 1.
+        first: u32,
+        /// So many at a time after them, at least 1.
+        batch: u32,
+    },
+}
+
+impl Strategy {
+    /// Whether requests meet two releases by design.
+    pub fn mixes(self) -> bool {
+        matches!(self, Self::Rolling { .. } | Self::Canary { .. })
+    }
 }
 
 /// When a container is well.
@@ -165,7 +184,7 @@ pub struct ErrorGate {
 pub struct Deadlines {
     /// An engine or a balancer that does not answer may hold up everything for so long. Default 1 minute.
     pub step_ms: u64,
-    /// One half, from its first drain until it is checked. Default 10 minutes.
+    /// One half or batch, from its first drain until it is checked. Default 10 minutes.
     pub batch_ms: u64,
     /// The way there, and once more the way back. Default 1 hour.
     pub total_ms: u64,
@@ -204,7 +223,7 @@ pub struct Environment {
     /// How many serve at any time.
     #[serde(default)]
     pub floor: Floor,
-    /// For so long a half that was let in is watched before anything else happens. Default 10 seconds.
+    /// For so long what was let in first, and in the end all, is watched before anything else happens. Default 10 seconds.
     #[serde(default = "Environment::default_soak")]
     pub soak_ms: u64,
     /// Failed requests that are watched meanwhile.
@@ -213,7 +232,7 @@ pub struct Environment {
     /// What is run once.
     #[serde(default)]
     pub migration: Option<Migration>,
-    /// Slots of the second half that may fail and stay out without an end of the deploy; over the whole deploy. Default 0.
+    /// Slots that may fail and stay out without an end of the deploy, once the first ones were watched; over the whole deploy. Default 0.
     #[serde(default)]
     pub max_failed: u32,
     /// Until when things have to be done.
@@ -272,6 +291,9 @@ impl Environment {
         fault(self.health.successes == 0, EnvironmentFault::Zero("health.successes"));
         fault(self.health.interval_ms == 0, EnvironmentFault::Zero("health.interval"));
         fault(self.deadlines.step_ms == 0, EnvironmentFault::Zero("deadlines.step"));
+        let none_at_a_time = matches!(self.strategy, Strategy::Rolling { batch: 0 } | Strategy::Canary { batch: 0, .. });
+        fault(none_at_a_time, EnvironmentFault::Zero("batch"));
+        fault(matches!(self.strategy, Strategy::Canary { first: 0, .. }), EnvironmentFault::Zero("canary"));
         fault(matches!(self.floor, Floor::Percent(101..)), EnvironmentFault::Beyond("floor"));
         fault(self.errors.is_some_and(|gate| gate.tolerance_permille > 1_000), EnvironmentFault::Beyond("errors.tolerance"));
         fault(self.migration.as_ref().is_some_and(|migration| migration.command.is_empty()), EnvironmentFault::Zero("migration.command"));

@@ -1,7 +1,7 @@
 //! When the way forward ends, and what happens then: the thresholds A1 to A8 and the rules R1 to R9 of the design, each by its name.
 
 use super::{Way, hold};
-use crate::deployment::plan::{Room, split};
+use crate::deployment::legs::{Room, split};
 use crate::deployment::words::{Cause, Deadline, Decision, Hold, Next, Outcome, Rule, Turn};
 use crate::deployment::world::{Admin, Rotation, Sickness};
 use crate::model::environment::{MigrationClass, SlotName};
@@ -24,7 +24,7 @@ impl Way<'_> {
         self.past.abort.map(|by| Cause::Asked(by.to_owned()))
     }
 
-    /// A2 until the first half has settled in; A1 over all. Slots that cannot be reached are among them (A4).
+    /// A2 until those that go first have settled in; A1 over all. Slots that cannot be reached are among them (A4).
     fn failures(&self) -> Option<Cause> {
         let first = self.past.quarantined.iter().find(|(slot, _)| self.leg.first.contains(slot));
         if let Some((slot, sickness)) = first.filter(|_| !self.past.soaked.contains_key(&1)) {
@@ -71,7 +71,8 @@ impl Way<'_> {
         // R5: who is near the goal, or does not serve anyway, goes first; who serves well is touched last, whatever runs there.
         let leg = split(self.environment(), self.world, goal);
         let room = Room::of(&leg, self.world);
-        if room.stays < room.now && room.stays < course.floor {
+        // A batch is as small as it has to be.
+        if leg.batch.is_none() && room.stays < room.now && room.stays < course.floor {
             return hold(Hold::RollbackBelowFloor);
         }
         Next::Record(Decision::TurnedBack { cause, rule, leg })

@@ -52,27 +52,35 @@ impl Way<'_> {
         self.act(effects)
     }
 
-    /// The first half, up to where it could be let in; and from then on, that it stays well.
+    /// The first half, up to where it could be let in; and from then on, that it stays well. On the way back in batches nothing is kept waiting: what served before is known.
     pub(super) fn first_half(&self) -> Option<Next> {
-        let next = self.bring(&self.leg.first, self.since, false)?;
+        let next = self.bring(&self.leg.first, self.since, self.back() && self.leg.batch.is_some())?;
         Some(if self.past.swapped() { next } else { self.in_time(self.since, next) })
     }
 
-    /// The second half: what is well is let in at once, for by now everything that serves is the same.
+    /// The second half, all of it or a batch after the other: what is well is let in at once. Each batch has its own time, from when the one before it was let in.
     pub(super) fn second_half(&self) -> Option<Next> {
-        let since = self.past.soaked.get(&1).copied().unwrap_or(self.since);
-        let next = self.bring(&self.leg.second, since, true)?;
-        Some(self.in_time(since, next))
+        let mut since = self.past.soaked.get(&1).copied().unwrap_or(self.since);
+        for batch in self.leg.batches() {
+            let let_in = |slot: &SlotName| self.past.first_turn(slot, Admin::Ready);
+            if let Some(next) = self.bring(batch, since, true) {
+                let over = batch.iter().all(|slot| let_in(slot).is_some() || self.past.quarantined.contains_key(slot));
+                return Some(if over && self.leg.batch.is_some() { next } else { self.in_time(since, next) });
+            }
+            since = batch.iter().filter_map(let_in).fold(since, u64::max);
+        }
+        None
     }
 
-    /// Both halves in one line per balancer. Done again if it is not so, or not so any more.
+    /// Both halves in one line per balancer, or the first alone where two releases may meet. Done again if it is not so, or not so any more.
     pub(super) fn swap(&self) -> Option<Next> {
         let is = |slot: &&SlotName, goal: bool| self.world.runs(slot, &self.leg.goal) == goal;
         let well = |slot: &&SlotName| !self.past.quarantined.contains_key(slot) && is(slot, true);
         let rotation = |slot: &SlotName| self.world.rotation(slot);
         let into = self.leg.first.iter().filter(well).filter(|slot| rotation(slot) != Rotation::Serving);
         let unreached = self.leg.first.iter().filter(|slot| self.past.quarantined.contains_key(slot));
-        let old = unreached.chain(&self.leg.second).filter(|slot| is(slot, false) && !self.serves_unseen(slot));
+        let all_others = unreached.chain(&self.leg.second).filter(|_| self.leg.batch.is_none());
+        let old = all_others.filter(|slot| is(slot, false) && !self.serves_unseen(slot));
         let out = old.filter(|slot| matches!(rotation(slot), Rotation::Serving | Rotation::Partly));
         let turn = |slot: &SlotName, to| Turn { slot: slot.clone(), to };
         let turns: Vec<_> = into.map(|slot| turn(slot, Admin::Ready)).chain(out.map(|slot| turn(slot, Admin::Drain))).collect();
@@ -108,12 +116,19 @@ impl Way<'_> {
     fn bring(&self, slots: &[SlotName], since: u64, let_in: bool) -> Option<Next> {
         let (mut turns, mut effects) = (Vec::new(), Vec::new());
         let mut waits: Option<(u64, Waiting)> = None;
+        let mut spare = self.spare();
+        let mut kept = None;
         for slot in slots.iter().filter(|slot| !self.past.quarantined.contains_key(slot)) {
             let mut turn = |to| turns.push(Turn { slot: slot.clone(), to });
             match self.condition(slot, since) {
                 Condition::Failed(sickness) => return Some(quarantine(slot, sickness)),
                 Condition::Parked if let_in => turn(Admin::Ready),
                 Condition::Serving | Condition::Parked => {}
+                Condition::Turn(Admin::Drain) if spare == 0 && self.is_capacity(slot) => kept = Some(slot),
+                Condition::Turn(Admin::Drain) if self.is_capacity(slot) => {
+                    spare -= 1;
+                    turn(Admin::Drain);
+                }
                 Condition::Turn(to) => turn(to),
                 Condition::Due(effect) if self.in_vain(&effect) => return Some(quarantine(slot, Sickness::Unreachable)),
                 Condition::Due(effect) => effects.push(effect),
@@ -133,7 +148,27 @@ impl Way<'_> {
         } else if !turns.is_empty() {
             effects.push(Effect::Balance(turns));
         }
-        self.act(effects).or_else(|| waits.map(|(until_ms, why)| Next::Wait { until_ms, why }))
+        let blocked = || kept.map(|slot| self.no_room(slot));
+        self.act(effects).or_else(|| waits.map(|(until_ms, why)| Next::Wait { until_ms, why })).or_else(blocked)
+    }
+
+    /// I1: of slots that serve so many can be taken out one batch after the other. Halves are counted before they begin.
+    fn spare(&self) -> u32 {
+        self.leg.batch.map_or(u32::MAX, |_| self.world.capacity().saturating_sub(self.plan.course.floor))
+    }
+
+    /// Whether requests go to what is to be replaced there.
+    fn is_capacity(&self, slot: &SlotName) -> bool {
+        self.world.counts(slot) && !self.world.runs(slot, &self.leg.goal)
+    }
+
+    /// The next one cannot be taken out without too few serving: others are given time to come back.
+    fn no_room(&self, slot: &SlotName) -> Next {
+        if self.now < self.stalled_at() {
+            return Next::Wait { until_ms: self.stalled_at(), why: Waiting::Health(slot.clone()) };
+        }
+        let (serving, floor) = (self.world.capacity().saturating_sub(1), self.plan.course.floor);
+        if self.back() { hold(Hold::RollbackBelowFloor) } else { self.turn_back(Cause::NoRoom { serving, floor }) }
     }
 
     /// A4: it was tried, is still to be done, and nothing has gone well for too long. An engine that answers only when it is looked at is no better than one that does not.

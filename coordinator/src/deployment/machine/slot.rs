@@ -55,7 +55,10 @@ impl Way<'_> {
     /// ever started there.
     /// It is not taken out for want of an engine that nothing is asked of (R5).
     pub(super) fn serves_unseen(&self, slot: &SlotName) -> bool {
-        let kept = self.past.back.as_ref().is_some_and(|back| back.rule == Rule::R1) && !self.past.renewed.contains(slot);
+        // Batches leave the others in, so that they serve what they did however far it came.
+        let as_before = self.leg.batch.is_some() && self.plan.course.current.as_ref() == Some(&self.leg.goal);
+        let back = self.past.back.as_ref().is_some_and(|back| back.rule == Rule::R1 || as_before);
+        let kept = back && !self.past.renewed.contains(slot);
         let only_goal = self.let_in(slot) || kept;
         self.world.slot(slot).is_none() && only_goal && self.world.rotation(slot) == Rotation::Serving
     }
