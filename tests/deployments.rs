@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use splitci_coordinator::deployment::{
-    Admin, Cause, Deadline, Decision, Effect, Hold, Machine, Next, Outcome, Plan, Request, Rule, Sickness, Step,
+    Admin, Cause, Deadline, Decision, Effect, Hold, Machine, Next, Outcome, Phase, Plan, Request, Rule, Sickness, Step,
 };
 use splitci_coordinator::model::Fence;
 use splitci_coordinator::model::environment::{DeployId, Environment, ErrorGate, Floor, MigrationClass, Strategy};
@@ -79,6 +79,99 @@ fn all_at_once_never_mixes_and_goes_back_when_it_fails() {
     let outcome = deploy(&mut sick);
     assert!(matches!(&outcome, Outcome::RolledBack { .. }), "{outcome:?}");
     assert_eq!(serving(&sick), [Some(1); 3], "{}", sick.story());
+}
+
+/// Release 1 serves at six slots, and two are replaced at a time.
+fn rolling() -> Theatre {
+    settled(Environment { strategy: Strategy::Rolling { batch: 2 }, ..environment(6, 1) })
+}
+
+/// Release 1 serves at five slots; one is replaced and watched before the others follow.
+fn canary() -> Theatre {
+    let strategy = Strategy::Canary { first: 1, batch: 2 };
+    settled(Environment { strategy, floor: Floor::Count(3), ..environment(5, 1) })
+}
+
+/// Slots in the order in which the balancers were told this of them by this deploy.
+fn told(theatre: &Theatre, to: Admin) -> Vec<Vec<String>> {
+    let last = theatre.journal.rows().last().unwrap().deploy.clone();
+    let intents = theatre.journal.rows().iter().filter(|row| row.deploy == last && row.phase == Phase::Intent);
+    let turns = intents.filter_map(|row| match &row.step {
+        Step::Effect(effect) => {
+            Some(effect.turns().iter().filter(|turn| turn.to == to).map(|turn| turn.slot.0.clone()).collect::<Vec<_>>())
+        }
+        Step::Decision(_) => None,
+    });
+    turns.filter(|slots| !slots.is_empty()).collect()
+}
+
+#[test]
+fn rolling_takes_one_batch_out_after_the_other_and_never_more() {
+    let mut theatre = rolling();
+    assert_eq!(deploy(&mut theatre), Outcome::Done);
+    assert_eq!((serving(&theatre), theatre.judge.least, theatre.judge.requests.1, theatre.fleet.runs), (vec![Some(2); 6], 4, 0, 1));
+    // A slot is drained twice: out of rotation with the old one, and into the balancer's checks with the new one.
+    let mut out = told(&theatre, Admin::Drain).concat();
+    let mut seen = std::collections::BTreeSet::new();
+    out.retain(|slot| seen.insert(slot.clone()));
+    assert!(out.is_sorted() && out.len() == 6, "{out:?}");
+}
+
+#[test]
+fn of_a_rolling_deploy_a_sick_batch_takes_all_back_and_capacity_is_kept() {
+    for (sick, by, cause) in [(1, Rule::R1, "A2"), (2, Rule::R3, "A1"), (5, Rule::R3, "A1")] {
+        let mut theatre = rolling();
+        make(&mut theatre, &[sick], Nature::Sick);
+        let outcome = deploy(&mut theatre);
+        let Outcome::RolledBack { cause: why, out } = &outcome else { panic!("{outcome:?}") };
+        assert_eq!((why.name(), out.len(), theatre.judge.requests.1), (cause, 0, 0), "s0{sick}: {outcome:?}");
+        assert_eq!((serving(&theatre), theatre.judge.least), (vec![Some(1); 6], 4), "s0{sick}: {}", theatre.story());
+        assert_eq!(rule(&theatre), Some(by), "s0{sick}");
+    }
+}
+
+#[test]
+fn i1_a_batch_that_would_leave_too_few_waits_and_then_all_goes_back() {
+    let mut theatre = rolling();
+    theatre.environment.floor = Floor::Count(4);
+    theatre.environment.max_failed = 6;
+    make(&mut theatre, &[2, 3], Nature::Sick);
+    let outcome = deploy(&mut theatre);
+    assert_eq!(outcome, Outcome::RolledBack { cause: Cause::NoRoom { serving: 3, floor: 4 }, out: vec![] }, "{}", theatre.story());
+    assert_eq!((serving(&theatre), theatre.judge.least), (vec![Some(1); 6], 4));
+    // With room for one, the last two go one after the other.
+    let mut theatre = rolling();
+    theatre.environment.floor = Floor::Count(4);
+    theatre.environment.max_failed = 1;
+    make(&mut theatre, &[3], Nature::Sick);
+    assert_eq!(deploy(&mut theatre), Outcome::Degraded(vec![slot(3)]));
+    assert_eq!(theatre.judge.least, 4);
+}
+
+#[test]
+fn a_canary_is_watched_before_others_follow_and_a_sick_one_goes_back_alone() {
+    let mut theatre = canary();
+    assert_eq!(deploy(&mut theatre), Outcome::Done);
+    assert_eq!((serving(&theatre), theatre.judge.least), (vec![Some(2); 5], 3));
+    let mut theatre = canary();
+    theatre.environment.soak_ms = 4_000;
+    make(&mut theatre, &[0], Nature::Sickens(3_500));
+    let outcome = deploy(&mut theatre);
+    assert!(matches!(&outcome, Outcome::RolledBack { cause: Cause::FirstHalf { .. }, out } if out.is_empty()), "{outcome:?}");
+    assert_eq!((serving(&theatre), theatre.judge.least), (vec![Some(1); 5], 4), "{}", theatre.story());
+    let touched: std::collections::BTreeSet<_> = told(&theatre, Admin::Drain).concat().into_iter().collect();
+    assert_eq!(touched.into_iter().collect::<Vec<_>>(), ["s00"], "{}", theatre.story());
+}
+
+#[test]
+fn a5_errors_of_a_canary_take_it_back() {
+    let mut theatre = canary();
+    theatre.environment.errors = Some(ErrorGate { min_requests: 5, tolerance_permille: 10 });
+    theatre.environment.soak_ms = 4_000;
+    make(&mut theatre, &[0], Nature::Sickens(3_500));
+    let outcome = deploy(&mut theatre);
+    assert!(matches!(outcome, Outcome::RolledBack { cause: Cause::Errors { old: 0, .. }, .. }), "{outcome:?}");
+    assert_eq!((rule(&theatre), serving(&theatre)), (Some(Rule::R2), vec![Some(1); 5]));
 }
 
 #[test]
@@ -312,6 +405,13 @@ fn plays() -> Vec<Play> {
         ("two balancers", || settled(environment(3, 2))),
         ("one slot", || settled(environment(1, 1))),
         ("all at once", at_once),
+        ("rolling", || settled(Environment { strategy: Strategy::Rolling { batch: 1 }, ..environment(3, 1) })),
+        ("canary back", || {
+            let strategy = Strategy::Canary { first: 1, batch: 2 };
+            let mut theatre = settled(Environment { strategy, floor: Floor::Count(1), ..environment(3, 1) });
+            make(&mut theatre, &[2], Nature::Crashes(300));
+            theatre
+        }),
         ("first", || Theatre::new(environment(3, 1))),
         ("R1", || {
             let mut theatre = four();

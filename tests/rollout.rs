@@ -4,8 +4,9 @@
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use splitci_coordinator::deployment::{Cause, Effect, Outcome, Phase, Plan, Row, Sickness, Step, Waiting, World};
+use splitci_coordinator::deployment::{Admin, Cause, Decision, Effect, Outcome, Phase, Plan, Row, Sickness, Step, Waiting, World};
 use splitci_coordinator::gate::StoreKind;
+use splitci_coordinator::model::environment::{Floor, Strategy};
 use splitci_coordinator::promotion::identify;
 use splitci_coordinator::registry::{Tag, Wanted};
 use splitci_coordinator::rollout::{Order, RolloutError, Watcher, carry_out, journal};
@@ -52,6 +53,32 @@ async fn a_sick_release_serves_nobody_and_is_taken_back() {
     expect_all_good(&report);
     assert_eq!(report.by_version().keys().copied().collect::<Vec<_>>(), ["1"], "the sick release answered nobody");
     assert!(rig.running().values().all(|image| *image == one) && rig.running().len() == 4, "{:?}", rig.running());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rolling_replaces_one_after_the_other_and_loses_no_request() {
+    let (one, two) = (image("VERSION=1"), image("VERSION=2"));
+    let mut rig = Rig::new("rolling", 3).await;
+    rig.site.environment.strategy = Strategy::Rolling { batch: 1 };
+    rig.site.environment.floor = Floor::Count(2);
+    assert_eq!(rig.deploy(&one).await.expect("deployed"), Outcome::Done);
+    let load = rig.load(40);
+    moment().await;
+    let outcome = rig.deploy(&two).await.expect("deployed");
+    moment().await;
+    let report = load.finish();
+    assert_eq!(outcome, Outcome::Done);
+    expect_all_good(&report);
+    let mixed = report.mixed_ms("1", "2").expect("both answered");
+    println!("mixed for {mixed:.0} ms");
+    assert!(mixed > 0.0, "requests meet both, as is said");
+    assert!(rig.running().values().all(|image| *image == two) && rig.running().len() == 3);
+    let rows = journal(&rig.site).await.expect("a journal");
+    let drains = |row: &&Row| effect(row, Phase::Intent, |effect| effect.turns().iter().filter(|turn| turn.to == Admin::Drain).count() > 1);
+    assert_eq!(
+        rows.rows().iter().rev().take_while(|row| !matches!(row.step, Step::Decision(Decision::Began(_)))).filter(drains).count(),
+        0
+    );
 }
 
 /// The moments of a test, by what they are.

@@ -12,8 +12,10 @@ use super::fleet::Fleet;
 pub struct Judge {
     /// So many slots serve at any time, unless something took them that is none of the deploy's business.
     pub floor: u32,
-    /// Releases were mixed before it began.
-    pub mixed_before: bool,
+    /// Releases were mixed before it began, or are by design.
+    pub mixes: bool,
+    /// So few slots seemed to serve after an effect, at the least.
+    pub least: u32,
     /// What is wrong.
     pub objection: Option<String>,
     /// Requests that were answered well, and others.
@@ -45,10 +47,11 @@ impl Judge {
         self.expect(by_itself || forgot, &format!("I2/I6 at {}: a request to {slot}, which the deploy made unable to answer", fleet.now));
     }
 
-    /// I4: one balancer, one instant, one release.
+    /// I4: one balancer, one instant, one release; where they are mixed two, what was there and what comes.
     pub fn mixed(&mut self, fleet: &Fleet, releases: &BTreeSet<String>) {
         let (now, forgot) = (fleet.now, fleet.now < fleet.forgot_until);
-        self.expect(releases.len() < 2 || self.mixed_before || forgot, &format!("I4 at {now}: requests meet {releases:?}"));
+        let most = if self.mixes { 2 } else { 1 };
+        self.expect(releases.len() <= most || forgot, &format!("I4 at {now}: requests meet {releases:?}"));
     }
 
     /// A container is stopped when nobody waits for it any more.
@@ -76,6 +79,7 @@ impl Judge {
     /// I1 and I15: nothing that is done takes capacity that is needed.
     pub fn after(&mut self, fleet: &Fleet, effect: &Effect) {
         let (before, after, floor) = (self.capacity, fleet.capacity(), self.floor);
+        self.least = self.least.min(after.1);
         // What broke a moment ago and cannot be seen yet is nobody's fault, and what is seen to be broken is no capacity.
         let really = after.0 >= before.0 || after.0 >= floor;
         let seen = after.1 >= before.1 || after.1 >= floor;

@@ -64,6 +64,9 @@ pub fn settled(environment: Environment) -> Theatre {
     theatre
 }
 
+/// What is drawn for the strategy is not what is drawn for the rest.
+const ORDER: u64 = 0x5af3_107a_4000_0001;
+
 /// What a schedule objects to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
@@ -111,6 +114,7 @@ pub fn schedule(seed: u64, stats: &mut Stats) -> Result<(), Violation> {
     if dice.chance(200) {
         environment.slots.iter_mut().zip(0_u32..).for_each(|(slot, at)| slot.zone = Some(format!("z{}", at % 2)));
     }
+    order(&mut environment, &mut Dice::new(seed ^ ORDER));
     let mut theatre = settled(environment);
     let troubled = trouble(&mut theatre, &mut dice);
     let outcome = match theatre.deploy(&release(2)) {
@@ -131,6 +135,30 @@ pub fn schedule(seed: u64, stats: &mut Stats) -> Result<(), Violation> {
     stats.answered += theatre.judge.requests.0;
     stats.unanswered += theatre.judge.requests.1;
     Ok(())
+}
+
+/// Which strategy, by chance, and sometimes as many have to serve as it leaves at the most. From dice of its own, so that all else about a seed stays as it is.
+fn order(environment: &mut Environment, dice: &mut Dice) {
+    let size = environment.size();
+    let most = size - size / 2;
+    let (first, batch) = (1 + dice.below(most), 1 + dice.below(most));
+    environment.strategy = match dice.below(4) {
+        0 => Strategy::Rolling { batch },
+        1 => Strategy::Canary { first, batch },
+        _ => Strategy::Half,
+    };
+    if environment.strategy.mixes() && dice.chance(500) {
+        environment.floor = Floor::Count(size - at_once(environment.strategy));
+    }
+}
+
+/// So many slots at the most are out at one time, where batches go.
+fn at_once(strategy: Strategy) -> u32 {
+    match strategy {
+        Strategy::Half | Strategy::AllAtOnce => u32::MAX,
+        Strategy::Rolling { batch } => batch,
+        Strategy::Canary { first, batch } => first.max(batch),
+    }
 }
 
 /// What goes wrong, by chance. Whether anything does.
@@ -207,6 +235,10 @@ fn at_the_end(theatre: &Theatre, outcome: &Outcome, troubled: bool) -> Option<St
     let checks = [
         (fleet.runs <= 1, "I8: the migration ran twice"),
         (known.iter().all(|seen| *seen == release(1) || *seen == release(2)), "I9: something else runs"),
+        (
+            troubled || theatre.judge.least >= theatre.environment.size().saturating_sub(at_once(theatre.environment.strategy)),
+            "too many are out",
+        ),
         (troubled || *outcome == Outcome::Done, "nothing went wrong, and it is not done"),
         (*outcome != Outcome::Superseded && *outcome != Outcome::LockLost, "nobody else was there"),
     ];

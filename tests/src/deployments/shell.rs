@@ -90,7 +90,8 @@ impl Theatre {
         };
         let plan = Plan::of(&self.environment, &self.fleet.observe(&deploy, &Prober::new(1)), &request)?;
         self.judge.floor = plan.course.floor;
-        self.judge.mixed_before = self.releases() > 1;
+        self.judge.mixes = self.releases() > 1 || self.environment.strategy.mixes();
+        self.judge.least = u32::MAX;
         self.fleet.lock = Some(deploy.clone());
         loop {
             self.fleet.fence += 1;
