@@ -128,6 +128,7 @@ async fn pause(milliseconds: u64) {
     tokio::time::sleep(Duration::from_millis(milliseconds)).await;
 }
 
+/// I6: on its way in a sick server is checked before it is asked.
 #[tokio::test]
 async fn a_sick_server_is_never_asked_on_its_way_in() {
     let rig = Rig::of(2, |_| ());

@@ -36,6 +36,8 @@ impl Desk {
     }
 }
 
+/// I2: on the way there and on the way back.
+/// I18: `log --verify` reads a whole chain.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_release_is_deployed_looked_at_and_gone_back_from_without_a_lost_request() {
     let (one, two) = (image("VERSION=1"), image("VERSION=2"));
@@ -131,6 +133,7 @@ async fn a_sick_release_is_taken_back_and_what_it_printed_is_told() {
     desk.run("rollback production").expect_exit(2);
 }
 
+/// I10: what the gate or a window refuses touches nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_may_not_be_deployed_touches_nothing() {
     let (one, two) = (image("VERSION=1"), image("VERSION=2"));
@@ -179,6 +182,7 @@ async fn whoever_is_killed_is_followed_by_resume_and_two_do_not_deploy_at_once()
     assert!(desk.run("lock production show").stdout.contains("nobody"));
 }
 
+/// I25: a revocation in the middle of a deploy takes the release back.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_changes_their_mind_or_revokes_the_release_has_the_old_one_back() {
     let (one, two) = (image("VERSION=1"), image("VERSION=2"));

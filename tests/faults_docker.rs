@@ -16,6 +16,7 @@ fn survives(fault: &str) -> Facts {
     check(&format!("faults/{fault}"), "docker").1
 }
 
+/// T10: a status of 0 is not believed without the results of all tests.
 #[test]
 fn a_test_that_ends_the_process_with_status_0_is_red() {
     survives("os_exit");
@@ -46,6 +47,7 @@ fn frames_of_ours_in_the_output_are_output() {
     survives("our_frames");
 }
 
+/// T10: test code cannot speak for the worker.
 #[test]
 fn nobody_writes_into_the_stream_of_process_1() {
     survives("writes_to_init");

@@ -157,6 +157,7 @@ fn python(script: &str, argument: &Path, input: &[u8]) -> Value {
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
+/// T25: whatever is done to a signature or an envelope, it does not get through.
 #[test]
 fn nothing_that_was_bent_gets_through() {
     let tried = soak(2_000, 1).expect("the same ones each time");

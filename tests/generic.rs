@@ -90,6 +90,7 @@ fn a_unit_that_was_not_asked_for_is_red() {
     assert!(red.told.iter().any(|(_, told)| told.contains("`test/other.t`, which was not asked for")), "{:?}", red.told);
 }
 
+/// T7: neither has a tool that ran nothing and leaves with 0.
 #[test]
 fn no_tests_and_status_0_is_red() {
     let (red, told) = bad("none", "");

@@ -50,6 +50,7 @@ async fn what_passed_gets_its_name_and_is_found_there_again() {
     assert!(matches!(wrong, Err(PromotionError::OtherMode { .. })), "{wrong:?}");
 }
 
+/// T17: a failure after a pass keeps the image from its name.
 #[tokio::test]
 async fn what_failed_last_stays_where_it_is() {
     let (registry, signer) = (Registry::start(), Signer::default());
@@ -62,6 +63,7 @@ async fn what_failed_last_stays_where_it_is() {
     assert_eq!(denial.code(), "E_NO_VALID_SIGNATURE", "another's word does not count");
 }
 
+/// T18: a registry that is away, or has lost a statement, is a no.
 #[tokio::test]
 async fn what_cannot_be_asked_is_no_yes() {
     let (registry, signer) = (Registry::start(), Signer::default());
@@ -87,6 +89,7 @@ fn is_bundle(path: &std::path::Path) -> bool {
     fs_err::read(path).is_ok_and(|bytes| bytes.windows(12).any(|window| window == b"dsseEnvelope"))
 }
 
+/// T1: what was approved is carried on by its digest, whatever the tag means by then.
 #[tokio::test]
 async fn a_tag_that_moves_after_the_gate_moves_nothing() {
     let (registry, signer) = (Registry::start(), Signer::default());

@@ -232,6 +232,7 @@ async fn parts(shop: &Shop, candidate: &Repository) {
     shop.commit();
 }
 
+/// T11: a run that was told to leave tests out is not attested.
 #[test]
 fn what_could_not_be_attested_is_not_even_begun() {
     let shop = Shop::new("127.0.0.1:1/shop/candidate");

@@ -169,6 +169,7 @@ fn every_no_has_its_code_and_writes_nothing() {
     );
 }
 
+/// T11: the policy is that of the protected ref.
 #[test]
 fn a_policy_in_the_work_tree_does_not_count_nor_does_a_key() {
     let desk = Desk::new();
@@ -235,6 +236,7 @@ fn a_registry_that_does_not_answer_is_a_no_whatever_is_brought() {
     assert!(done.stdout.contains("E_RESOLVE") || done.stdout.contains("E_EVIDENCE_UNAVAILABLE"), "{}", done.stdout);
 }
 
+/// T23: nobody else gets past, and it is said loudly.
 #[test]
 fn a_person_whom_the_policy_names_gets_past_with_a_reason_and_nobody_else() {
     let desk = Desk::with("[policy.production.break_glass]\nkeys = [\"keys/anna.pem\"]\n", Registry::start());

@@ -84,6 +84,7 @@ fn theirs(taken: Taken) -> Held {
     }
 }
 
+/// I11: of twenty who ask for the lock at once one gets it.
 #[tokio::test(flavor = "multi_thread")]
 async fn of_twenty_who_ask_at_once_one_gets_the_lock() {
     let (ground, fleet) = (Ground::new("twenty"), here().await);

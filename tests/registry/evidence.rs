@@ -77,6 +77,7 @@ async fn a_statement_is_written_once_and_others_come_beside_it() {
     assert!(matches!(attach(&repository, image.digest(), &large).await, Err(RegistryError::TooLarge { .. })));
 }
 
+/// T18: a registry that fails is never taken for one that has nothing.
 #[tokio::test]
 async fn that_it_could_not_be_asked_is_never_nothing() {
     let registry = Registry::start();
@@ -155,6 +156,7 @@ async fn what_is_not_what_it_is_called_is_told_and_hides_nothing() {
     assert!(matches!(evidence.spoiled[0].cause, RegistryError::Digest { .. }), "{evidence:?}");
 }
 
+/// T13: where a statement lies does not count.
 #[tokio::test]
 async fn statements_about_other_images_are_not_about_this_one() {
     let registry = Registry::start();
@@ -271,6 +273,7 @@ async fn a_registry_that_knows_what_refers_to_an_image_needs_no_tags() {
     assert_eq!(said(&repository, image.digest()).await, [word("again"), word("passed")]);
 }
 
+/// T24: a garbage collection leaves statements where they are.
 #[tokio::test]
 async fn statements_survive_a_garbage_collection_and_what_does_not_is_forgotten() {
     let registry = Registry::that_deletes();

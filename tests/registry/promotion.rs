@@ -24,6 +24,7 @@ fn written_down(registry: &Registry, path: &str) -> BTreeMap<String, String> {
     tags.map(|tag| (tag.clone(), fs_err::read_to_string(registry.link(path, &tag)).expect("a tag"))).collect()
 }
 
+/// T4: promotion carries the same bytes.
 #[tokio::test]
 async fn an_image_goes_into_another_repository_by_mounting() {
     let registry = Registry::start();
@@ -74,6 +75,7 @@ async fn an_image_goes_into_another_registry_by_being_sent() {
     assert_eq!(there.uploads(), 0);
 }
 
+/// T1: nothing is read by its tag a second time.
 #[tokio::test]
 async fn a_tag_that_moves_in_between_moves_nothing_else() {
     let registry = Registry::start();

@@ -160,6 +160,7 @@ fn a_batch_that_breaks_the_floor_is_refused() {
     assert_eq!([of(Order::Rolling { batch: 0 }, 1), of(Order::Canary { first: 0, batch: 1 }, 1)], ["E_ENVIRONMENT"; 2]);
 }
 
+/// I14: its plan is empty.
 #[test]
 fn what_already_serves_the_target_needs_nothing() {
     let plan = Plan::of(&environment(3), &world(&[Some("new"); 3]), &request()).unwrap();
@@ -191,6 +192,8 @@ fn a_refusal_has_a_code_that_stays() {
     assert_eq!(refusal(&four, &silent, &request()), "E_BALANCER_UNREACHABLE");
 }
 
+/// T20: what is older does not go live after what is newer.
+/// I20: nothing is deployed while a window is open, but the way back.
 #[test]
 fn p4_p5_what_is_older_is_not_deployed_after_what_is_newer_and_nothing_while_nobody_deploys() {
     let (four, all) = (environment(4), world(&[Some("old"); 4]));
@@ -204,6 +207,25 @@ fn p4_p5_what_is_older_is_not_deployed_after_what_is_newer_and_nothing_while_nob
     assert_eq!(refusal(&four, &all, &Request { frozen, ..request() }), "E_FROZEN");
     let planned = Plan::of(&four, &all, &Request { proven: Some(7), ..request() }).unwrap();
     assert_eq!(planned.course.proven, Some(7));
+}
+
+/// I17: an end has one status, and only what is done leaves with 0.
+#[test]
+fn i17_every_end_has_its_exit_status() {
+    let cause = || Cause::Revoked;
+    let ends = [
+        (Outcome::Done, 0),
+        (Outcome::Superseded, 7),
+        (Outcome::LockLost, 7),
+        (Outcome::RolledBack { cause: cause(), out: vec![] }, 8),
+        (Outcome::Held(Hold::NoWayBack(cause())), 9),
+        (Outcome::Held(Hold::Balancer), 9),
+        (Outcome::Degraded(vec![name(0)]), 10),
+        (Outcome::MigrationFailed { status: 0, out: vec![] }, 11),
+    ];
+    for (end, status) in ends {
+        assert_eq!(end.exit_code(), status, "{end:?}");
+    }
 }
 
 #[test]
@@ -240,6 +262,7 @@ fn what_is_out_already_goes_first_and_costs_nothing() {
 }
 
 proptest! {
+    /// I1: no step of any plan has fewer slots that serve than have to.
     #[test]
     fn a_plan_exists_for_any_number_and_keeps_its_floor(kinds in prop::collection::vec(0_u8..8, 1..=16), percent in 0_u32..=100, order in 0_u8..3, count in 1_u32..=6, seed: u64) {
         let images: Vec<_> = kinds.iter().map(|kind| match kind { 0 => None, 1 => Some("new"), _ => Some("old") }).collect();
@@ -341,6 +364,7 @@ fn of_several_copies_the_longest_valid_one_counts() {
 }
 
 proptest! {
+    /// I18: a byte that was changed is found.
     #[test]
     fn i18_a_byte_that_was_changed_breaks_the_chain(rows in 2_u64..8, at: prop::sample::Index, bit in 0_u8..7) {
         let journal = written(rows);

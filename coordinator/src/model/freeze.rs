@@ -150,6 +150,7 @@ mod tests {
         window.at(u64::try_from(now.as_millisecond()).expect("after 1970")).map(|frozen| frozen.until)
     }
 
+    /// I20: a window begins and ends to the second.
     #[test]
     fn a_window_is_open_from_its_first_minute_until_before_its_last_by_the_clock_on_the_wall() {
         let lunch = "Mon-Fri 10:30-13:00 America/Chicago";

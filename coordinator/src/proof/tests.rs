@@ -104,6 +104,7 @@ fn a_test_that_was_not_selected_is_not_missed() {
     assert_eq!(verdict_of(&closed(story)), Verdict::Passed);
 }
 
+/// T10: a result is held against the plan.
 #[test]
 fn a_result_that_nobody_asked_for_leaves_no_verdict() {
     let mut story = two_files();
@@ -138,6 +139,7 @@ fn a_lost_session_costs_nothing_when_its_work_is_run_again() {
     assert_eq!(attempts, [(1, Some(Passed)), (1, None)]);
 }
 
+/// T8: a lost shard whose files nobody ran again leaves no verdict.
 #[test]
 fn a_lost_session_whose_work_is_not_run_again_leaves_no_verdict() {
     let mut story = two_files();
@@ -174,6 +176,7 @@ fn a_plan_that_was_changed_afterwards_proves_nothing() {
     assert_eq!((proof.verdict(), proof.faults()), (Verdict::None, [Fault::OtherPlan].as_slice()));
 }
 
+/// T12: a worker that contradicts itself proves nothing.
 #[test]
 fn a_session_that_counts_otherwise_proves_nothing() {
     let mut story = two_files();
@@ -244,6 +247,7 @@ fn no_hello_anywhere_leaves_no_verdict_and_in_one_shard_is_no_matter() {
     assert_eq!(proof_of(&some).silent_sessions().count(), 1);
 }
 
+/// T7: a run without a test has no green verdict to begin with.
 #[test]
 fn nothing_ran_is_empty() {
     let mut none = record();

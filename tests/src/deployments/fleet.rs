@@ -23,6 +23,9 @@ const EFFECT_MS: u64 = 10;
 /// What a request takes: less than any drain waits for.
 const REQUEST_MS: u64 = 400;
 
+/// The image of containers that nobody asked for.
+pub const ANOTHER: &str = "sha256:another";
+
 /// How a release behaves at a slot, from its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Nature {
@@ -38,6 +41,8 @@ pub enum Nature {
     Sickens(u64),
     /// Its engine will not make a container of it.
     Refused,
+    /// Its engine makes a container of another image, which nobody asked for.
+    Another,
 }
 
 /// What becomes of a migration.
@@ -207,7 +212,7 @@ impl Fleet {
             let age = self.now - unit.started;
             match self.nature(&unit.seen.release, slot) {
                 Nature::Good(boot) => age >= boot,
-                Nature::Sick | Nature::Refused => false,
+                Nature::Sick | Nature::Refused | Nature::Another => false,
                 Nature::Crashes(_) | Nature::Flaps(_) => age >= 100,
                 Nature::Sickens(after) => age >= 200 && age < after,
             }
@@ -442,6 +447,7 @@ impl Fleet {
             let waiting = flights.filter(|end| **end > now).count();
             judge.stopped(self, &slot, waiting);
         }
+        let another = matches!(effect, Effect::Create { release, .. } if self.nature(release, &slot) == Nature::Another);
         let place = self.places.get_mut(&slot).expect("a slot");
         match effect {
             Effect::Prefetch { release, .. } => {
@@ -449,7 +455,10 @@ impl Fleet {
             }
             Effect::Create { release, .. } => {
                 judge.expect(place.images.contains(&release.image), "a container of an image that is not there");
-                let (release, deploy) = (release.clone(), by.0.clone());
+                let (mut release, deploy) = (release.clone(), by.0.clone());
+                if another {
+                    ANOTHER.clone_into(&mut release.image);
+                }
                 return place.create(Container {
                     id,
                     release,

@@ -144,6 +144,7 @@ fn what_shows_nothing_is_not_attested() {
     assert_eq!(as_it_was(&ended(vain, Verdict::Passed)), Unattestable::NoVerdict, "what a run says of itself is not taken");
 }
 
+/// T8: what did not come back is not green.
 #[test]
 fn a_record_that_is_cut_off_anywhere_is_never_attested_as_passed() {
     let events = whole(RUN, STARTED, &[Passed, Passed]).events();

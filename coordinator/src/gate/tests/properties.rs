@@ -126,6 +126,7 @@ proptest! {
         prop_assert_eq!(gate().ask(&found), gate().ask(&mixed));
     }
 
+    /// T16: taking evidence away makes no yes.
     #[test]
     fn evidence_that_is_taken_away_makes_no_yes_unless_it_was_the_newest(which in proptest::collection::btree_set(0_usize..9, 0..9), left: u16) {
         let pool = &*POOL;
@@ -138,6 +139,7 @@ proptest! {
         }
     }
 
+    /// T25: no byte of an envelope can be another one.
     #[test]
     fn a_byte_that_is_changed_closes_the_gate(at: prop::sample::Index, mask in 1_u8..) {
         let mut found = protected(&green());

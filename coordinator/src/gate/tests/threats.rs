@@ -30,6 +30,7 @@ fn claim(name: &str, result: Answer, before_ms: u64) -> Statement<Claim> {
     Claim { name: name.to_owned(), result, made_on: Moment::of_ms(now() - before_ms) }.about("shop", identity().manifest)
 }
 
+/// T1: a tag that was moved after the tests leads to another digest.
 #[test]
 fn t01_a_tag_is_no_image_and_the_digest_decides() {
     let found = [protected(&green())];
@@ -39,6 +40,7 @@ fn t01_a_tag_is_no_image_and_the_digest_decides() {
     assert_eq!(Denial::unresolved("shop:latest", "production", "404").code(), "E_RESOLVE");
 }
 
+/// T2: an image that somebody pushed has no statement.
 #[test]
 fn t02_another_image_that_was_pushed_has_nothing_that_speaks_for_it() {
     let mut pushed = gate();
@@ -47,6 +49,7 @@ fn t02_another_image_that_was_pushed_has_nothing_that_speaks_for_it() {
     assert_eq!(pushed.code(&[]), "E_NO_VALID_SIGNATURE");
 }
 
+/// T3: the same commit, built again, is another image.
 #[test]
 fn t03_the_commit_alone_is_never_enough() {
     let mut statement = green();
@@ -60,6 +63,7 @@ fn t03_the_commit_alone_is_never_enough() {
     assert_eq!(rebuilt.code(&[protected(&green())]), "E_WRONG_SUBJECT");
 }
 
+/// T4: a converted image has other digests.
 #[test]
 fn t04_a_converted_image_is_another_one() {
     let mut converted = gate();
@@ -69,12 +73,14 @@ fn t04_a_converted_image_is_another_one() {
     assert_eq!(converted.code(&[protected(&green())]), "E_WRONG_SUBJECT");
 }
 
+/// T5: only the word of a person whom the policy names gets past the gate.
 #[test]
 fn t05_there_is_no_way_around_but_the_one_that_is_signed() {
     assert_eq!(with_glass().code(&[signed(&TEAM.protected, &glass(|_| ()))]), "E_NO_VALID_SIGNATURE", "a run's key opens no other door");
     assert_eq!(gate().code(&[signed(&TEAM.person, &glass(|_| ()))]), "E_NO_VALID_SIGNATURE", "nor does a person whom nobody named");
 }
 
+/// T6: a rollback is no exemption.
 #[test]
 fn t06_a_rollback_needs_a_green_run_and_only_its_age_is_forgiven() {
     let mut rollback = gate();
@@ -88,6 +94,7 @@ fn t06_a_rollback_needs_a_green_run_and_only_its_age_is_forgiven() {
     assert_eq!(rollback.with(revoke(Revoked::Run(RUN.to_owned()))).code(&[protected(&green())]), "E_REVOKED");
 }
 
+/// T7: no tests, or fewer than the policy asks for, are a no.
 #[test]
 fn t07_nothing_ran_is_not_green() {
     let none = bent(|result| {
@@ -101,6 +108,7 @@ fn t07_nothing_ran_is_not_green() {
     assert_eq!(gate().with(|settings| settings.min_tests = 4).code(&[protected(&green())]), "E_INCOMPLETE", "what was skipped did not run");
 }
 
+/// T8: a statement in which a shard or a test is missing is a no.
 #[test]
 fn t08_a_lost_shard_is_not_green() {
     let lost = bent(|result| {
@@ -113,6 +121,7 @@ fn t08_a_lost_shard_is_not_green() {
     assert_eq!(gate().code(&[protected(&fewer)]), "E_INCOMPLETE");
 }
 
+/// T9: no other word than PASSED, or WARNED within the policy, is a yes.
 #[test]
 fn t09_there_are_three_answers_and_no_fourth() {
     let payload = String::from_utf8(green().to_bytes()).expect("text");
@@ -128,6 +137,7 @@ fn t09_there_are_three_answers_and_no_fourth() {
     assert_eq!(all.code(&[protected(&red())]), "E_RESULT", "no policy takes a failure");
 }
 
+/// T10: the code under test has no key that counts.
 #[test]
 fn t10_a_report_that_nobody_known_signed_says_nothing() {
     let payload = green().to_bytes();
@@ -136,6 +146,7 @@ fn t10_a_report_that_nobody_known_signed_says_nothing() {
     assert_eq!(gate().code(&[unsigned, own]), "E_NO_VALID_SIGNATURE");
 }
 
+/// T11: a configuration other than those that the policy lists is a no.
 #[test]
 fn t11_a_configuration_that_the_policy_does_not_list_does_not_count() {
     let other = |digest: Option<Sha256>| {
@@ -154,6 +165,7 @@ fn t11_a_configuration_that_the_policy_does_not_list_does_not_count() {
     assert_eq!(gate().code(&[protected(&filtered)]), "E_INCOMPLETE");
 }
 
+/// T12: a shard of another image or outside of containers, or one that is counted twice, is a no.
 #[test]
 fn t12_a_shard_that_ran_another_image_shows_nothing() {
     let other = bent(|result| result.splitci.shards[1].image_id = sha256(b"an easier image"));
@@ -164,6 +176,7 @@ fn t12_a_shard_that_ran_another_image_shows_nothing() {
     assert_eq!(gate().code(&[protected(&process)]), "E_INCOMPLETE");
 }
 
+/// T13: the image is named inside of what is signed.
 #[test]
 fn t13_a_verdict_beside_another_image_is_of_no_use_there() {
     // It was attached to the image in question, and speaks of its own.
@@ -175,6 +188,7 @@ fn t13_a_verdict_beside_another_image_is_of_no_use_there() {
     assert_eq!(gate().code(&[protected(&of_another)]), "");
 }
 
+/// T14: keys and repositories count as the policy says.
 #[test]
 fn t14_the_wrong_key_or_another_app_does_not_count() {
     let named = |key: &SecretKey| {
@@ -191,6 +205,7 @@ fn t14_the_wrong_key_or_another_app_does_not_count() {
     assert_eq!(of("registry.example/other/candidate").code(&[protected(&green())]), "E_WRONG_SUBJECT");
 }
 
+/// T15: evidence grows old and can be revoked.
 #[test]
 fn t15_old_evidence_and_revoked_evidence_does_not_count() {
     let mut late = gate();
@@ -221,12 +236,14 @@ fn t15_old_evidence_and_revoked_evidence_does_not_count() {
     assert_eq!(gate().with(revoke(Revoked::Run("another".to_owned()))).code(&[protected(&green())]), "");
 }
 
+/// T16: without a statement there is no yes.
 #[test]
 fn t16_a_failure_that_somebody_removed_leaves_nothing_behind() {
     assert_eq!(gate().code(&[protected(&red())]), "E_RESULT");
     assert_eq!(gate().code(&[]), "E_NO_VALID_SIGNATURE");
 }
 
+/// T17: the newest run decides, each time anew.
 #[test]
 fn t17_the_newest_run_decides_and_nothing_is_remembered() {
     let (pass, fail) = (protected(&green()), protected(&red()));
@@ -247,6 +264,7 @@ fn t17_the_newest_run_decides_and_nothing_is_remembered() {
     assert_eq!(gate().code(&[pass.clone(), signed(&TEAM.pull, &red()), signed(&TEAM.stranger, &red())]), "");
 }
 
+/// T18: no answer is a no.
 #[test]
 fn t18_who_cannot_be_asked_has_not_said_that_there_is_nothing() {
     let gate = gate();
@@ -264,6 +282,7 @@ fn t18_who_cannot_be_asked_has_not_said_that_there_is_nothing() {
     assert!(decide(&gate.question, &gate.policy(), &unanswered(local), gate.now).is_ok());
 }
 
+/// T19: an approval names its image and is asked for again.
 #[test]
 fn t19_a_yes_is_for_one_image_and_is_not_kept() {
     let found = [protected(&green())];
@@ -276,6 +295,7 @@ fn t19_a_yes_is_for_one_image_and_is_not_kept() {
     assert_eq!(gate().with(revoke(Revoked::Image(identity().manifest))).code(&found), "E_REVOKED");
 }
 
+/// T20: releases have an order.
 #[test]
 fn t20_an_approval_says_when_its_runs_ended_so_that_there_is_an_order() {
     let older = gate().ask(&[protected(&green())]).expect("approved");
@@ -285,6 +305,7 @@ fn t20_an_approval_says_when_its_runs_ended_so_that_there_is_an_order() {
     assert_eq!(newer.runs(), [LATER]);
 }
 
+/// T23: whoever gets past the gate signs why, and not for long.
 #[test]
 fn t23_a_broken_glass_is_signed_explained_and_over_soon() {
     let word = |change: fn(&mut BreakGlass)| [protected(&red()), signed(&TEAM.person, &glass(change))];
@@ -313,6 +334,7 @@ fn t23_a_broken_glass_is_signed_explained_and_over_soon() {
     assert!(with_glass().ask(&both).expect("approved").glass().is_none());
 }
 
+/// T24: evidence that is gone is a no with a way out.
 #[test]
 fn t24_evidence_that_is_gone_is_a_no_that_says_how_to_get_it_again() {
     let denial = gate().ask(&[]).expect_err("denied");
@@ -320,6 +342,7 @@ fn t24_evidence_that_is_gone_is_a_no_that_says_how_to_get_it_again() {
     assert!(denial.hint().contains("splitci push RUN") && denial.hint().contains("splitci run --image"), "{}", denial.hint());
 }
 
+/// T25: the algorithm is that of the key.
 #[test]
 fn t25_an_envelope_cannot_choose_how_it_is_checked() {
     let good = String::from_utf8(protected(&green()).envelope).expect("text");
