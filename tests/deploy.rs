@@ -194,14 +194,14 @@ async fn who_changes_their_mind_or_revokes_the_release_has_the_old_one_back() {
     desk.sandbox.write("splitci.toml", &text);
     let load = desk.rig.load(40);
     let mut stopped = desk.command("deploy production").start();
-    stopped.wait_until_says("half 1 serves");
+    stopped.wait_until_says("the first ones serve");
     stopped.signal(Signal::INT);
     let stopped = stopped.wait();
     stopped.expect_exit(8);
     assert!(stopped.stderr.contains("goes back (A8") && desk.serves(&one), "{}", stopped.stderr);
 
     let mut revoked = desk.command("deploy production").start();
-    revoked.wait_until_says("half 1 serves");
+    revoked.wait_until_says("the first ones serve");
     let entry = format!("[policy.production]\nrevoked = [{{ image = \"{digest}\", reason = \"loses orders\" }}]");
     desk.sandbox.write("splitci.toml", &text.replace("[policy.production]", &entry));
     let revoked = revoked.wait();

@@ -196,7 +196,7 @@ impl Variables {
         let path = folder.join(format!("{}.json", ulid::Ulid::generate()));
         let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
         let written = Self(path);
-        let text = serde_json::to_vec(&serde_json::json!({ "splitci": call }))?;
+        let text = serde_json::to_vec(&BTreeMap::from([("splitci", call)]))?;
         file.write_all(&text)?;
         Ok(written)
     }

@@ -69,12 +69,13 @@ struct Rival {
 impl Rival {
     async fn new() -> Self {
         let (rig, sandbox) = (Rig::new("rival", SLOTS).await, Sandbox::empty());
-        let slots = rig.site.environment.slots.iter().map(|slot| format!("{} port={}\n", slot.name, slot.port)).collect::<String>();
+        let slots: Vec<_> = rig.site.environment.slots.iter().map(|slot| format!("{} port={}", slot.name, slot.port)).collect();
         sandbox.write("deploy.yml", RIVAL);
         sandbox.write(
             "hosts.ini",
             &format!(
-                "[slots]\n{slots}[all:vars]\nansible_connection=local\nansible_python_interpreter=/usr/bin/python3\nbalancer={}\napp={}\n",
+                "[slots]\n{}\n[all:vars]\nansible_connection=local\nansible_python_interpreter=/usr/bin/python3\nbalancer={}\napp={}\n",
+                slots.join("\n"),
                 rig.haproxy.socket().display(),
                 rig.site.environment.app
             ),
