@@ -14,6 +14,7 @@ pub mod fleet;
 pub mod framework;
 pub mod gate;
 pub mod history;
+pub mod hooks;
 pub mod image;
 pub mod model;
 pub mod mounts;

@@ -23,6 +23,7 @@ pub mod encoding;
 pub mod environment;
 pub mod event;
 pub mod freeze;
+pub mod hook;
 pub mod ids;
 pub mod launch;
 pub mod policy;
