@@ -14,8 +14,9 @@ use super::schema::{EnvironmentSection, Given, Layer, NamedTable};
 use super::setting::{Count, Span};
 use super::slots::{Pause, StrategyName};
 use super::survey::Where;
-use super::{RecordSettings, read, resolve, trust};
+use super::{RecordSettings, hooks, read, resolve, trust};
 use crate::model::environment::{BalancerAddress, Deadlines, Environment, ErrorGate, Health, Migration, MigrationClass, Slot, Strategy};
+use crate::model::hook::HookSettings;
 use crate::model::policy::{BreakGlassRule, PolicySettings};
 use crate::model::trust::TrustSettings;
 
@@ -63,6 +64,8 @@ pub struct EnvironmentSettings {
     pub port: u16,
     /// The file with the app's own variables, absolute.
     pub env_file: Option<PathBuf>,
+    /// Who is asked or told while a release is deployed.
+    pub hooks: HookSettings,
     /// The playbook that carries deployments out, if one does.
     pub ansible: Option<AnsibleSettings>,
 }
@@ -169,7 +172,7 @@ pub(super) fn registry(
 /// An environment, if it says what it cannot be without.
 fn environment(app: &str, table: NamedTable, bases: &Bases, faults: &mut Faults) -> Option<EnvironmentSettings> {
     let NamedTable { name, place, layer } = table;
-    let Layer { environment: section, health, migration, ansible, errors, deadlines, .. } = *layer;
+    let Layer { environment: section, health, migration, ansible, errors, deadlines, hooks, .. } = *layer;
     let mut unsaid = |said: bool, what, key| {
         if !said && !faults.tells_of(&format!("environment.{name}.{key}")) {
             faults.push(place.clone(), FaultKind::Unsaid { environment: name.clone(), what, key });
@@ -227,7 +230,7 @@ fn environment(app: &str, table: NamedTable, bases: &Bases, faults: &mut Faults)
     for cause in &wrong {
         faults.push(place.clone(), FaultKind::Environment { environment: name.clone(), cause: cause.clone() });
     }
-    wrong.is_empty().then_some(EnvironmentSettings { environment, port, env_file, ansible })
+    wrong.is_empty().then_some(EnvironmentSettings { environment, port, env_file, hooks: hooks::of(hooks), ansible })
 }
 
 /// The order of things. How many go at a time means something to those strategies alone that go by it.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::delivery::delivery;
 use super::*;
 use crate::model::environment::{Deadlines, Environment, Floor, Health, MigrationClass, SlotName, Strategy};
+use crate::model::hook::{HookSettings, StatusTarget};
 use crate::model::policy::{PolicySettings, ReusedRule, Revoked};
 use crate::model::trust::{KeySource, Level};
 
@@ -63,7 +64,9 @@ fn the_example_shows_the_defaults_of_environments_and_policies() {
     let lines = EXAMPLE.lines().filter(|line| key(line) || line.starts_with('['));
     let text: Vec<&str> = lines.map(|line| line.strip_prefix("# ").unwrap_or(line)).collect();
     let text = text.join("\n");
-    let found = read_delivery(&text).expect("read").environments.remove("production").expect("there").environment;
+    let settings = read_delivery(&text).expect("read").environments.remove("production").expect("there");
+    assert_eq!(settings.hooks.timeout_ms, HookSettings::default().timeout_ms);
+    let found = settings.environment;
     assert_eq!((&found.health, found.deadlines, found.floor), (&Health::default(), Deadlines::default(), Floor::default()));
     assert_eq!((found.drain_ms, found.grace_ms, found.soak_ms, found.max_failed), (30_000, 30_000, 10_000, 0));
     let gate = found.errors.expect("asked for");
@@ -135,4 +138,42 @@ fn a_login_is_a_file_a_program_or_in_a_variable_itself() {
     assert!(matches!(layer.release.auth.expect("there").value, AuthSource::Login(_)));
     let (_, faults) = read::environment(&[("SPLITCI_ENVIRONMENT_FLOOR".to_owned(), "1".to_owned())].into());
     assert!(!faults.is_empty(), "it does not say of which environment");
+}
+
+#[test]
+fn hooks_are_programs_of_words_and_a_chats_address_is_not_shown() {
+    let read = |lines: &str| {
+        let read = read_delivery(&format!("{SMALL}[environment.staging.hooks]\n{lines}\n"));
+        read.map(|found| found.environments["staging"].hooks.clone())
+    };
+    assert_eq!(read_delivery(SMALL).expect("read").environments["staging"].hooks, HookSettings::default());
+    let hooks = read("before_deploy = [\"bin/ask\", \"a b\"]\nbefore_switch = \"bin/smoke now\"\nstatus = [\"tell\"]\ntimeout = \"5s\"")
+        .expect("read");
+    assert_eq!(
+        (&hooks.before_deploy[..], &hooks.before_switch[..]),
+        (&["bin/ask".into(), "a b".into()][..], &["bin/smoke".into(), "now".into()][..])
+    );
+    assert_eq!((hooks.status, hooks.timeout_ms), (Some(StatusTarget::Program(vec!["tell".into()])), 5_000));
+    let status = |value: &str| read(&format!("status = \"{value}\"")).map(|hooks| hooks.status);
+    assert_eq!(status("env:CHAT_URL").expect("read"), Some(StatusTarget::Variable("CHAT_URL".into())));
+    for address in ["https://chat.example/in/hush", "http://127.0.0.1:1/hush", "http://localhost/hush"] {
+        let found = status(address).expect("read");
+        assert!(
+            matches!(&found, Some(StatusTarget::Address(text)) if text.0 == address) && !format!("{found:?}").contains("hush"),
+            "{found:?}"
+        );
+    }
+    for plain in [
+        "http://chat.example/in",
+        "http://localhost.example/in",
+        "http://127.0.0.1:1@chat.example/",
+        "ftp://chat.example",
+        "env:",
+        "https://",
+    ] {
+        assert!(status(plain).is_err(), "{plain}");
+    }
+    for bad in ["before_deploy = []", "before_switch = [\"\"]", "before_deploy = \"  \"", "status = []", "timeout = 0", "after = \"x\""] {
+        assert!(read(bad).is_err(), "{bad}");
+    }
 }

@@ -21,6 +21,7 @@ mod delivery_tests;
 mod environment;
 mod fault;
 mod generic;
+mod hooks;
 mod paths;
 mod permits;
 mod read;

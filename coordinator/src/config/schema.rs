@@ -5,6 +5,7 @@
 
 use super::assignment::{Arguments, Variables};
 use super::fault::{FaultKind, Place};
+use super::hooks::{Program, StatusChoice};
 use super::permits::{AuthSource, Digests, Revocations};
 use super::repository::Repository;
 use super::setting::{
@@ -447,6 +448,17 @@ schema! {
         min_requests: u64 = "min_requests",
         /// What the new release may have beyond the old one.
         tolerance: Permille = "tolerance",
+    }
+    /// Who is asked or told while a release is deployed.
+    hooks: HooksSection = "environment.hooks" {
+        /// Asked before anything is changed.
+        before_deploy: Program = "before_deploy",
+        /// Asked before the new release is let in.
+        before_switch: Program = "before_switch",
+        /// Told of the beginning and of the end.
+        status: StatusChoice = "status",
+        /// How long a program is waited for.
+        timeout: Span = "timeout",
     }
     /// Until when things have to be done.
     deadlines: DeadlinesSection = "environment.deadlines" {
