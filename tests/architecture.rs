@@ -38,7 +38,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("gate", &["proof", "trust"]),
     ("promotion", &["gate", "registry", "trust"]),
     ("candidate", &["config", "docker", "gate", "history", "registry", "trust"]),
-    ("rollout", &["balancer", "deployment", "docker", "engine", "fleet", "promotion"]),
+    ("rollout", &["balancer", "deployment", "docker", "engine", "fleet", "hooks", "promotion"]),
     (
         "delivery",
         &[
@@ -50,6 +50,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "engine",
             "fleet",
             "gate",
+            "hooks",
             "promotion",
             "registry",
             "rollout",

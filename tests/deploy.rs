@@ -213,3 +213,80 @@ async fn who_changes_their_mind_or_revokes_the_release_has_the_old_one_back() {
     denied.expect_exit(6);
     assert!(denied.stderr.contains("E_REVOKED") && denied.stderr.contains("loses orders"), "{}", denied.stderr);
 }
+
+/// A program of the project that keeps what it is told and answers with what it is told to.
+const HOOK: &str = "#!/bin/sh\n{ cat; } >>hooks.jsonl\necho \"$1 was asked\"\nexit \"$(cat \"$1.answer\" 2>/dev/null || echo 0)\"\n";
+
+/// What hooks were told since the last look: the points, or how it ended, and all of it.
+fn points(desk: &Desk) -> (Vec<String>, Vec<serde_json::Value>) {
+    let file = desk.sandbox.project().join("hooks.jsonl");
+    let text = fs_err::read_to_string(&file).expect("hooks were asked");
+    fs_err::remove_file(&file).expect("removed");
+    let told: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let word = |told: &serde_json::Value| told["report"]["outcome"].as_str().or(told["point"].as_str()).expect("a word").to_owned();
+    (told.iter().map(word).collect(), told)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hook_may_stop_a_deploy_before_anything_is_changed_and_before_the_switch_and_only_that() {
+    let (one, two) = (image("VERSION=1"), image("VERSION=2"));
+    let desk = Desk::new("clihooks", 2).await;
+    let hook = |point: &str| format!("{point} = [\"sh\", \"bin/hook\", \"{point}\"]\n");
+    let hooks = ["before_deploy", "before_switch", "status"].map(hook).concat();
+    desk.sandbox.write("bin/hook", HOOK);
+    desk.sandbox.write("splitci.toml", &format!("{}[environment.production.hooks]\n{hooks}", desk.rig.toml("main.pem")));
+    // The yes of a hook is none of the gate's.
+    desk.rig.release_it(&one, Answer::Failed).await;
+    desk.run("deploy production").expect_exit(6);
+    desk.rig.release_it(&one, Answer::Passed).await;
+    // Whoever is told only, and fails, is a warning.
+    desk.sandbox.write("status.answer", "4");
+    let first = desk.run("deploy production");
+    first.expect_exit(0);
+    assert!(
+        first.stderr.contains("warning: the program `sh` was not told how it goes (it printed `status was asked`)"),
+        "{}",
+        first.stderr
+    );
+    let (words, told) = points(&desk);
+    assert_eq!((words.len(), &words[0][..], &words[3][..]), (4, "before_deploy", "done"), "{words:?}");
+    assert_eq!((&told[0]["previous"], &told[0]["environment"]), (&serde_json::Value::Null, &"production".into()));
+
+    desk.sandbox.write("status.answer", "0");
+    desk.sandbox.write("before_deploy.answer", "3");
+    let digest = desk.rig.release_it(&two, Answer::Passed).await;
+    let rows = desk.run("log production").stdout;
+    let vetoed = desk.run("deploy production");
+    vetoed.expect_exit(7);
+    assert!(vetoed.stderr.contains("it ended with status 3") && vetoed.stderr.contains("| before_deploy was asked"), "{}", vetoed.stderr);
+    assert!(desk.serves(&one) && desk.run("log production").stdout == rows);
+    let (words, vetoed) = points(&desk);
+    assert_eq!((words, &vetoed[0]["release"], &vetoed[0]["previous"]), (vec!["before_deploy".into()], &digest.into(), &told[0]["release"]));
+
+    desk.sandbox.write("before_deploy.answer", "0");
+    desk.sandbox.write("before_switch.answer", "5");
+    let load = desk.rig.load(40);
+    moment().await;
+    let back = desk.run("deploy production");
+    back.expect_exit(8);
+    moment().await;
+    expect_all_good(&load.finish());
+    assert!(
+        back.stderr.contains("goes back (A8, R1)") && back.stderr.contains("| before_switch was asked") && desk.serves(&one),
+        "{}",
+        back.stderr
+    );
+    let mut words = points(&desk).0;
+    words.sort();
+    assert_eq!(words, ["before_deploy", "before_switch", "rolled_back", "started"]);
+    assert!(!desk.run("log production").stdout.contains("was asked"), "what it printed is in no journal");
+
+    // The way back is open, whatever they say.
+    desk.sandbox.write("before_switch.answer", "0");
+    desk.run("deploy production").expect_exit(0);
+    assert!(desk.serves(&two) && points(&desk).0.len() == 4);
+    desk.sandbox.write("before_deploy.answer", "3");
+    desk.sandbox.write("before_switch.answer", "5");
+    desk.run("rollback production").expect_exit(0);
+    assert_eq!((desk.serves(&one), points(&desk).0), (true, vec!["started".into(), "done".into()]));
+}

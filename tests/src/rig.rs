@@ -15,6 +15,7 @@ use splitci_coordinator::fleet::lock;
 use splitci_coordinator::fleet::{Fleet, Place};
 use splitci_coordinator::gate::statement::Answer;
 use splitci_coordinator::gate::{Identity, Mode};
+use splitci_coordinator::hooks::Hooks;
 use splitci_coordinator::model::environment::{DeployId, Environment, Floor, Health, Migration, MigrationClass, Slot, SlotName};
 use splitci_coordinator::promotion::{Promotion, gather, recall};
 use splitci_coordinator::registry::Repository;
@@ -100,6 +101,7 @@ impl Rig {
             settings: "s1".into(),
             port: PORT,
             ansible: None,
+            hooks: Hooks::default(),
             journal: state.path().join("journal"),
         };
         Self { site, haproxy, registry: Registry::start(), signer: Signer::default(), state }
@@ -191,6 +193,7 @@ impl Rig {
             settings: settings.clone(),
             port: PORT,
             ansible: None,
+            hooks: Hooks::default(),
             journal: self.state.path().join(machine).join("journal"),
         }
     }

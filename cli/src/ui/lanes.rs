@@ -6,6 +6,8 @@ use std::time::Instant;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use splitci_coordinator::deployment::{Gate, Plan, Rotation, Row, Waiting, World};
+use splitci_coordinator::hooks::Veto;
+use splitci_coordinator::model::chain;
 use splitci_coordinator::model::environment::{Environment, SlotName};
 use splitci_coordinator::rollout::Watcher;
 
@@ -178,6 +180,15 @@ impl Watcher for Lanes {
 
     fn misses(&self, why: &str) {
         self.line(&format!("{} {why}", self.paint.bad("no answer:")));
+    }
+
+    fn warns(&self, what: &str) {
+        self.line(&format!("{} {what}", self.paint.bad("warning:")));
+    }
+
+    fn vetoed(&self, veto: &Veto) {
+        self.line(&chain(veto));
+        veto.last.lines().for_each(|line| self.line(&format!("  | {line}")));
     }
 
     fn last_words(&self, slot: &SlotName, lines: &str) {

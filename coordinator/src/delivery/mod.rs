@@ -198,6 +198,8 @@ fn of_rollout(error: &RolloutError) -> u8 {
         RolloutError::Refused(Refusal::Older { .. } | Refusal::Frozen(_))
         | RolloutError::Locked(_)
         | RolloutError::Unfinished(_)
+        | RolloutError::Vetoed(_)
+        | RolloutError::Stopped(_)
         | RolloutError::Fenced => 7,
         RolloutError::Refused(Refusal::Revoked) => 6,
         RolloutError::Refused(Refusal::BalancerUnreachable { .. } | Refusal::EngineUnreachable(_))

@@ -9,6 +9,7 @@ use crate::config::{AnsibleSettings, Delivery, EnvironmentSettings};
 use crate::docker;
 use crate::engine::WorkerBinaries;
 use crate::fleet::{Fleet, Place};
+use crate::hooks::Hooks;
 use crate::rollout::{Ansible, Site};
 use crate::trust::sha256;
 use crate::tunnel::Ssh;
@@ -72,6 +73,7 @@ pub async fn reach(
         settings: digest,
         port: settings.port,
         ansible,
+        hooks: Hooks::new(settings.hooks.clone(), delivery.root.clone(), outside.env.clone()),
         journal,
         environment,
     })

@@ -8,6 +8,7 @@
 //! | `ledger` | the journal, written to the environment's holders and to a file before anything is done |
 //! | `act` | one effect carried out |
 //! | `ansible` | or many, by a playbook of the environment's owner |
+//! | `herald` | the environment's hooks, asked and told |
 //!
 //! The order is the promise: intent in the journal, lock and fence looked at, effect, outcome in the journal. A process that is killed anywhere leaves a journal
 //! that says what it was about to do, and a world that says how far it got; the next one observes and goes on. Nothing is decided here: that is `deployment`'s,
@@ -15,6 +16,7 @@
 
 mod act;
 mod ansible;
+mod herald;
 mod ledger;
 mod observe;
 mod probe;
@@ -29,12 +31,14 @@ use crate::deployment::{
 };
 use crate::fleet::instance;
 use crate::fleet::{Claim, FleetError, Held, Lock, Taken, lock};
+use crate::hooks::{Point, Veto};
 use crate::model::environment::{DeployId, Release, SlotName};
 use crate::model::freeze::frozen;
 use crate::model::{Fence, chain};
 use crate::promotion::{Mode, Moment, Promotion};
 use act::Hands;
 pub use ansible::Ansible;
+use herald::{Herald, No};
 use ledger::{Ledger, LedgerError};
 use probe::Probes;
 pub use site::Site;
@@ -96,6 +100,10 @@ pub trait Watcher: Sync {
     }
     /// An engine or a balancer does not answer, or does not take a row: why, in a sentence. Told once for as long as it is the same.
     fn misses(&self, _why: &str) {}
+    /// Something was not done that nothing depends on: what, in a sentence.
+    fn warns(&self, _what: &str) {}
+    /// A hook says no.
+    fn vetoed(&self, _veto: &Veto) {}
     /// A slot failed: the last lines that its container printed. They are in no journal, since nobody knows what is in them.
     fn last_words(&self, _slot: &SlotName, _lines: &str) {}
     /// Asked between two steps: whether somebody wants the deployment to end, and who.
@@ -135,6 +143,12 @@ pub enum RolloutError {
         /// What was promoted.
         promoted: String,
     },
+    /// A hook says no, before anything was changed.
+    #[error("nothing was changed")]
+    Vetoed(#[source] Veto),
+    /// Somebody wanted it to end, before anything was changed.
+    #[error("nothing was changed: {0} wanted it to end")]
+    Stopped(String),
     /// Others take fences all the time.
     #[error("cannot get a fence: others get one all the time")]
     Fenced,
@@ -157,6 +171,8 @@ impl RolloutError {
             Self::NothingToResume => Some("start one: `splitci deploy`".into()),
             Self::OtherEnvironment { environment, .. } => Some(format!("promote it for this one: `splitci promote REF {environment}`")),
             Self::OtherImage { begun, .. } => Some(format!("go on with that one: `splitci resume`, with the promotion of `{begun}`")),
+            Self::Vetoed(veto) => Some(format!("deploy again once the hook `{}` of the environment has nothing against it", veto.point)),
+            Self::Stopped(_) => None,
             Self::Fenced => Some("see who deploys there, with `splitci lock show`".into()),
             Self::Fleet(error) => error.hint(),
             Self::Ledger(error) => error.hint(),
@@ -196,34 +212,27 @@ pub async fn carry_out(
         Order::Resume => ledger::read(site).await?.unfinished().cloned().ok_or(RolloutError::NothingToResume)?,
     };
     let (lock, fence) = enter(site, &deploy, actor).await?;
+    let mut herald = None;
     let carried = match Ledger::open(site, deploy, fence, &actor.name).await {
         Ok(ledger) => {
-            Rollout {
-                site,
-                promotion,
-                target,
-                lock: &lock,
-                watcher,
-                ledger,
-                probes: Probes::default(),
-                missed: Vec::new(),
-                refused: Vec::new(),
-            }
-            .run(order)
-            .await
+            let (probes, missed, refused) = (Probes::default(), Vec::new(), Vec::new());
+            let rollout = Rollout { site, promotion, target, lock: &lock, watcher, ledger, probes, missed, refused };
+            rollout.run(order, actor, &mut herald).await
         }
         Err(error) => Err(error.into()),
     };
-    match carried {
+    let ended = match carried {
         // Not ours any more: there is nothing to give back.
         Ok(outcome @ (Outcome::Superseded | Outcome::LockLost)) => Ok(outcome),
         carried => {
             let given = lock.give_back().await;
-            let outcome = carried?;
-            given?;
-            Ok(outcome)
+            carried.and_then(|outcome| given.map(|()| outcome).map_err(RolloutError::from))
         }
+    };
+    if let Some(herald) = herald {
+        herald.ended(&ended).await;
     }
+    ended
 }
 
 /// What an engine is to run, and with which configuration of its own.
@@ -283,11 +292,11 @@ async fn seen_fence(site: &Site) -> Result<Fence, RolloutError> {
 }
 
 /// A deployment under way in this process.
-struct Rollout<'a> {
+struct Rollout<'a, 'l> {
     site: &'a Site,
     promotion: &'a Promotion,
     target: Release,
-    lock: &'a Lock,
+    lock: &'l Lock,
     watcher: &'a dyn Watcher,
     ledger: Ledger<'a>,
     probes: Probes,
@@ -297,16 +306,23 @@ struct Rollout<'a> {
     refused: Vec<String>,
 }
 
-impl Rollout<'_> {
-    async fn run(mut self, order: Order) -> Result<Outcome, RolloutError> {
+impl<'a> Rollout<'a, '_> {
+    /// Leaves in `herald` who is to tell how it ended, once somebody was told that it began.
+    async fn run(mut self, order: Order, actor: &Actor, herald: &mut Option<Herald<'a>>) -> Result<Outcome, RolloutError> {
         let plan = match order {
-            Order::Begin { deploy, options } => self.begin(&deploy, options).await?,
+            Order::Begin { deploy, options } => self.begin_if_allowed(&deploy, options, actor).await?,
             Order::Resume => self.resume().await?,
         };
+        let speaks = &*herald.insert(self.herald(&plan, actor));
+        let (ended, ()) = tokio::join!(self.go_on(&plan, speaks), speaks.started());
+        ended
+    }
+
+    async fn go_on(&mut self, plan: &Plan, herald: &Herald<'_>) -> Result<Outcome, RolloutError> {
         let mut asking = JoinSet::new();
         probe::ask_all(self.site, &self.probes, &mut asking);
         let machine = Machine::new(plan.clone(), self.ledger.fence());
-        let mut stopped = false;
+        let (mut stopped, mut asked) = (false, false);
         loop {
             if let Some(by) = self.watcher.stops().filter(|_| !stopped) {
                 stopped = true;
@@ -316,19 +332,45 @@ impl Rollout<'_> {
             self.tell(misses);
             world.gate = self.watcher.gate();
             match machine.next(self.ledger.journal(), &world, now_ms()) {
+                // However it is answered, the world is another one by then, and is looked at again.
+                Next::Act(effects) if !asked && herald::switches(&effects, self.ledger.journal(), &plan.deploy) => {
+                    asked = true;
+                    if let Some(by) = herald.ask_to_switch().await {
+                        stopped = true;
+                        self.decide(Decision::AbortAsked { by }).await?;
+                    }
+                }
                 Next::Act(effects) => {
-                    self.watcher.sees(&plan, &world, None);
-                    self.carry(&plan, effects).await?;
+                    self.watcher.sees(plan, &world, None);
+                    self.carry(plan, effects).await?;
                 }
                 Next::Record(decision) => self.decide(decision).await?,
                 Next::Wait { until_ms, why } => {
-                    self.watcher.sees(&plan, &world, Some(&why));
+                    self.watcher.sees(plan, &world, Some(&why));
                     let left = Duration::from_millis(until_ms.saturating_sub(now_ms())).max(MOMENT);
                     tokio::time::sleep(left.min(TICK)).await;
                 }
                 Next::Done(outcome) => return Ok(outcome),
             }
         }
+    }
+
+    fn herald(&self, plan: &Plan, actor: &Actor) -> Herald<'a> {
+        Herald::of(self.site, self.promotion, (actor, self.watcher), (plan, self.ledger.journal()))
+    }
+
+    /// A plan that no hook has anything against. It is made again after the answer, for the world may be another one by then.
+    async fn begin_if_allowed(&mut self, deploy: &DeployId, options: Options, actor: &Actor) -> Result<Plan, RolloutError> {
+        let plan = self.begin(deploy, options).await?;
+        if !self.site.hooks.has_to_be_asked(Point::BeforeDeploy) {
+            return Ok(plan);
+        }
+        let answer = self.herald(&plan, actor).ask(Point::BeforeDeploy).await;
+        answer.map_err(|no| match no {
+            No::Veto(veto) => RolloutError::Vetoed(veto),
+            No::Stopped(by) => RolloutError::Stopped(by),
+        })?;
+        self.begin(deploy, options).await
     }
 
     async fn begin(&mut self, deploy: &DeployId, options: Options) -> Result<Plan, RolloutError> {

@@ -6,6 +6,7 @@ use super::Ansible;
 use crate::balancer::{Balancer, Name};
 use crate::engine::WorkerBinaries;
 use crate::fleet::{Fleet, Place};
+use crate::hooks::Hooks;
 use crate::model::environment::Environment;
 
 /// An environment at hand.
@@ -29,6 +30,8 @@ pub struct Site {
     pub port: u16,
     /// Who carries effects out instead of us.
     pub ansible: Option<Ansible>,
+    /// Who is asked before something is changed, and told how it goes.
+    pub hooks: Hooks,
     /// A copy of the journal on this machine.
     pub journal: PathBuf,
 }
