@@ -1,4 +1,5 @@
 //! `splitci deploy` and what belongs to it as people use them: the real program, containers behind a real HAProxy, a real registry, requests all the time.
+#![expect(clippy::expect_used, reason = "a test reports by panicking")]
 
 use rustix::process::Signal;
 use splitci_coordinator::gate::statement::Answer;

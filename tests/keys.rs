@@ -17,6 +17,6 @@ fn another_input_is_another_key() {
 async fn images_that_hold_something_else_have_another_key() {
     splitci_tests::engine::require();
     let docker = Arc::new(docker::connect(None, &std::env::vars().collect()).await.expect("an engine"));
-    let copied = copies(12, 1, &docker).await.expect("no two that hold something else have the same key");
+    let copied = Box::pin(copies(12, 1, &docker)).await.expect("no two that hold something else have the same key");
     assert!(copied.pairs >= 10, "{copied:?}");
 }

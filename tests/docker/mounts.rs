@@ -109,7 +109,7 @@ async fn another_machine_has_it(far: impl Fn() -> Arc<dyn Store>, name: &str) ->
 async fn what_was_gathered_travels_by_way_of_redis() {
     let redis = Redis::start(&[]);
     let far = || -> Arc<dyn Store> { Arc::new(RedisStore::new(RedisSettings::new(&redis.url(""), "protected")).expect("a store")) };
-    let stats = another_machine_has_it(far, &unique("redis")).await;
+    let stats = Box::pin(another_machine_has_it(far, &unique("redis"))).await;
     assert!(stats.bytes_read > 120_000_000 && stats.errors == 0, "{stats:?}");
 }
 
@@ -118,7 +118,7 @@ async fn what_was_gathered_travels_by_way_of_a_bucket() {
     let _already = rustls::crypto::ring::default_provider().install_default();
     let (bucket, scratch) = (Bucket::start(), folder());
     let far = || -> Arc<dyn Store> { Arc::new(S3Store::new(&bucket.settings(), scratch.path().to_owned()).expect("a store")) };
-    let stats = another_machine_has_it(far, &unique("bucket")).await;
+    let stats = Box::pin(another_machine_has_it(far, &unique("bucket"))).await;
     assert!(stats.bytes_read > 120_000_000 && stats.errors == 0, "{stats:?}");
 }
 

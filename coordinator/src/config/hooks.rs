@@ -50,7 +50,8 @@ fn is_safe(address: &str) -> bool {
     let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
     match scheme {
         "https" => !authority.is_empty(),
-        "http" => matches!(host, "127.0.0.1" | "localhost" | "[::1]"),
+        // Before an `@` stands a name and a password, and the host after it.
+        "http" => !authority.contains('@') && matches!(host, "127.0.0.1" | "localhost" | "[::1]"),
         _ => false,
     }
 }

@@ -182,11 +182,11 @@ async fn a_status_that_is_not_told_says_why() {
 }
 
 /// Answers one request with a status, and gives back what was sent.
-async fn answers(status: &str) -> (String, tokio::task::JoinHandle<String>) {
+async fn answers(status: &str) -> (String, impl Future<Output = String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = format!("http://{}/in/secret", listener.local_addr().expect("an address"));
     let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
-    let served = tokio::task::spawn(async move {
+    let serving = async move {
         let (mut line, _) = listener.accept().await.expect("somebody");
         let mut got = Vec::new();
         while !got.ends_with(b"}\n") {
@@ -194,8 +194,8 @@ async fn answers(status: &str) -> (String, tokio::task::JoinHandle<String>) {
         }
         line.write_all(answer.as_bytes()).await.expect("answered");
         String::from_utf8(got).expect("text")
-    });
-    (address, served)
+    };
+    (address, serving)
 }
 
 #[tokio::test]
@@ -206,14 +206,15 @@ async fn a_chat_is_posted_json_and_its_address_is_in_no_error() {
         let status = Some(StatusTarget::Address(SecretText(address.to_owned())));
         hooks(folder.path(), HookSettings { status, ..HookSettings::default() }).tell(&message(Point::Started)).await
     };
-    let (address, served) = answers("204 No Content").await;
-    tell(&address).await.expect("told");
-    let got = served.await.expect("served");
+    let (address, serving) = answers("204 No Content").await;
+    let (told, got) = tokio::join!(tell(&address), serving);
+    told.expect("told");
     let (head, body) = got.split_once("\r\n\r\n").expect("a request");
     assert!(head.starts_with("POST /in/secret ") && head.contains("content-type: application/json"), "{head}");
     assert_eq!(body.as_bytes(), message(Point::Started).line());
-    let (address, _served) = answers("302 Found").await;
-    let refused = tell(&address).await.expect_err("not told");
+    let (address, serving) = answers("302 Found").await;
+    let (refused, _) = tokio::join!(tell(&address), serving);
+    let refused = refused.expect_err("not told");
     assert_eq!(crate::model::chain(&refused), "nobody was told how it goes: the answer is status 302");
     let silent = tell("http://127.0.0.1:1/in/secret").await.expect_err("not told");
     for wrong in [silent, tell("http://127.0.0.1@192.0.2.1/secret").await.expect_err("not told"), tell("secret").await.expect_err("none")] {

@@ -312,7 +312,7 @@ mod tests {
         let late = play("sleep 1000 & echo $! > $0.pid; wait", Duration::from_millis(500)).await.expect_err("late");
         assert!(late.contains("did not end within"), "{late}");
         let pid = fs_err::read_to_string(folder.path().join("play.pid")).expect("it began");
-        let gone = || std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).map_or(true, |stat| stat.contains(") Z "));
+        let gone = || fs_err::read_to_string(format!("/proc/{}/stat", pid.trim())).map_or(true, |stat| stat.contains(") Z "));
         for _ in 0..100 {
             if gone() {
                 return;

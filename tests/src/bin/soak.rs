@@ -91,7 +91,7 @@ fn copies(count: u64, seed: u64) -> Result<String, String> {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
         let docker = Arc::new(docker::connect(None, &std::env::vars().collect()).await.expect("an engine"));
-        let copied = keys::copies(usize::try_from(count).unwrap_or(usize::MAX), seed, &docker).await?;
+        let copied = Box::pin(keys::copies(usize::try_from(count).unwrap_or(usize::MAX), seed, &docker)).await?;
         Ok(format!("{copied:?}: no two that hold something else have the same key"))
     })
 }
