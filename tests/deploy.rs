@@ -291,3 +291,24 @@ async fn a_hook_may_stop_a_deploy_before_anything_is_changed_and_before_the_swit
     desk.run("rollback production").expect_exit(0);
     assert_eq!((desk.serves(&one), points(&desk).0), (true, vec!["started".into(), "done".into()]));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_environment_with_an_engine_that_is_away_is_looked_at_and_not_changed() {
+    let desk = Desk::new("cliaway", 2).await;
+    let toml = desk.rig.toml("main.pem").replacen("{ name = \"web2\"", "{ engine = \"unix:///nowhere/engine.sock\", name = \"web2\"", 1);
+    desk.sandbox.write("splitci.toml", &toml);
+    let status = desk.run("status production");
+    status.expect_exit(0);
+    assert!(status.stdout.contains("/nowhere/engine.sock"), "{}", status.stdout);
+    let lock = desk.run("lock production show");
+    lock.expect_exit(0);
+    assert!(lock.stderr.contains("/nowhere/engine.sock"), "{}", lock.stderr);
+    desk.run("log production").expect_exit(0);
+    desk.run("log production --verify").expect_exit(1);
+    for line in ["deploy production", "rollback production", "resume production"] {
+        let done = desk.run(line);
+        done.expect_exit(3);
+        assert!(done.stderr.contains("cannot reach the engine `unix:///nowhere/engine.sock`"), "{line}: {}", done.stderr);
+    }
+    assert!(desk.rig.running().is_empty());
+}

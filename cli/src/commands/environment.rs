@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use splitci_coordinator::deployment::Journal;
+use splitci_coordinator::model::chain;
 use splitci_coordinator::model::environment::{DeployId, Release};
 use splitci_coordinator::rollout::{self, RolloutError, Site};
 
@@ -52,10 +53,18 @@ fn standing(desk: &Desk, site: &Site) -> Result<ui::Standing, Failure> {
     Ok(ui::Standing { environment: site.environment.clone(), world, misses, journal, held, now_ms: now_ms() })
 }
 
+/// What is not among what is shown.
+fn tell_away(site: &Site) {
+    for (_, error) in site.fleet.away() {
+        printer::tell(&format!("warning: {}\n", chain(&error)));
+    }
+}
+
 /// Who has the lock.
 pub(crate) fn lock(args: &LockArgs, context: &Context) -> Result<Exit, Failure> {
     let (desk, site) = reach(&args.environment, context)?;
     let held = desk.runtime.block_on(rollout::locked_by(&site)).map_err(failed)?;
+    tell_away(&site);
     if held.is_empty() {
         printer::answer("nobody has the lock\n")?;
         return Ok(Exit::DONE);
@@ -81,6 +90,7 @@ pub(crate) fn log(args: &LogArgs, context: &Context) -> Result<Exit, Failure> {
     if args.verify {
         return verify(&desk, &site);
     }
+    tell_away(&site);
     let journal = desk.runtime.block_on(rollout::journal(&site)).map_err(failed)?;
     let lines: String = if args.json { journal.text() } else { journal.rows().iter().filter_map(ui::row).collect() };
     printer::answer(&lines)?;
@@ -92,6 +102,10 @@ fn verify(desk: &Desk, site: &Site) -> Result<Exit, Failure> {
     let copies = desk.runtime.block_on(rollout::copies(site)).map_err(failed)?;
     let mut texts = Vec::new();
     let mut whole = true;
+    for (engine, error) in site.fleet.away() {
+        whole = false;
+        printer::answer(&format!("{engine}: {}\n", chain(&error)))?;
+    }
     for (engine, text) in copies {
         match text.map(|text| (Journal::parse(&text).map(|journal| journal.rows().len()), text)) {
             Ok((Ok(rows), text)) => {

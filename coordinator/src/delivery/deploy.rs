@@ -9,7 +9,7 @@ use crate::deployment::{Gate, Journal};
 use crate::gate::Mode;
 use crate::model::environment::DeployId;
 use crate::promotion::{Promotion, recall};
-use crate::rollout::{self, Site};
+use crate::rollout::{self, RolloutError, Site};
 
 /// What is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +48,8 @@ pub async fn permit(
     source: &PolicySource,
     outside: &Outside,
 ) -> Result<Permitted, DeliveryError> {
+    // What is gone back to or on with is in journals, and one that is away may be the longest.
+    site.fleet.whole().map_err(RolloutError::from)?;
     let environment = &site.environment.name;
     let (reference, mode) = match wish {
         Wish::Deploy(Some(reference)) => (reference.clone(), Mode::Deploy),
@@ -81,14 +83,14 @@ pub async fn revoked(permitted: &Permitted, (delivery, site): (&Delivery, &Site)
 }
 
 fn unfinished(journal: &Journal) -> Result<String, DeliveryError> {
-    let deploy = journal.unfinished().ok_or(rollout::RolloutError::NothingToResume)?;
-    let course = journal.course(deploy).ok_or(rollout::RolloutError::NothingToResume)?;
+    let deploy = journal.unfinished().ok_or(RolloutError::NothingToResume)?;
+    let course = journal.course(deploy).ok_or(RolloutError::NothingToResume)?;
     Ok(course.manifest.clone())
 }
 
 fn before(journal: &Journal) -> Result<String, DeliveryError> {
     if let Some(deploy) = journal.unfinished() {
-        return Err(rollout::RolloutError::Unfinished(deploy.clone()).into());
+        return Err(RolloutError::Unfinished(deploy.clone()).into());
     }
     journal.previous().map(|course| course.manifest.clone()).ok_or(DeliveryError::NothingBefore)
 }

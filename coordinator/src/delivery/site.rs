@@ -3,10 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use futures_util::future::join_all;
+
 use super::{DeliveryError, Outside};
 use crate::balancer::{Balancer, Endpoint, Name};
 use crate::config::{AnsibleSettings, Delivery, EnvironmentSettings};
-use crate::docker;
+use crate::docker::{self, DockerError};
 use crate::engine::WorkerBinaries;
 use crate::fleet::{Fleet, Place};
 use crate::hooks::Hooks;
@@ -28,7 +30,7 @@ pub fn named<'a>(delivery: &'a Delivery, name: &str) -> Result<&'a EnvironmentSe
 /// Reaches it.
 ///
 /// # Errors
-/// An engine does not answer, or its address is none; an address of a balancer is none; the env file cannot be read.
+/// An address of an engine is none (one that does not answer is away, and the site is there without it); an address of a balancer is none; the env file cannot be read.
 pub async fn reach(
     delivery: &Delivery,
     settings: &EnvironmentSettings,
@@ -40,11 +42,15 @@ pub async fn reach(
     names.sort();
     names.dedup();
     let ssh = Ssh::default();
-    let mut engines = Vec::new();
-    for name in names {
-        let docker = docker::connect_over(&ssh, Some(&name), &outside.env).await;
-        let docker = docker.map_err(|cause| DeliveryError::Engine { engine: name.clone(), cause: Box::new(cause) })?;
-        engines.push((name, Arc::new(docker)));
+    let reached = names.into_iter().map(async |name| (docker::connect_over(&ssh, Some(&name), &outside.env).await, name));
+    let (mut engines, mut away) = (Vec::new(), Vec::new());
+    for (docker, name) in join_all(reached).await {
+        match docker {
+            Ok(docker) => engines.push((name, Arc::new(docker))),
+            // What is wrong with its address will not be right later.
+            Err(cause @ DockerError::Address { .. }) => return Err(DeliveryError::Engine { engine: name, cause: Box::new(cause) }),
+            Err(cause) => away.push((name, cause)),
+        }
     }
     let mut balancers = Vec::new();
     for address in &environment.balancers {
@@ -66,7 +72,7 @@ pub async fn reach(
     });
     Ok(Site {
         place: Place { app: environment.app.clone(), environment: environment.name.clone() },
-        fleet: Fleet::new(engines),
+        fleet: Fleet::new(engines).without(away),
         balancers,
         workers: workers.clone(),
         variables,

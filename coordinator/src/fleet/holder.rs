@@ -41,6 +41,7 @@ pub type Copy = (String, Result<BTreeMap<String, Vec<u8>>, FleetError>);
 impl Holders {
     /// The holders on the first two engines, made and started where they are not.
     pub async fn ensure(fleet: &Fleet, place: &Place, workers: &WorkerBinaries) -> Result<Self, FleetError> {
+        fleet.whole()?;
         let mut parts = Vec::new();
         for (name, docker) in fleet.engines().take(COPIES) {
             let id = match docker.service(&place.holder()).await.map_err(FleetError::of(name))? {

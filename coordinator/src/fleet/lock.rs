@@ -78,6 +78,7 @@ pub struct Lock {
 
 /// Takes the lock on all engines, or on none. A lock of the same deployment whose holder has ended is taken over.
 pub async fn take(fleet: &Fleet, claim: &Claim, workers: &WorkerBinaries) -> Result<Taken, FleetError> {
+    fleet.whole()?;
     let mut lock = Lock { parts: Vec::new() };
     for (name, docker) in fleet.engines() {
         match take_one((name, docker), claim, workers).await {

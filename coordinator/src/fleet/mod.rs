@@ -26,9 +26,12 @@ pub use lock::{Claim, Held, Lock, Taken};
 pub use names::Place;
 
 /// The engines of an environment, in the order of their addresses: whoever locks several takes them in this order, so that two cannot wait for each other.
+///
+/// One that is not reached is known by name: an environment can be looked at without it, and not be changed.
 #[derive(Debug, Clone)]
 pub struct Fleet {
     engines: Vec<(String, Arc<Docker>)>,
+    away: Vec<(String, Arc<DockerError>)>,
 }
 
 impl Fleet {
@@ -37,7 +40,27 @@ impl Fleet {
         let mut engines: Vec<_> = engines.into_iter().collect();
         engines.sort_by(|a, b| a.0.cmp(&b.0));
         engines.dedup_by(|a, b| a.0 == b.0);
-        Self { engines }
+        Self { engines, away: Vec::new() }
+    }
+
+    /// And these, which were not reached, and why.
+    #[must_use]
+    pub fn without(mut self, away: impl IntoIterator<Item = (String, DockerError)>) -> Self {
+        self.away.extend(away.into_iter().map(|(name, cause)| (name, Arc::new(cause))));
+        self
+    }
+
+    /// Those that were not reached, and why.
+    pub fn away(&self) -> impl Iterator<Item = (&str, FleetError)> {
+        self.away.iter().map(|(name, cause)| (name.as_str(), FleetError::Away { engine: name.clone(), cause: Arc::clone(cause) }))
+    }
+
+    /// To be asked before anything that is to be done at each engine or at none.
+    ///
+    /// # Errors
+    /// One is away.
+    pub fn whole(&self) -> Result<(), FleetError> {
+        self.away().next().map_or(Ok(()), |(_, error)| Err(error))
     }
 
     /// Name and engine, in order.
@@ -63,6 +86,15 @@ pub enum FleetError {
         #[source]
         cause: DockerError,
     },
+    /// It was not reached.
+    #[error("cannot reach the engine `{engine}`")]
+    Away {
+        /// Its name.
+        engine: String,
+        /// Why.
+        #[source]
+        cause: Arc<DockerError>,
+    },
     /// There is no program of ours for its architecture.
     #[error("cannot leave anything on the engine `{engine}`: there is no worker for {arch}")]
     NoKeeper {
@@ -82,6 +114,7 @@ impl FleetError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Engine { cause, .. } => cause.hint().map(str::to_owned),
+            Self::Away { cause, .. } => cause.hint().map(str::to_owned),
             Self::NoKeeper { arch, .. } => Some(format!(
                 "set SPLITCI_WORKER_DIR to a directory with a worker for {arch}, or use engines of this machine's architecture"
             )),

@@ -41,7 +41,8 @@ pub(super) async fn world(site: &Site, (deploy, target): (&DeployId, &Release), 
     let balancers = join_all(
         site.balancers.iter().map(|(balancer, backend)| async move { balancer.observe(backend).await.map_err(|error| chain(&error)) }),
     );
-    let (engines, balancers) = tokio::join!(engines, balancers);
+    let (mut engines, balancers) = tokio::join!(engines, balancers);
+    engines.extend(site.fleet.away().map(|(name, error)| (name.to_owned(), Err(chain(&error)))));
     let silent = engines.iter().filter_map(|(_, told)| told.as_ref().err()).chain(balancers.iter().filter_map(|seen| seen.as_ref().err()));
     let misses = silent.cloned().collect();
     let engines: BTreeMap<_, _> = engines.into_iter().map(|(name, told)| (name, told.ok())).collect();
@@ -66,6 +67,7 @@ pub(super) async fn world(site: &Site, (deploy, target): (&DeployId, &Release), 
 
 /// The highest fence on anything of the environment.
 pub(super) async fn highest_fence(site: &Site) -> Result<Fence, FleetError> {
+    site.fleet.whole()?;
     let mut labels = Vec::new();
     for (name, docker) in site.fleet.engines() {
         let found = docker.containers_labelled(&site.place.filter()).await;
