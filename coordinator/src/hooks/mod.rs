@@ -124,7 +124,7 @@ impl Hooks {
         ended.result.map_err(|why| Veto { point, why, last: ended.last })
     }
 
-    /// Tells how it goes, within [`TELLS`].
+    /// Tells how it goes, within 10 s.
     ///
     /// # Errors
     /// It could not be told, which is no reason to stop.
