@@ -186,6 +186,8 @@ fn a_release_before_the_last_goes_and_the_last_is_kept() {
         let kept: Vec<_> = place.units.iter().map(|unit| (unit.seen.release.clone(), unit.seen.aside.is_some())).collect();
         assert_eq!(kept, [(release(2), true), (release(3), false)], "I24");
     }
+    let images: Vec<_> = theatre.journal.images_to_keep().into_iter().collect();
+    assert_eq!(images, [release(2).image, release(3).image], "I24: of images, too");
 }
 
 /// I14: the same deploy once more has no effect.

@@ -11,7 +11,7 @@ use splitci_coordinator::promotion::identify;
 use splitci_coordinator::registry::{Tag, Wanted};
 use splitci_coordinator::rollout::{Order, RolloutError, Site, Watcher, carry_out, copies, journal};
 use splitci_tests::attested::put_config;
-use splitci_tests::engine::docker_says;
+use splitci_tests::engine::{docker, docker_says};
 use splitci_tests::rig::{Rig, Seen, actor, begin, expect_all_good, image, moment};
 
 /// I2: no request is lost.
@@ -23,6 +23,7 @@ async fn a_healthy_release_loses_no_request_and_never_mixes() {
     let rig = Rig::new("healthy", 4).await;
     assert_eq!(rig.deploy(&one).await.expect("deployed"), Outcome::Done);
     assert!(rig.running().values().all(|image| *image == one) && rig.running().len() == 4);
+    let (_, older) = rig.registry.released("shop/release", &rig.site.place.app);
     let load = rig.load(60);
     moment().await;
     let began = std::time::Instant::now();
@@ -40,6 +41,7 @@ async fn a_healthy_release_loses_no_request_and_never_mixes() {
     assert_eq!(rig.deploy(&two).await.expect("nothing to do"), Outcome::Done);
     let rows = journal(&rig.site).await.expect("a journal");
     assert_eq!(rows.unfinished(), None);
+    assert!(!docker(&format!("inspect {older}")).status.success(), "nobody goes back to it");
 }
 
 /// I6: a sick release answers nobody.

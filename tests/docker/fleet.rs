@@ -3,7 +3,7 @@
 
 mod ground;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,8 +12,9 @@ use splitci_coordinator::docker::service::{HealthCheck, Phase};
 use splitci_coordinator::docker::{self, Docker};
 use splitci_coordinator::engine::WorkerBinaries;
 use splitci_coordinator::fleet::instance::{self, InstanceSpec, Made};
-use splitci_coordinator::fleet::{Claim, Fleet, Held, Holders, Lock, Place, Taken, lock};
-use splitci_tests::engine::docker_says;
+use splitci_coordinator::fleet::{Claim, Fleet, Held, Holders, Lock, Place, Taken, lock, releases};
+use splitci_tests::engine::{docker, docker_says};
+use splitci_tests::registry::Registry;
 use splitci_tests::second::SecondEngine;
 
 const BASE: &str = "debian:bookworm-slim";
@@ -304,4 +305,21 @@ async fn a_container_that_only_has_the_name_is_left_alone() {
     let made = instance::make(&docker, &shown(&ground, "01A", &image)).await.expect("an answer");
     assert!(matches!(&made, Made::Foreign(found) if found.id == foreign), "{made:?}");
     docker_says(&format!("rm {foreign}"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn images_that_nobody_goes_back_to_go_and_others_stay() {
+    let (engine, registry) = (connect().await, Registry::start());
+    let all: Vec<_> = (0..4).map(|_| registry.released("shop/release", &unique("release"))).collect();
+    let container = docker_says(&format!("create {} true", all[1].1));
+    docker_says(&format!("tag {} {}", all[3].1, unique("named")));
+    let repository = format!("{}/shop/release", registry.host());
+    let gone = releases::prune(&engine, &repository, &BTreeSet::from([all[2].1.clone()])).await.expect("pruned");
+    assert_eq!(gone.into_iter().collect::<BTreeSet<_>>(), BTreeSet::from([all[0].0.clone(), all[3].0.clone()]));
+    let there: Vec<_> = all.iter().map(|(_, id)| docker(&format!("inspect {id}")).status.success()).collect();
+    assert_eq!(there, [false, true, true, true], "one that somebody named stays, too");
+    docker_says(&format!("rm {container}"));
+    let gone = releases::prune(&engine, &repository, &BTreeSet::new()).await.expect("pruned");
+    assert_eq!(gone.len(), 2);
+    docker_says(&format!("rmi {}", all[3].1));
 }

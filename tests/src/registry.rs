@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::engine::docker_says;
 use crate::second::SecondEngine;
 
 /// A registry that runs.
@@ -55,6 +56,19 @@ impl Registry {
     pub fn for_tokens(realm: &str, certificate: &Path) -> Self {
         let token = format!("realm: \"{realm}\", service: here, issuer: us, rootcertbundle: {}", certificate.display());
         Self::with(tempfile::tempdir().expect("a folder"), "", &format!("auth: {{token: {{{token}}}}}\n"))
+    }
+
+    /// An image that the engine has by its digest in this repository alone, made for the occasion: `what` is nobody else's. Its name there, and its id.
+    pub fn released(&self, repository: &str, what: &str) -> (String, String) {
+        let name = format!("{}/{repository}:passing", self.host());
+        let script = format!("printf 'FROM debian:bookworm-slim\\nLABEL of={what}\\n' | docker build --quiet --tag {name} -");
+        let built = Command::new("sh").args(["-c", &script]).output().expect("start sh");
+        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+        docker_says(&format!("push --quiet {name}"));
+        let digest = docker_says(&format!("inspect -f {{{{.RepoDigests}}}} {name}")).trim_matches(['[', ']']).to_owned();
+        docker_says(&format!("rmi {name}"));
+        docker_says(&format!("pull --quiet {digest}"));
+        (digest, String::from_utf8_lossy(&built.stdout).trim().to_owned())
     }
 
     /// Collects garbage: manifests without tags too. What it says.

@@ -5,6 +5,8 @@
 //!
 //! Not here: where copies lie, and how they get to disk. A row says that something *is to happen* before it does, and that it *did* afterwards, never the other way round.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::words::{Course, Decision, Effect, Outcome};
@@ -254,6 +256,14 @@ impl Journal {
     pub fn previous(&self) -> Option<&Course> {
         let stable = self.stable()?;
         self.finished().find(|course| course.target != *stable)
+    }
+
+    /// Images that are gone back to, or may be: no others are kept.
+    pub fn images_to_keep(&self) -> BTreeSet<String> {
+        let unfinished = self.unfinished().and_then(|deploy| self.course(deploy)).into_iter();
+        let begun = unfinished.flat_map(|course| [Some(&course.target), course.current.as_ref()]).flatten();
+        let settled = self.stable().into_iter().chain(self.previous().map(|course| &course.target));
+        begun.chain(settled).map(|release| release.image.clone()).collect()
     }
 
     /// A release in the release repository, by the digest of its manifest, if it was ever deployed from there.

@@ -178,6 +178,13 @@ impl Docker {
         Ok(listed.collect())
     }
 
+    /// The ids of the images that containers are made of, running or not.
+    pub async fn images_in_use(&self) -> Result<Vec<String>, DockerError> {
+        let options = query::ListContainersOptionsBuilder::new().all(true).build();
+        let found = self.call(|| "list the containers".to_owned(), SHORT, self.client.list_containers(Some(options))).await?;
+        Ok(found.into_iter().filter_map(|container| container.image_id).collect())
+    }
+
     /// Whether a path exists in a container, started or not.
     pub async fn has_path(&self, id: &str, path: &str) -> Result<bool, DockerError> {
         let options = query::ContainerArchiveInfoOptionsBuilder::new().path(path).build();

@@ -148,6 +148,16 @@ impl Docker {
         Ok(tags)
     }
 
+    /// Names under `repository` that are digests, `repository@sha256:...`, with the ids of their images.
+    pub async fn digests_of(&self, repository: &str) -> Result<Vec<(String, String)>, DockerError> {
+        let options = query::ListImagesOptionsBuilder::new().digests(true).build();
+        let images = self.call(|| format!("list the images of `{repository}`"), SHORT, self.client.list_images(Some(options))).await?;
+        let ours = |name: &String| name.strip_prefix(repository).is_some_and(|rest| rest.starts_with('@'));
+        let named =
+            images.into_iter().flat_map(|image| image.repo_digests.into_iter().filter(ours).map(move |name| (name, image.id.clone())));
+        Ok(named.collect())
+    }
+
     /// Images with this label, whatever its value.
     pub async fn images_labelled(&self, label: &str) -> Result<Vec<LabelledImage>, DockerError> {
         let filters = HashMap::from([("label", vec![label])]);

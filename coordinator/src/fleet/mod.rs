@@ -5,6 +5,7 @@
 //! | [`names`] | names and labels of everything that an environment has on an engine |
 //! | [`instance`] | the application's containers |
 //! | [`lock`] | who may change an environment: containers of one name, which an engine gives to one caller only |
+//! | [`releases`] | images of releases, and which of them may go |
 //! | [`holder`] | the journal's rows, kept in containers that outlive whoever wrote them |
 //! | [`keeper`] | the image of locks and holders: our own static program, doing nothing |
 //!
@@ -16,6 +17,7 @@ pub mod instance;
 pub mod keeper;
 pub mod lock;
 pub mod names;
+pub mod releases;
 
 use std::sync::Arc;
 

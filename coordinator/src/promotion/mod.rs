@@ -57,6 +57,11 @@ impl Promotion {
         format!("{}@{}", self.repository, self.approval.manifest())
     }
 
+    /// The repository that it is in.
+    pub fn repository(&self) -> &Name {
+        &self.repository
+    }
+
     /// Where it may go.
     pub fn environment(&self) -> &str {
         self.approval.environment()

@@ -24,13 +24,14 @@ pub mod site;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use futures_util::future::join_all;
 use tokio::task::JoinSet;
 
 use crate::deployment::{
     Decision, Effect, Evidence, Gate, Journal, Machine, Next, Outcome, Phase, Plan, Refusal, Request, Row, Step, Waiting, World,
 };
-use crate::fleet::instance;
 use crate::fleet::{Claim, FleetError, Held, Lock, Taken, lock};
+use crate::fleet::{instance, releases};
 use crate::hooks::{Point, Veto};
 use crate::model::environment::{DeployId, Release, SlotName};
 use crate::model::freeze::frozen;
@@ -51,6 +52,8 @@ const MOMENT: Duration = Duration::from_millis(10);
 const FENCES: usize = 8;
 /// So many lines of a slot that failed are handed on.
 const LAST_LINES: usize = 10;
+/// For so long engines are waited for that let go of old images.
+const PRUNED_WITHIN: Duration = Duration::from_secs(10);
 /// For so long they are waited for.
 const LISTENS: Duration = Duration::from_secs(3);
 
@@ -315,7 +318,23 @@ impl<'a> Rollout<'a, '_> {
         };
         let speaks = &*herald.insert(self.herald(&plan, actor));
         let (ended, ()) = tokio::join!(self.go_on(&plan, speaks), speaks.started());
+        if matches!(ended, Ok(Outcome::Done)) {
+            self.prune().await;
+        }
         ended
+    }
+
+    /// Makes room on the engines, while the lock is ours: what the next deployment brings there is not taken away from it. What is not done now is left to that one.
+    async fn prune(&self) {
+        let (keep, repository) = (self.ledger.journal().images_to_keep(), self.promotion.repository().to_string());
+        let pruned = self.site.fleet.engines().map(async |(name, docker)| {
+            match tokio::time::timeout(PRUNED_WITHIN, releases::prune(docker, &repository, &keep)).await {
+                Ok(Ok(_)) => None,
+                Ok(Err(error)) => Some(format!("old images stay on the engine `{name}`: {}", chain(&error))),
+                Err(_) => Some(format!("old images stay on the engine `{name}`: it takes its time")),
+            }
+        });
+        join_all(pruned).await.into_iter().flatten().for_each(|why| self.watcher.warns(&why));
     }
 
     async fn go_on(&mut self, plan: &Plan, herald: &Herald<'_>) -> Result<Outcome, RolloutError> {
