@@ -62,7 +62,7 @@ const WITHOUT: &[(&str, &str)] = &[
     ("T21", "there are no webhooks: nothing listens"),
     ("T22", "there are no previews"),
     ("I3", "no deployment reports how long answers take at half capacity; the load client of these tests does"),
-    ("I5", "there is no strategy that mixes releases for a time"),
+    ("I5", "`rolling` and `canary` mix releases until the last batch is in, and no time is set for that but the deadlines'"),
     (
         "I21",
         "no deploy waits for another, so none overtakes one that waits: whoever finds a lock leaves (I11), and what is older is refused (T20)",

@@ -15,7 +15,7 @@ fn read_delivery(text: &str) -> Result<Delivery, ConfigError> {
     let (layer, faults) = read::file(Path::new(FILE), text);
     let bases = Bases { root: "/src/shop".into(), directory: "/src/shop".into() };
     let located = Where { bases, file: Some(FILE.into()), dockerfile: None };
-    delivery(layer, &located, &[("HOME".to_owned(), "/home/ann".to_owned())].into(), faults)
+    delivery(layer, &located, &[("HOME".to_owned(), "/home/ann".to_owned())].into(), faults.about(survey::OF_DELIVERY))
 }
 
 fn faults(error: &ConfigError) -> Vec<String> {
@@ -53,6 +53,20 @@ fn a_strategy_goes_by_the_counts_beside_it_or_by_one() {
     assert_eq!(of("strategy = \"rolling\"").expect("read"), Strategy::Rolling { batch: 1 });
     assert_eq!(of("strategy = \"canary\"\ncanary = 2\nbatch = 3").expect("read"), Strategy::Canary { first: 2, batch: 3 });
     assert!(of("strategy = \"rolling\"\nbatch = 0").is_err() && of("strategy = \"bluegreen\"").is_err());
+}
+
+#[test]
+fn what_may_hide_an_environment_or_a_policy_is_never_passed_over() {
+    let broken = faults(&read_delivery(&format!("{SMALL}backend = \"\\q\"\n")).expect_err("an escape that there is not"));
+    assert!(broken.len() == 1 && broken[0].starts_with("/src/shop/splitci.toml:5: cannot read this as TOML"), "{broken:?}");
+    let misspelt = faults(&read_delivery("[enviroment.staging]\nport = 8000\n").expect_err("no such section"));
+    assert!(misspelt[0].contains("there is no key `enviroment"), "{misspelt:?}");
+    for bad in ["[policy.production]\nrevoked = [\n", "[polcy.production]\nmin_tests = 300\n"] {
+        assert!(policies(Path::new(FILE), bad).is_err(), "{bad}");
+    }
+    // What is wrong elsewhere keeps nobody from rolling back.
+    let elsewhere = format!("{SMALL}[run]\nshards = \"many\"\n");
+    assert!(read_delivery(&elsewhere).is_ok() && policies(Path::new(FILE), &elsewhere).is_ok());
 }
 
 #[test]

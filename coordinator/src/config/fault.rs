@@ -381,13 +381,14 @@ impl Faults {
         if self.0.is_empty() { Ok(value) } else { Err(ConfigError { faults: self.0 }) }
     }
 
-    /// Those about the keys of some sections.
+    /// Those about the keys of some sections; and about the file as a whole, and sections that there are not, since either may hide what these sections say.
     pub(super) fn about(self, sections: &[&str]) -> Self {
         let within = |key: &str| sections.iter().any(|section| key.starts_with(section));
+        let first = |key: &str| key.split('.').next().unwrap_or_default().to_owned();
         let variables: Vec<String> =
             schema::KEYS.iter().filter(|key| !key.is_of_a_name() && within(key.path)).map(schema::Key::variable).collect();
         let about = |fault: &Fault| match &fault.place {
-            Place::File { key, .. } => within(key),
+            Place::File { key, .. } => within(key) || !schema::KEYS.iter().any(|known| first(known.path) == first(key)),
             Place::Variable(name) => variables.contains(name),
             Place::Flag(_) | Place::Nowhere => true,
         };

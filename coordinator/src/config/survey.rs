@@ -86,16 +86,14 @@ pub fn caches(request: Request) -> Result<Caches, ConfigError> {
     Ok(Caches { file: located.file, ..caches })
 }
 
+/// Sections that say what comes after green.
+pub(super) const OF_DELIVERY: &[&str] = &["project", "record", "trust", "registry", "gate", "environment"];
+
 /// What commands after green need. What else is wrong with the configuration keeps nobody from rolling back.
 pub fn delivery(request: Request) -> Result<Delivery, ConfigError> {
     let located = locate(&request.directory, &request.env)?;
     let (layer, faults) = layers(&located, request.flags, &request.env);
-    super::delivery::delivery(
-        layer,
-        &located,
-        &request.env,
-        faults.about(&["project", "record", "trust", "registry", "gate", "environment"]),
-    )
+    super::delivery::delivery(layer, &located, &request.env, faults.about(OF_DELIVERY))
 }
 
 /// What each framework finds in the directories of suites.
