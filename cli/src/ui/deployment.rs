@@ -32,7 +32,7 @@ pub(crate) fn plan(plan: &Plan, world: &World) -> String {
         out += "nothing to do: the image serves at every slot\n";
     }
     if let Some(leg) = course.leg.as_ref().filter(|leg| leg.batch.is_some() && !leg.second.is_empty() && course.current.is_some()) {
-        let _written = writeln!(out, "requests meet both releases from when {} serve on until the last is replaced", names(&leg.first));
+        let _written = writeln!(out, "with {} in, requests meet both releases until the last is replaced", names(&leg.first));
     }
     for (number, step) in (1..).zip(&plan.steps) {
         let what = match step.kind {
