@@ -33,6 +33,8 @@ use crate::model::hook::{HookSettings, StatusTarget};
 
 /// The most that telling may take: nobody waits longer for a deployment because of a chat.
 const TELLS: Duration = Duration::from_secs(10);
+/// So many lines of a hook are handed on.
+const LINES: usize = 10;
 
 /// The hooks of an environment, with what it takes to run them.
 #[derive(Clone, Default)]
@@ -140,6 +142,16 @@ impl Hooks {
         Ok(post::send(address.trim(), message.line(), TELLS).await?)
     }
 
+    /// Runs another program of the user's as hooks are run: there, with those variables, with nothing on standard input, and killed with all that it started.
+    ///
+    /// # Errors
+    /// It did not end well in time: why, and its last lines, so many at most and 8 KiB.
+    pub async fn run(&self, words: &[String], limit: Duration, lines: usize) -> Result<(), (Failed, String)> {
+        let Some(program) = self.program(words, limit) else { return Ok(()) };
+        let ended = Program { lines, ..program }.run(Vec::new()).await;
+        ended.result.map_err(|why| (why, ended.last))
+    }
+
     fn words(&self, point: Point) -> &[String] {
         match point {
             Point::BeforeDeploy => &self.settings.before_deploy,
@@ -157,6 +169,6 @@ impl Hooks {
 
     fn program<'a>(&'a self, words: &'a [String], limit: Duration) -> Option<Program<'a>> {
         let (name, arguments) = words.split_first()?;
-        Some(Program { name, arguments, directory: &self.directory, env: &self.env, limit })
+        Some(Program { name, arguments, directory: &self.directory, env: &self.env, limit, lines: LINES })
     }
 }

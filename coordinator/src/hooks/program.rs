@@ -20,8 +20,6 @@ use super::Failed;
 
 /// So much is kept of what it prints.
 const KEPT: usize = 8 << 10;
-/// So many lines of that are handed on.
-const LINES: usize = 10;
 /// So long its output is read after its end: who left its process group may hold the other side for ever.
 const REST: Duration = Duration::from_secs(1);
 
@@ -32,6 +30,8 @@ pub(super) struct Program<'a> {
     pub(super) directory: &'a Path,
     pub(super) env: &'a BTreeMap<String, String>,
     pub(super) limit: Duration,
+    /// So many of its last lines are handed on.
+    pub(super) lines: usize,
 }
 
 /// What came of it.
@@ -96,7 +96,7 @@ impl Program<'_> {
             }
             Either::Right(((), ending)) => ending.await,
         };
-        Ended { result, last: last_lines(&kept) }
+        Ended { result, last: last_lines(&kept, self.lines) }
     }
 }
 
@@ -124,10 +124,10 @@ async fn listen(output: &mut Receiver, kept: &mut Vec<u8>) {
     }
 }
 
-fn last_lines(kept: &[u8]) -> String {
+fn last_lines(kept: &[u8], most: usize) -> String {
     let text = String::from_utf8_lossy(kept);
     let lines: Vec<&str> = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
-    lines.get(lines.len().saturating_sub(LINES)..).unwrap_or_default().join("\n")
+    lines.get(lines.len().saturating_sub(most)..).unwrap_or_default().join("\n")
 }
 
 fn number(status: ExitStatus) -> i32 {

@@ -12,22 +12,22 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Serialize;
-use tokio::process::{Child, Command};
-use tokio::time::timeout;
 
 use super::act::{Failure, Hands, changes};
 use crate::balancer::Change;
 use crate::deployment::{Effect, Evidence};
 use crate::docker::service::ServiceSpec;
 use crate::fleet::instance;
+use crate::hooks::{Failed, Hooks};
+use crate::model::chain;
 
 /// So much of the end of what a playbook says is written down.
 const SHOWN: usize = 600;
+/// So many of its last lines are looked through for what went wrong: behind that are a line for each host.
+const LINES: usize = 200;
 
 /// The environment's playbook.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,7 +112,7 @@ impl Ansible {
         let environment = hands.site.environment.name.clone();
         let call = Call { environment, deploy: hands.plan.deploy.0.clone(), fence: hands.fence.0, steps };
         let within = Duration::from_millis(hands.site.environment.deadlines.batch_ms);
-        let played = if call.steps.is_empty() { Ok(String::new()) } else { self.play(&call, within).await };
+        let played = if call.steps.is_empty() { Ok(String::new()) } else { self.play(&hands.site.hooks, &call, within).await };
         let evidence = |part: Result<bool, Failure>| match part {
             Ok(true) => played.clone().map_err(Failure::Failed).into(),
             Ok(false) => Evidence::Seen("there was nothing to do".to_owned()),
@@ -121,61 +121,25 @@ impl Ansible {
         parts.into_iter().map(evidence).collect()
     }
 
-    /// Plays it to its end. What it said last, if it failed.
-    async fn play(&self, call: &Call, within: Duration) -> Result<String, String> {
-        let failed = |error: std::io::Error| format!("cannot run `{}`: {error}", self.program.display());
-        let variables = Variables::write(&self.folder, call).map_err(failed)?;
-        let mut command = Command::new(&self.program);
-        command.arg("--inventory").arg(&self.inventory).arg("--extra-vars").arg(format!("@{}", variables.0.display())).arg(&self.playbook);
-        // A group of its own: a key that interrupts us lets it finish, and all that it starts can be ended with it.
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).env("ANSIBLE_NOCOLOR", "1");
-        let playing = Playing(command.spawn().map_err(failed)?);
-        playing.end(within).await
-    }
-}
-
-/// A playbook that is being played. Dropped, all that it started ends with it.
-struct Playing(Child);
-
-impl Playing {
-    async fn end(mut self, within: Duration) -> Result<String, String> {
-        let (out, errors) = (self.0.stdout.take(), self.0.stderr.take());
-        let ended = timeout(within, async {
-            let (out, errors, status) = tokio::join!(read(out), read(errors), self.0.wait());
-            status.map(|status| (status, out, errors))
-        });
-        match ended.await {
-            Err(_) => Err(format!("the playbook did not end within {}", humantime::format_duration(within))),
-            Ok(Err(error)) => Err(format!("the playbook cannot be waited for: {error}")),
-            Ok(Ok((status, _, _))) if status.success() => Ok("played".to_owned()),
-            Ok(Ok((status, out, errors))) => {
-                let why = match status.code() {
-                    Some(2) => "a task failed".to_owned(),
-                    Some(4) => "a host cannot be reached".to_owned(),
-                    _ => status.to_string(),
+    /// Plays it to its end, as hooks are run. What it said of what went wrong, if it failed.
+    async fn play(&self, hooks: &Hooks, call: &Call, within: Duration) -> Result<String, String> {
+        let file = Variables::write(&self.folder, call).map_err(|error| format!("cannot write the playbook's variables: {error}"))?;
+        let word = |path: &Path| path.display().to_string();
+        let variables = format!("@{}", word(&file.0));
+        let words =
+            [word(&self.program), "--inventory".into(), word(&self.inventory), "--extra-vars".into(), variables, word(&self.playbook)];
+        match hooks.run(&words, within, LINES).await {
+            Ok(()) => Ok("played".to_owned()),
+            Err((why, said)) => {
+                let why = match why {
+                    Failed::Status(2) => "a task failed".to_owned(),
+                    Failed::Status(4) => "a host cannot be reached".to_owned(),
+                    other => chain(&other),
                 };
-                Err(format!("the playbook: {why}: {}", shown(&format!("{out}\n{errors}"))))
+                Err(format!("the playbook `{}`: {why}: {}", self.playbook.display(), shown(&said)))
             }
         }
     }
-}
-
-impl Drop for Playing {
-    fn drop(&mut self) {
-        if let Some(group) = self.0.id().and_then(|id| Pid::from_raw(id.cast_signed())) {
-            // One that has ended has no group any more.
-            kill_process_group(group, Signal::KILL).ok();
-        }
-    }
-}
-
-async fn read(stream: Option<impl tokio::io::AsyncRead + Unpin>) -> String {
-    let mut text = Vec::new();
-    if let Some(mut stream) = stream {
-        // What cannot be read is not shown.
-        tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut text).await.ok();
-    }
-    String::from_utf8_lossy(&text).into_owned()
 }
 
 /// The lines that say what went wrong, or the last ones.
@@ -193,6 +157,13 @@ struct Variables(PathBuf);
 impl Variables {
     fn write(folder: &Path, call: &Call) -> std::io::Result<Self> {
         fs_err::create_dir_all(folder)?;
+        // What a process that was killed could not take away. Who plays here has the lock, so that nobody else reads one now.
+        for entry in fs_err::read_dir(folder)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|kind| kind == "json") {
+                fs_err::remove_file(path)?;
+            }
+        }
         let path = folder.join(format!("{}.json", ulid::Ulid::generate()));
         let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
         let written = Self(path);
@@ -266,6 +237,7 @@ fn container(spec: ServiceSpec) -> Container {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::hook::HookSettings;
 
     #[test]
     fn what_went_wrong_is_shown_and_not_all_of_it() {
@@ -285,6 +257,10 @@ mod tests {
         let file = Variables::write(folder.path(), &call).expect("written");
         insta::assert_snapshot!(fs_err::read_to_string(&file.0).expect("read"), @r#"{"splitci":{"environment":"production","deploy":"01","fence":3,"steps":[{"slot":"","do":"balance","balancer":"unix:///run/x","line":"set server app/web1 state drain"},{"slot":"web1","do":"start","container":"c1"}]}}"#);
         assert_eq!(fs_err::metadata(&file.0).expect("there").permissions().mode() & 0o777, 0o600);
+        // One whose process was killed goes with the next.
+        std::mem::forget(file);
+        let file = Variables::write(folder.path(), &call).expect("written");
+        assert_eq!(fs_err::read_dir(folder.path()).expect("a folder").count(), 1);
         drop(file);
         assert_eq!(fs_err::read_dir(folder.path()).expect("a folder").count(), 0);
     }
@@ -305,12 +281,14 @@ mod tests {
     async fn how_a_playbook_ended_is_told_in_words() {
         let folder = tempfile::tempdir().expect("a folder");
         let within = Duration::from_secs(20);
-        let play = async |script: &str, within| ansible(folder.path(), script).play(&nothing(), within).await;
+        let env = [("PATH".to_owned(), "/usr/bin:/bin".to_owned())].into();
+        let hooks = Hooks::new(HookSettings::default(), folder.path().to_owned(), env);
+        let play = async |script: &str, within| ansible(folder.path(), script).play(&hooks, &nothing(), within).await;
         assert!(play("exit 0", within).await.is_ok());
         assert!(play("echo 'fatal: [web1]: no'; exit 2", within).await.expect_err("failed").contains("a task failed: fatal: [web1]: no"));
         assert!(play("exit 4", within).await.expect_err("failed").contains("cannot be reached"));
         let late = play("sleep 1000 & echo $! > $0.pid; wait", Duration::from_millis(500)).await.expect_err("late");
-        assert!(late.contains("did not end within"), "{late}");
+        assert!(late.contains("was not done within"), "{late}");
         let pid = fs_err::read_to_string(folder.path().join("play.pid")).expect("it began");
         let gone = || fs_err::read_to_string(format!("/proc/{}/stat", pid.trim())).map_or(true, |stat| stat.contains(") Z "));
         for _ in 0..100 {
