@@ -7,11 +7,11 @@ use splitci_coordinator::deployment::{
     Admin, Cause, Deadline, Decision, Effect, Hold, Machine, Next, Outcome, Phase, Plan, Request, Rule, Sickness, Step,
 };
 use splitci_coordinator::model::Fence;
-use splitci_coordinator::model::environment::{DeployId, Environment, ErrorGate, Floor, MigrationClass, Strategy};
+use splitci_coordinator::model::environment::{DeployId, Environment, ErrorGate, MigrationClass, Share, Strategy};
 use splitci_tests::deployments::fleet::{ANOTHER, Fate, Nature, Trouble};
 use splitci_tests::deployments::prober::Prober;
 use splitci_tests::deployments::shell::{Deaths, Theatre};
-use splitci_tests::deployments::{environment, release, settled, slot, soak};
+use splitci_tests::deployments::{environment, release, settled, sides, slot, soak};
 use splitci_tests::schedules::dice::Dice;
 
 /// Four slots behind one balancer, release 1 settled.
@@ -85,13 +85,74 @@ fn all_at_once_never_mixes_and_goes_back_when_it_fails() {
 
 /// Release 1 serves at six slots, and two are replaced at a time.
 fn rolling() -> Theatre {
-    settled(Environment { strategy: Strategy::Rolling { batch: 2 }, ..environment(6, 1) })
+    settled(Environment { strategy: Strategy::Rolling { batch: Share::Count(2) }, ..environment(6, 1) })
 }
 
 /// Release 1 serves at five slots; one is replaced and watched before the others follow.
 fn canary() -> Theatre {
-    let strategy = Strategy::Canary { first: 1, batch: 2 };
-    settled(Environment { strategy, floor: Floor::Count(3), ..environment(5, 1) })
+    let strategy = Strategy::Canary { first: Share::Count(1), batch: Share::Count(2) };
+    settled(Environment { strategy, floor: Share::Count(3), ..environment(5, 1) })
+}
+
+/// Release 1 serves at four slots, each of which has a twin.
+fn two_sides() -> Theatre {
+    let floor = Share::Percent(100);
+    settled(Environment { floor, ..sides(environment(4, 1)) })
+}
+
+/// What runs at each slot.
+fn running(theatre: &Theatre) -> Vec<u32> {
+    let images = theatre.fleet.names.iter().map(|name| theatre.fleet.runs_at(name).map(|unit| unit.seen.release.clone()));
+    images.map(|seen| seen.map_or(0, |seen| if seen == release(1) { 1 } else { 2 })).collect()
+}
+
+/// I15: nobody is out for as much as an instant, on either way.
+#[test]
+fn of_two_sides_the_one_that_went_out_runs_on_and_goes_in_again_as_it_is() {
+    let mut theatre = two_sides();
+    assert_eq!(deploy(&mut theatre), Outcome::Done);
+    let (old, new) = (Some(1), Some(2));
+    assert_eq!(running(&theatre), [1, 2, 1, 2, 1, 2, 1, 2]);
+    assert_eq!(serving(&theatre), [None, new, None, new, None, new, None, new]);
+    assert_eq!((theatre.judge.least, theatre.judge.requests.1, theatre.fleet.runs), (4, 0, 1));
+    // Nothing is made or started on the way back, by whatever name it goes.
+    let made = |theatre: &Theatre| theatre.fleet.places.values().map(|place| place.units.len()).sum::<usize>();
+    let before = made(&theatre);
+    assert_eq!(theatre.deploy(&release(1)), Ok(Outcome::Done), "{}", theatre.story());
+    assert_eq!(serving(&theatre), [old, None, old, None, old, None, old, None]);
+    assert_eq!((made(&theatre), theatre.judge.least, theatre.judge.requests.1), (before, 4, 0));
+    assert_eq!(theatre.judge.objection, None);
+}
+
+#[test]
+fn of_two_sides_a_sick_one_serves_nobody_or_is_swapped_back_in_one_command() {
+    let twin = |theatre: &Theatre| theatre.fleet.names.iter().find(|name| name.0.ends_with('t')).cloned().unwrap();
+    let mut sick = two_sides();
+    sick.fleet.natures.insert((release(2).image, twin(&sick)), Nature::Sick);
+    let outcome = deploy(&mut sick);
+    assert!(matches!(&outcome, Outcome::RolledBack { cause: Cause::FirstHalf { .. }, out } if out.is_empty()), "{outcome:?}");
+    assert_eq!((rule(&sick), sick.judge.least, sick.judge.requests.1), (Some(Rule::R1), 4, 0), "{}", sick.story());
+    // After the swap the old side is still there.
+    let mut later = two_sides();
+    later.fleet.natures.insert((release(2).image, twin(&later)), Nature::Crashes(3_000));
+    later.environment.soak_ms = 6_000;
+    let outcome = deploy(&mut later);
+    assert!(matches!(&outcome, Outcome::RolledBack { .. }), "{outcome:?} {}", later.story());
+    assert_eq!((rule(&later), serving(&later).iter().flatten().count()), (Some(Rule::R2), 4), "{}", later.story());
+    assert!(effects(&later).iter().any(|effect| matches!(effect, Effect::Swap(turns) if turns.len() >= 7)), "{}", later.story());
+}
+
+/// I5: by design, and no longer than it may.
+#[test]
+fn i5_who_mixes_for_too_long_goes_back() {
+    let mut theatre = rolling();
+    theatre.environment.deadlines.mix_ms = 60_000;
+    assert_eq!(deploy(&mut theatre), Outcome::Done);
+    let mut slow = rolling();
+    slow.environment.deadlines.mix_ms = 1_000;
+    let outcome = deploy(&mut slow);
+    assert!(matches!(&outcome, Outcome::RolledBack { cause: Cause::Overdue(Deadline::Mix), .. }), "{outcome:?}");
+    assert_eq!((serving(&slow), slow.judge.requests.1), (vec![Some(1); 6], 0), "{}", slow.story());
 }
 
 /// Slots in the order in which the balancers were told this of them by this deploy.
@@ -135,7 +196,7 @@ fn of_a_rolling_deploy_a_sick_batch_takes_all_back_and_capacity_is_kept() {
 #[test]
 fn i1_a_batch_that_would_leave_too_few_waits_and_then_all_goes_back() {
     let mut theatre = rolling();
-    theatre.environment.floor = Floor::Count(4);
+    theatre.environment.floor = Share::Count(4);
     theatre.environment.max_failed = 6;
     make(&mut theatre, &[2, 3], Nature::Sick);
     let outcome = deploy(&mut theatre);
@@ -143,7 +204,7 @@ fn i1_a_batch_that_would_leave_too_few_waits_and_then_all_goes_back() {
     assert_eq!((serving(&theatre), theatre.judge.least), (vec![Some(1); 6], 4));
     // With room for one, the last two go one after the other.
     let mut theatre = rolling();
-    theatre.environment.floor = Floor::Count(4);
+    theatre.environment.floor = Share::Count(4);
     theatre.environment.max_failed = 1;
     make(&mut theatre, &[3], Nature::Sick);
     assert_eq!(deploy(&mut theatre), Outcome::Degraded(vec![slot(3)]));
@@ -404,7 +465,7 @@ fn a_balancer_that_forgets_is_told_again() {
 #[test]
 fn i1_five_slots_with_a_floor_of_three_cannot_be_halved() {
     let mut theatre = settled(environment(5, 1));
-    theatre.environment.floor = Floor::Count(3);
+    theatre.environment.floor = Share::Count(3);
     assert_eq!(theatre.deploy(&release(2)).unwrap_err().code(), "E_FLOOR");
 }
 
@@ -448,7 +509,7 @@ fn i9_a_container_of_an_image_that_nobody_asked_for_is_never_started() {
 fn i10_what_is_refused_has_no_effect() {
     type Change = fn(&mut Theatre);
     let refusals: [(&str, Change); 5] = [
-        ("E_FLOOR", |theatre| theatre.environment.floor = Floor::Count(3)),
+        ("E_FLOOR", |theatre| theatre.environment.floor = Share::Count(3)),
         ("E_REVOKED", |theatre| theatre.fleet.gate.target_revoked = true),
         ("E_BREAKING_MIGRATION", |theatre| theatre.environment.migration.as_mut().unwrap().class = MigrationClass::Breaking),
         ("E_ENGINE_UNREACHABLE", |theatre| theatre.fleet.places.get_mut(&slot(2)).unwrap().away_until = u64::MAX),
@@ -496,10 +557,10 @@ fn plays() -> Vec<Play> {
         ("two balancers", || settled(environment(3, 2))),
         ("one slot", || settled(environment(1, 1))),
         ("all at once", at_once),
-        ("rolling", || settled(Environment { strategy: Strategy::Rolling { batch: 1 }, ..environment(3, 1) })),
+        ("rolling", || settled(Environment { strategy: Strategy::Rolling { batch: Share::Count(1) }, ..environment(3, 1) })),
         ("canary back", || {
-            let strategy = Strategy::Canary { first: 1, batch: 2 };
-            let mut theatre = settled(Environment { strategy, floor: Floor::Count(1), ..environment(3, 1) });
+            let strategy = Strategy::Canary { first: Share::Count(1), batch: Share::Count(2) };
+            let mut theatre = settled(Environment { strategy, floor: Share::Count(1), ..environment(3, 1) });
             make(&mut theatre, &[2], Nature::Crashes(300));
             theatre
         }),

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use splitci_coordinator::deployment::{Admin, Cause, Decision, Effect, Outcome, Phase, Plan, Row, Sickness, Step, Waiting, World};
 use splitci_coordinator::gate::StoreKind;
-use splitci_coordinator::model::environment::{Floor, Strategy};
+use splitci_coordinator::model::environment::{Share, Side, Strategy};
 use splitci_coordinator::promotion::identify;
 use splitci_coordinator::registry::{Tag, Wanted};
 use splitci_coordinator::rollout::{Order, RolloutError, Site, Watcher, carry_out, copies, journal};
@@ -87,8 +87,8 @@ async fn expect_kept_secret(site: &Site) {
 async fn rolling_replaces_one_after_the_other_and_loses_no_request() {
     let (one, two) = (image("VERSION=1"), image("VERSION=2"));
     let mut rig = Rig::new("rolling", 3).await;
-    rig.site.environment.strategy = Strategy::Rolling { batch: 1 };
-    rig.site.environment.floor = Floor::Count(2);
+    rig.site.environment.strategy = Strategy::Rolling { batch: Share::Count(1) };
+    rig.site.environment.floor = Share::Count(2);
     assert_eq!(rig.deploy(&one).await.expect("deployed"), Outcome::Done);
     let load = rig.load(40);
     moment().await;
@@ -107,6 +107,40 @@ async fn rolling_replaces_one_after_the_other_and_loses_no_request() {
         rows.rows().iter().rev().take_while(|row| !matches!(row.step, Step::Decision(Decision::Began(_)))).filter(drains).count(),
         0
     );
+}
+
+/// I4: behind a real balancer, in one command there and in one back.
+/// I15: all that serve go on to.
+#[tokio::test(flavor = "multi_thread")]
+async fn with_two_sides_the_way_back_starts_nothing_and_no_request_is_lost() {
+    let (one, two) = (image("VERSION=1"), image("VERSION=2"));
+    let mut rig = Rig::new("sides", 4).await;
+    rig.site.environment.strategy = Strategy::BlueGreen;
+    rig.site.environment.floor = Share::Percent(100);
+    let sides = [Side::Blue, Side::Blue, Side::Green, Side::Green];
+    rig.site.environment.slots.iter_mut().zip(sides).for_each(|(slot, side)| slot.side = Some(side));
+    assert_eq!(rig.deploy(&one).await.expect("deployed"), Outcome::Done);
+    assert_eq!(rig.running().len(), 2);
+    let load = rig.load(60);
+    moment().await;
+    assert_eq!(rig.deploy(&two).await.expect("deployed"), Outcome::Done);
+    moment().await;
+    let mixed = load.finish();
+    expect_all_good(&mixed);
+    let there = mixed.mixed_ms("1", "2").expect("both answered");
+    let warm = rig.running();
+    assert_eq!(warm.values().filter(|image| **image == one).count(), 2, "the old ones run on: {warm:?}");
+    assert_eq!(warm.values().filter(|image| **image == two).count(), 2, "{warm:?}");
+    let (load, ids) = (rig.load(60), rig.containers());
+    moment().await;
+    assert_eq!(rig.deploy(&one).await.expect("went back"), Outcome::Done);
+    moment().await;
+    let report = load.finish();
+    expect_all_good(&report);
+    let back = report.mixed_ms("2", "1").expect("both answered");
+    println!("mixed for {there:.1} ms, and {back:.1} ms on the way back");
+    assert!(there < 500.0 && back < 500.0, "mixed for {there:.1} ms, and {back:.1} ms on the way back");
+    assert_eq!(rig.containers(), ids, "nothing was made, started or stopped");
 }
 
 /// The moments of a test, by what they are.

@@ -36,6 +36,7 @@ const INVARIANTS: &[(&str, &str)] = &[
     ("I1", "as many slots serve as have to"),
     ("I2", "no request is lost"),
     ("I4", "new requests never meet two releases"),
+    ("I5", "where releases are mixed by design, no longer than they may be"),
     ("I6", "what is not well is never in rotation"),
     ("I7", "a slot that failed stays out"),
     ("I8", "a migration runs once"),
@@ -62,7 +63,6 @@ const WITHOUT: &[(&str, &str)] = &[
     ("T21", "there are no webhooks: nothing listens"),
     ("T22", "there are no previews"),
     ("I3", "no deployment reports how long answers take at half capacity; the load client of these tests does"),
-    ("I5", "`rolling` and `canary` mix releases until the last batch is in, and no time is set for that but the deadlines'"),
     (
         "I21",
         "no deploy waits for another, so none overtakes one that waits: whoever finds a lock leaves (I11), and what is older is refused (T20)",

@@ -16,7 +16,7 @@ use splitci_coordinator::fleet::{Fleet, Place};
 use splitci_coordinator::gate::statement::Answer;
 use splitci_coordinator::gate::{Identity, Mode};
 use splitci_coordinator::hooks::Hooks;
-use splitci_coordinator::model::environment::{DeployId, Environment, Floor, Health, Migration, MigrationClass, Slot, SlotName};
+use splitci_coordinator::model::environment::{DeployId, Environment, Health, Migration, MigrationClass, Share, Slot, SlotName};
 use splitci_coordinator::promotion::{Promotion, gather, recall};
 use splitci_coordinator::registry::Repository;
 use splitci_coordinator::rollout::{Actor, Options, Order, RolloutError, Site, Watcher, carry_out, journal};
@@ -79,6 +79,7 @@ impl Rig {
             engine: "here".into(),
             port: *port,
             zone: None,
+            side: None,
             publish: None,
         };
         let environment = serde_json::json!({"app": app, "name": "production", "slots": [], "balancers": []});
@@ -87,7 +88,7 @@ impl Rig {
         environment.balancers =
             serde_json::from_value(serde_json::json!([{"endpoint": "unix:///x", "backend": "app"}])).expect("balancers");
         environment.health = Health { path: "/up".into(), successes: 3, interval_ms: 100, boot_ms: 15_000, min_healthy_ms: 400 };
-        environment.floor = Floor::Percent(50);
+        environment.floor = Share::Percent(50);
         (environment.drain_ms, environment.grace_ms, environment.soak_ms) = (10_000, 10_000, 0);
         crate::engine::require();
         let state = tempfile::tempdir().expect("a folder");
@@ -223,6 +224,14 @@ impl Rig {
             .filter_map(|line| line.split_once(' '))
             .map(|(slot, id)| (slot.to_owned(), docker_says(&format!("inspect --format {{{{.Image}}}} {id}"))))
             .collect()
+    }
+
+    /// The containers that run, with when they were started.
+    pub fn containers(&self) -> BTreeMap<String, String> {
+        let filter = format!("--filter label={} --filter label=splitci.role=instance", self.site.place.filter());
+        let listed = docker_says(&format!("ps --quiet --no-trunc {filter}"));
+        let started = |id: &str| docker_says(&format!("inspect --format {{{{.State.StartedAt}}}} {id}"));
+        listed.split_whitespace().map(|id| (id.to_owned(), started(id))).collect()
     }
 
     /// From now on a release migrates with this command.

@@ -11,7 +11,7 @@ Examples:
   splitci deploy staging v1.2 --message \"fix 4711\"
 
 The gate is asked anew, about the digest. One half of the slots is taken out, replaced and checked; then the halves are swapped in one command of the balancer, so that requests
-never meet two releases; then the other half follows (`strategy = \"half\"`; there are `rolling`, `canary` and `all-at-once`, too). What fails goes back by itself. Ctrl-C once: it goes back in order; twice: it is left as it is, for `splitci resume`.
+never meet two releases; then the other half follows (`strategy = \"half\"`; there are `bluegreen`, `rolling`, `canary` and `all-at-once`, too). What fails goes back by itself. Ctrl-C once: it goes back in order; twice: it is left as it is, for `splitci resume`.
 Exit status: 0 done, 6 the gate says no, 7 locked, frozen, older than what serves or stopped by a hook, 8 it went back, 9 it is held for a person, 10 done with slots missing, 11 the migration failed.";
 
 const LOCK: &str = "\

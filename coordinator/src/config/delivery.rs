@@ -12,10 +12,12 @@ use super::permits::AuthSource;
 use super::resolve::{project_name, value};
 use super::schema::{EnvironmentSection, Given, Layer, NamedTable};
 use super::setting::{Count, Span};
-use super::slots::{Pause, StrategyName};
+use super::slots::{Pause, ShareChoice, StrategyName};
 use super::survey::Where;
 use super::{RecordSettings, hooks, read, resolve, trust};
-use crate::model::environment::{BalancerAddress, Deadlines, Environment, ErrorGate, Health, Migration, MigrationClass, Slot, Strategy};
+use crate::model::environment::{
+    BalancerAddress, Deadlines, Environment, ErrorGate, Health, Migration, MigrationClass, Share, Slot, Strategy,
+};
 use crate::model::hook::HookSettings;
 use crate::model::policy::{BreakGlassRule, PolicySettings};
 use crate::model::trust::TrustSettings;
@@ -194,8 +196,6 @@ fn environment(app: &str, table: NamedTable, bases: &Bases, faults: &mut Faults)
     let port = section.port.as_ref().map(|port| port.value.0);
     let (slots, balancers) = places(app, &section);
     let watched = errors.min_requests.is_some() || errors.tolerance.is_some();
-    let usual = Deadlines::default();
-    let span = |given: Option<Given<Span>>, usual: u64| value(given).map_or(usual, Span::millis);
     let pause = |given: Option<Given<Pause>>, usual: u64| value(given).map_or(usual, |Pause(ms)| ms);
     let environment = Environment {
         app: app.to_owned(),
@@ -205,7 +205,7 @@ fn environment(app: &str, table: NamedTable, bases: &Bases, faults: &mut Faults)
         health: health_of(health),
         drain_ms: pause(section.drain, Environment::default_drain()),
         grace_ms: pause(section.grace, Environment::default_grace()),
-        floor: value(section.floor).map(|floor| floor.0).unwrap_or_default(),
+        floor: value(section.floor).map_or_else(Environment::default_floor, |floor| floor.0),
         soak_ms: pause(section.soak, Environment::default_soak()),
         errors: watched.then(|| ErrorGate {
             min_requests: value(errors.min_requests).unwrap_or(100),
@@ -214,14 +214,10 @@ fn environment(app: &str, table: NamedTable, bases: &Bases, faults: &mut Faults)
         migration: command.map(|command| Migration {
             command: command.0,
             class: value(migration.class).unwrap_or(MigrationClass::Breaking),
-            timeout_ms: span(migration.timeout, 600_000),
+            timeout_ms: value(migration.timeout).map_or(600_000, Span::millis),
         }),
         max_failed: value(section.max_failed).unwrap_or(0),
-        deadlines: Deadlines {
-            step_ms: span(deadlines.step, usual.step_ms),
-            batch_ms: span(deadlines.batch, usual.batch_ms),
-            total_ms: span(deadlines.total, usual.total_ms),
-        },
+        deadlines: deadlines_of(deadlines),
         freeze: value(section.freeze).map(|windows| windows.0).unwrap_or_default(),
         name: name.clone(),
     };
@@ -235,11 +231,12 @@ fn environment(app: &str, table: NamedTable, bases: &Bases, faults: &mut Faults)
 
 /// The order of things. How many go at a time means something to those strategies alone that go by it.
 fn strategy(section: &EnvironmentSection) -> Strategy {
-    let count = |given: &Option<Given<Count>>| given.as_ref().map_or(1, |given| given.value.0);
-    let (first, batch) = (count(&section.canary), count(&section.batch));
+    let share = |given: &Option<Given<ShareChoice>>| given.as_ref().map_or(Share::Count(1), |given| given.value.0);
+    let (first, batch) = (share(&section.canary), share(&section.batch));
     match section.strategy.as_ref().map(|given| given.value).unwrap_or_default() {
         StrategyName::Half => Strategy::Half,
         StrategyName::AllAtOnce => Strategy::AllAtOnce,
+        StrategyName::BlueGreen => Strategy::BlueGreen,
         StrategyName::Rolling => Strategy::Rolling { batch },
         StrategyName::Canary => Strategy::Canary { first, batch },
     }
@@ -252,6 +249,17 @@ fn places(app: &str, section: &EnvironmentSection) -> (Vec<Slot>, Vec<BalancerAd
     let endpoints = value(section.balancers.clone()).map(|items| items.texts()).unwrap_or_default();
     let slots = value(section.slots.clone()).map(|slots| slots.0).unwrap_or_default();
     (slots, endpoints.into_iter().map(address).collect())
+}
+
+fn deadlines_of(section: super::schema::DeadlinesSection) -> Deadlines {
+    let usual = Deadlines::default();
+    let span = |given: Option<Given<Span>>, usual: u64| value(given).map_or(usual, Span::millis);
+    Deadlines {
+        step_ms: span(section.step, usual.step_ms),
+        batch_ms: span(section.batch, usual.batch_ms),
+        total_ms: span(section.total, usual.total_ms),
+        mix_ms: span(section.mix, usual.mix_ms),
+    }
 }
 
 fn health_of(section: super::schema::HealthSection) -> Health {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::delivery::delivery;
 use super::*;
-use crate::model::environment::{Deadlines, Environment, Floor, Health, MigrationClass, SlotName, Strategy};
+use crate::model::environment::{Deadlines, Environment, Health, MigrationClass, Share, Side, SlotName, Strategy};
 use crate::model::hook::{HookSettings, StatusTarget};
 use crate::model::policy::{PolicySettings, ReusedRule, Revoked};
 use crate::model::trust::{KeySource, Level};
@@ -50,9 +50,33 @@ fn a_strategy_goes_by_the_counts_beside_it_or_by_one() {
         read_delivery(&text).map(|found| found.environments["staging"].environment.strategy)
     };
     assert_eq!(of("").expect("read"), Strategy::Half);
-    assert_eq!(of("strategy = \"rolling\"").expect("read"), Strategy::Rolling { batch: 1 });
-    assert_eq!(of("strategy = \"canary\"\ncanary = 2\nbatch = 3").expect("read"), Strategy::Canary { first: 2, batch: 3 });
-    assert!(of("strategy = \"rolling\"\nbatch = 0").is_err() && of("strategy = \"bluegreen\"").is_err());
+    assert_eq!(of("strategy = \"rolling\"").expect("read"), Strategy::Rolling { batch: Share::Count(1) });
+    assert_eq!(
+        of("strategy = \"canary\"\ncanary = 2\nbatch = 3").expect("read"),
+        Strategy::Canary { first: Share::Count(2), batch: Share::Count(3) }
+    );
+    let parts = of("strategy = \"canary\"\ncanary = \"10%\"\nbatch = \"25%\"").expect("read");
+    assert_eq!(parts, Strategy::Canary { first: Share::Percent(10), batch: Share::Percent(25) });
+    assert!(of("strategy = \"rolling\"\nbatch = 0").is_err() && of("strategy = \"rolling\"\nbatch = \"101%\"").is_err());
+}
+
+#[test]
+fn slots_of_bluegreen_are_of_two_sides() {
+    let sides = SMALL.replacen("[environment.staging]\n", "[environment.staging]\nstrategy = \"bluegreen\"\n", 1).replace(
+        "slots = [{ name = \"web1\", port = 18101 }]",
+        "slots = [{ name = \"web1\", port = 18101, side = \"blue\" }, { name = \"web2\", port = 18102, side = \"green\" }]",
+    );
+    let found = read_delivery(&sides).expect("read").environments["staging"].environment.clone();
+    assert_eq!((found.strategy, found.size(), found.slots[1].side), (Strategy::BlueGreen, 1, Some(Side::Green)));
+    for (from, to, said) in [
+        ("side = \"green\"", "side = \"red\"", "a list of slots"),
+        (", side = \"green\"", "", "slot `web2` is of no side"),
+        ("side = \"green\"", "side = \"blue\"", "2 slots are blue and 0 are green"),
+        ("\"bluegreen\"", "\"half\"", "slot `web1` is of a side, and the strategy knows none"),
+    ] {
+        let told = faults(&read_delivery(&sides.replace(from, to)).expect_err(said));
+        assert!(told.iter().any(|fault| fault.contains(said)), "{told:?}");
+    }
 }
 
 #[test]
@@ -81,7 +105,7 @@ fn the_example_shows_the_defaults_of_environments_and_policies() {
     let settings = read_delivery(&text).expect("read").environments.remove("production").expect("there");
     assert_eq!(settings.hooks.timeout_ms, HookSettings::default().timeout_ms);
     let found = settings.environment;
-    assert_eq!((&found.health, found.deadlines, found.floor), (&Health::default(), Deadlines::default(), Floor::default()));
+    assert_eq!((&found.health, found.deadlines, found.floor), (&Health::default(), Deadlines::default(), Share::Percent(50)));
     assert_eq!((found.drain_ms, found.grace_ms, found.soak_ms, found.max_failed), (30_000, 30_000, 10_000, 0));
     let gate = found.errors.expect("asked for");
     assert_eq!((gate.min_requests, gate.tolerance_permille), (100, 5));

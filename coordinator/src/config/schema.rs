@@ -12,7 +12,7 @@ use super::setting::{
     ByteSize, Count, Cpus, EngineChoice, Init, Items, Paths, Percent, Pids, Platform, ProjectName, Raw, ResultsKind, Seed, Setting, Shards,
     Span, SuiteName, Words,
 };
-use super::slots::{FloorChoice, Freezes, Pause, Permille, Port, Slots, StrategyName, UrlPath};
+use super::slots::{Freezes, Pause, Permille, Port, ShareChoice, Slots, StrategyName, UrlPath};
 use super::trust::{Bucket, KeyText, PublicKeys, RedisUrl};
 use crate::model::environment::MigrationClass;
 use crate::model::policy::ReusedRule;
@@ -397,11 +397,11 @@ schema! {
         /// The order of things.
         strategy: StrategyName = "strategy",
         /// How many go at a time.
-        batch: Count = "batch",
+        batch: ShareChoice = "batch",
         /// How many go first.
-        canary: Count = "canary",
+        canary: ShareChoice = "canary",
         /// How many serve at any time.
-        floor: FloorChoice = "floor",
+        floor: ShareChoice = "floor",
         /// How long requests on their way are waited for.
         drain: Pause = "drain",
         /// From TERM to KILL.
@@ -468,5 +468,7 @@ schema! {
         batch: Span = "batch",
         /// The way there, and once more the way back.
         total: Span = "total",
+        /// How long requests may meet both releases.
+        mix: Span = "mix",
     }
 }

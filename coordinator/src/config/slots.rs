@@ -6,7 +6,7 @@ use toml::de::DeValue;
 
 use super::fault::Place;
 use super::setting::{Raw, Setting, Span, choose, texts};
-use crate::model::environment::{Floor, MigrationClass, Slot, SlotName};
+use crate::model::environment::{MigrationClass, Share, Side, Slot, SlotName};
 use crate::model::freeze::Freeze;
 
 /// The engine of a slot that names none: this machine's.
@@ -17,7 +17,7 @@ const HERE: &str = "unix:///var/run/docker.sock";
 pub struct Slots(pub Vec<Slot>);
 
 impl Setting for Slots {
-    const EXPECTED: &'static str = "a list of slots: `{ name = \"web1\", engine = \"ssh://deploy@a\", port = 18101, publish = \"10.0.0.5\", zone = \"a\" }`, all but name and port optional";
+    const EXPECTED: &'static str = "a list of slots: `{ name = \"web1\", engine = \"ssh://deploy@a\", port = 18101, publish = \"10.0.0.5\", zone = \"a\", side = \"blue\" }`, all but name and port optional";
 
     fn parse(raw: Raw<'_>, place: &Place) -> Option<Self> {
         let Raw::Toml(value) = raw else { return None };
@@ -27,7 +27,7 @@ impl Setting for Slots {
 
 fn slot(value: &DeValue<'_>, place: &Place) -> Option<Slot> {
     let table = value.as_table()?;
-    if !table.keys().all(|key| matches!(key.get_ref().as_ref(), "name" | "engine" | "port" | "publish" | "zone")) {
+    if !table.keys().all(|key| matches!(key.get_ref().as_ref(), "name" | "engine" | "port" | "publish" | "zone" | "side")) {
         return None;
     }
     let text = |key: &str| table.get(key).map(|value| String::parse(Raw::Toml(value.get_ref()), place));
@@ -37,8 +37,17 @@ fn slot(value: &DeValue<'_>, place: &Place) -> Option<Slot> {
         engine: optional("engine")?.unwrap_or_else(|| HERE.to_owned()),
         port: Port::parse(Raw::Toml(table.get("port")?.get_ref()), place)?.0,
         zone: optional("zone")?,
+        side: optional("side")?.map_or(Some(None), |side| side_of(&side).map(Some))?,
         publish: optional("publish")?.map_or(Some(None), |address| address.parse().ok().map(Some))?,
     })
+}
+
+fn side_of(word: &str) -> Option<Side> {
+    match word {
+        "blue" => Some(Side::Blue),
+        "green" => Some(Side::Green),
+        _ => None,
+    }
 }
 
 /// A port of TCP.
@@ -92,20 +101,20 @@ impl Setting for Freezes {
     }
 }
 
-/// How many slots serve at any time.
+/// How many of the slots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FloorChoice(pub Floor);
+pub struct ShareChoice(pub Share);
 
-impl Setting for FloorChoice {
+impl Setting for ShareChoice {
     const EXPECTED: &'static str = "a number of slots, or a part of them such as `50%`";
 
     fn parse(raw: Raw<'_>, _: &Place) -> Option<Self> {
         let part = raw.text().and_then(|text| text.trim().strip_suffix('%'));
-        let floor = match part {
-            Some(part) => part.trim().parse().ok().filter(|part| *part <= 100).map(Floor::Percent),
-            None => raw.number().map(Floor::Count),
+        let share = match part {
+            Some(part) => part.trim().parse().ok().filter(|part| *part <= 100).map(Share::Percent),
+            None => raw.number().map(Share::Count),
         };
-        floor.map(Self)
+        share.map(Self)
     }
 }
 
@@ -136,6 +145,8 @@ pub enum StrategyName {
     Half,
     /// `all-at-once`.
     AllAtOnce,
+    /// `bluegreen`.
+    BlueGreen,
     /// `rolling`.
     Rolling,
     /// `canary`.
@@ -143,11 +154,11 @@ pub enum StrategyName {
 }
 
 impl Setting for StrategyName {
-    const EXPECTED: &'static str = "`half`, `all-at-once`, `rolling` or `canary`";
-    const CHOICES: &'static [&'static str] = &["half", "all-at-once", "rolling", "canary"];
+    const EXPECTED: &'static str = "`half`, `all-at-once`, `bluegreen`, `rolling` or `canary`";
+    const CHOICES: &'static [&'static str] = &["half", "all-at-once", "bluegreen", "rolling", "canary"];
 
     fn parse(raw: Raw<'_>, _: &Place) -> Option<Self> {
-        choose(raw, Self::CHOICES, &[Self::Half, Self::AllAtOnce, Self::Rolling, Self::Canary])
+        choose(raw, Self::CHOICES, &[Self::Half, Self::AllAtOnce, Self::BlueGreen, Self::Rolling, Self::Canary])
     }
 }
 

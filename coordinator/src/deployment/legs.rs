@@ -1,12 +1,12 @@
 //! Which slots go when on the way to a release, for each strategy, and how many serve meanwhile.
 //!
 //! What is near the goal goes first, because it costs nothing; then as many as the strategy takes out at once. The others follow: all of them as the first go in, or a batch at a
-//! time.
+//! time. Of two sides the one that is near the goal goes in, and the other one out.
 
 use super::plan::{PlannedStep, StepKind};
 use super::words::Leg;
 use super::world::{Rotation, World};
-use crate::model::environment::{Environment, Release, SlotName, Strategy};
+use crate::model::environment::{Environment, Release, Share, Side, SlotName, Strategy};
 
 /// How far a slot is from serving a release: who is nearest goes first, because it costs nothing (R5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,15 +38,39 @@ pub(super) fn split(environment: &Environment, world: &World, goal: &Release) ->
     let up_to = |most| order.iter().filter(|slot| rank(world, slot, goal) <= most).count();
     let (near, free, all) = (up_to(Rank::Warm), up_to(Rank::Idle), order.len());
     // Whoever does not serve anyway is one of those that are out at once.
-    let beyond = |count: u32| free.max(near.saturating_add(usize::try_from(count).unwrap_or(usize::MAX)));
+    let at_a_time = |share: Share| share.at_a_time(environment.size());
+    let beyond = |share: Share| free.max(near.saturating_add(usize::try_from(at_a_time(share)).unwrap_or(usize::MAX)));
     let (first, batch) = match environment.strategy {
+        Strategy::BlueGreen => return sides(environment, world, goal),
         Strategy::Half => (near.max(all / 2).max(1), None),
         Strategy::AllAtOnce => (all, None),
-        Strategy::Rolling { batch } => (beyond(batch), Some(batch)),
-        Strategy::Canary { first, batch } => (beyond(first), Some(batch)),
+        Strategy::Rolling { batch } => (beyond(batch), Some(at_a_time(batch))),
+        Strategy::Canary { first, batch } => (beyond(first), Some(at_a_time(batch))),
     };
     let second = order.split_off(first.min(all));
-    Leg { goal: goal.clone(), first: order, second, batch }
+    Leg { goal: goal.clone(), first: order, second, batch, warm: false }
+}
+
+/// The way to a release by one side: the one with fewer slots to bring there, then the one that serves less, then blue.
+fn sides(environment: &Environment, world: &World, goal: &Release) -> Leg {
+    let on = |side: Side| {
+        let of_it = |slot: &SlotName| environment.slots.iter().any(|place| place.name == *slot && place.side == Some(side));
+        let mut slots: Vec<_> = by_zone(environment).into_iter().filter(of_it).collect();
+        slots.sort_by_key(|slot| rank(world, slot, goal));
+        slots
+    };
+    let cost = |slots: &[SlotName]| (slots.iter().filter(|slot| rank(world, slot, goal) > Rank::Warm).count(), world.serving(slots));
+    let (blue, green) = (on(Side::Blue), on(Side::Green));
+    let (first, second) = if cost(&green) < cost(&blue) { (green, blue) } else { (blue, green) };
+    Leg { goal: goal.clone(), first, second, batch: None, warm: true }
+}
+
+/// Whether nothing is to be done: the release serves wherever it is to, and nowhere else.
+pub(super) fn there(environment: &Environment, world: &World, goal: &Release) -> bool {
+    let leg = split(environment, world, goal);
+    let serves = |slot: &SlotName| rank(world, slot, goal) == Rank::There;
+    let out = |slot: &SlotName| !matches!(world.rotation(slot), Rotation::Serving | Rotation::Partly);
+    leg.first.iter().all(serves) && leg.second.iter().all(|slot| if leg.warm { out(slot) } else { serves(slot) })
 }
 
 /// All slots: one of each zone, then another of each; by name within a zone.
@@ -84,6 +108,7 @@ impl Room {
         let (first, second) = (count(&leg.first), count(&leg.second));
         let all = first.saturating_add(second);
         match leg.batch {
+            None if leg.warm => Self { now, stays, swapped: first, later: first, all: first },
             None => Self { now, stays, swapped: first, later: first, all },
             Some(batch) => {
                 let swapped = first.saturating_add(world.serving(&leg.second));
@@ -98,8 +123,10 @@ pub(super) fn expected(leg: &Leg, room: &Room, migration: bool) -> Vec<PlannedSt
     let mut steps = Vec::new();
     let all: Vec<_> = leg.first.iter().chain(&leg.second).cloned().collect();
     let mut step = |kind, slots: &[SlotName], capacity| steps.push(PlannedStep { kind, slots: slots.to_vec(), capacity });
-    step(StepKind::Prefetch, &all, room.now);
-    step(StepKind::Drain, &leg.first, room.stays);
+    step(StepKind::Prefetch, if leg.warm { &leg.first } else { &all }, room.now);
+    if !leg.warm || room.stays < room.now {
+        step(StepKind::Drain, &leg.first, room.stays);
+    }
     step(StepKind::Replace, &leg.first, room.stays);
     if migration {
         step(StepKind::Migrate, &[], room.stays);
@@ -109,6 +136,9 @@ pub(super) fn expected(leg: &Leg, room: &Room, migration: bool) -> Vec<PlannedSt
         Some(_) => step(StepKind::Ready, &leg.first, room.swapped),
     }
     step(StepKind::Soak, &leg.first, room.swapped);
+    if leg.warm {
+        return steps;
+    }
     for batch in leg.batches() {
         let out = leg.batch.map_or(room.later, |_| room.swapped.saturating_sub(u32::try_from(batch.len()).unwrap_or(u32::MAX)));
         if leg.batch.is_some() {

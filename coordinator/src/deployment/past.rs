@@ -132,7 +132,12 @@ impl<'a> Past<'a> {
 
     /// Whether the two halves were to be swapped on this leg.
     pub(super) fn swapped(&self) -> bool {
-        self.intents().any(|(_, effect)| matches!(effect, Effect::Swap(_)))
+        self.first_swap().is_some()
+    }
+
+    /// When the first ones were first about to be let in on this leg.
+    pub(super) fn first_swap(&self) -> Option<u64> {
+        self.intents().find(|(_, effect)| matches!(effect, Effect::Swap(_))).map(|(row, _)| row.time)
     }
 
     /// When the balancers were first told this about a slot, on this leg.

@@ -6,7 +6,7 @@
 use serde::Serialize;
 
 use super::journal::Journal;
-use super::legs::{Rank, Room, expected, rank, split};
+use super::legs::{Room, expected, split, there};
 use super::words::Course;
 use super::world::{Balancer, Rotation, World};
 use crate::model::environment::{DeployId, Environment, EnvironmentFault, MigrationClass, Release, SlotName};
@@ -227,7 +227,7 @@ impl Plan {
             manifest: request.manifest.clone(),
         };
         let mut steps = Vec::new();
-        if !names.iter().all(|name| rank(world, name, target) == Rank::There) {
+        if !there(environment, world, target) {
             let leg = split(environment, world, target);
             let room = Room::of(&leg, world);
             course.floor = floor(course.floor, &room, request)?;

@@ -7,7 +7,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::model::Fence;
 use crate::model::environment::{
-    BalancerAddress, Deadlines, DeployId, Environment, Floor, Health, Migration, MigrationClass, Release, Slot, SlotName, Strategy as Order,
+    BalancerAddress, Deadlines, DeployId, Environment, Health, Migration, MigrationClass, Release, Share, Side, Slot, SlotName,
+    Strategy as Order,
 };
 use crate::model::freeze::Freeze;
 
@@ -20,7 +21,7 @@ fn name(at: usize) -> SlotName {
 }
 
 fn environment(slots: usize) -> Environment {
-    let slot = |at| Slot { name: name(at), engine: "unix:///run/docker.sock".into(), port: 8_000, zone: None, publish: None };
+    let slot = |at| Slot { name: name(at), engine: "unix:///run/docker.sock".into(), port: 8_000, zone: None, side: None, publish: None };
     Environment {
         app: "shop".into(),
         name: "production".into(),
@@ -30,7 +31,7 @@ fn environment(slots: usize) -> Environment {
         health: Health::default(),
         drain_ms: 1_000,
         grace_ms: 1_000,
-        floor: Floor::default(),
+        floor: Share::Percent(50),
         soak_ms: 1_000,
         errors: None,
         migration: None,
@@ -124,13 +125,13 @@ fn all_at_once_has_one_half_and_has_to_be_asked_for() {
 
 /// What a strategy plans for slots that serve this.
 fn planned(strategy: Order, slots: &[Option<&str>]) -> Plan {
-    let environment = Environment { strategy, floor: Floor::Count(1), ..environment(slots.len()) };
+    let environment = Environment { strategy, floor: Share::Count(1), ..environment(slots.len()) };
     Plan::of(&environment, &world(slots), &request()).unwrap()
 }
 
 #[test]
 fn rolling_plans_a_batch_after_the_other_and_says_how_many_serve() {
-    let plan = planned(Order::Rolling { batch: 2 }, &[Some("old"); 5]);
+    let plan = planned(Order::Rolling { batch: Share::Count(2) }, &[Some("old"); 5]);
     let told: Vec<_> = plan.steps.iter().map(|step| (step.kind, step.slots.len(), step.capacity)).collect();
     let batch = |slots, capacity| [(StepKind::Drain, slots, capacity), (StepKind::Replace, slots, capacity), (StepKind::Ready, slots, 5)];
     let expected =
@@ -140,24 +141,75 @@ fn rolling_plans_a_batch_after_the_other_and_says_how_many_serve() {
 
 #[test]
 fn a_canary_goes_first_and_what_is_out_already_is_one_of_them() {
-    let leg = planned(Order::Canary { first: 2, batch: 1 }, &[Some("old"), Some("old"), Some("old"), None]).course.leg.unwrap();
+    let leg = planned(Order::Canary { first: Share::Count(2), batch: Share::Count(1) }, &[Some("old"), Some("old"), Some("old"), None])
+        .course
+        .leg
+        .unwrap();
     assert_eq!((leg.first.clone(), leg.batches().count()), (vec![name(3), name(0)], 2));
     // More are out than go at a time: taking another one out would cost capacity.
-    let leg = planned(Order::Rolling { batch: 1 }, &[None, Some("old"), None, Some("new")]).course.leg.unwrap();
+    let leg = planned(Order::Rolling { batch: Share::Count(1) }, &[None, Some("old"), None, Some("new")]).course.leg.unwrap();
     assert_eq!((leg.first, leg.second), (vec![name(3), name(0), name(2)], vec![name(1)]));
 }
 
 #[test]
 fn a_batch_that_breaks_the_floor_is_refused() {
     let of = |strategy, floor| {
-        refusal(&Environment { strategy, floor: Floor::Count(floor), ..environment(4) }, &world(&[Some("old"); 4]), &request())
+        refusal(&Environment { strategy, floor: Share::Count(floor), ..environment(4) }, &world(&[Some("old"); 4]), &request())
     };
     assert_eq!(
-        [of(Order::Rolling { batch: 1 }, 3), of(Order::Rolling { batch: 2 }, 3), of(Order::Rolling { batch: 4 }, 1)],
+        [
+            of(Order::Rolling { batch: Share::Count(1) }, 3),
+            of(Order::Rolling { batch: Share::Count(2) }, 3),
+            of(Order::Rolling { batch: Share::Count(4) }, 1)
+        ],
         ["", "E_FLOOR", "E_DOWNTIME"]
     );
-    assert_eq!(of(Order::Canary { first: 1, batch: 2 }, 3), "E_FLOOR", "those that follow count, too");
-    assert_eq!([of(Order::Rolling { batch: 0 }, 1), of(Order::Canary { first: 0, batch: 1 }, 1)], ["E_ENVIRONMENT"; 2]);
+    assert_eq!(of(Order::Canary { first: Share::Count(1), batch: Share::Count(2) }, 3), "E_FLOOR", "those that follow count, too");
+    // A part of the slots is rounded down, and never nothing.
+    let part = |percent| of(Order::Rolling { batch: Share::Percent(percent) }, 3);
+    assert_eq!([part(10), part(25), part(49), part(50), part(101), part(0)], ["", "", "", "E_FLOOR", "E_ENVIRONMENT", "E_ENVIRONMENT"]);
+    assert_eq!(
+        [of(Order::Rolling { batch: Share::Count(0) }, 1), of(Order::Canary { first: Share::Count(0), batch: Share::Count(1) }, 1)],
+        ["E_ENVIRONMENT"; 2]
+    );
+}
+
+/// An environment with a twin for each slot: those with even numbers are blue.
+fn sides(slots: usize) -> Environment {
+    let mut environment = Environment { strategy: Order::BlueGreen, floor: Share::Percent(100), ..environment(2 * slots) };
+    let both = [Side::Blue, Side::Green].into_iter().cycle();
+    environment.slots.iter_mut().zip(both).for_each(|(slot, side)| slot.side = Some(side));
+    environment
+}
+
+#[test]
+fn of_two_sides_the_idle_one_is_replaced_and_swapped_and_the_other_runs_on() {
+    let (two, blue) = (sides(2), world(&[Some("old"), None, Some("old"), None]));
+    let plan = Plan::of(&two, &blue, &request()).unwrap();
+    let told: Vec<_> = plan.steps.iter().map(|step| (step.kind, step.slots.len(), step.capacity)).collect();
+    assert_eq!(told, [(StepKind::Prefetch, 2, 2), (StepKind::Replace, 2, 2), (StepKind::Swap, 4, 2), (StepKind::Soak, 2, 2)]);
+    let leg = plan.course.leg.unwrap();
+    assert_eq!((leg.first, leg.second, plan.course.floor), (vec![name(1), name(3)], vec![name(0), name(2)], 2));
+    // Nothing is there yet: blue it is. What is half there is gone on with. Where the target serves and nothing else does, nothing is to be done.
+    let first = |slots: &[Option<&str>]| Plan::of(&two, &world(slots), &request()).unwrap().course.leg.map(|leg| leg.first);
+    assert_eq!(first(&[None; 4]), Some(vec![name(0), name(2)]));
+    assert_eq!(first(&[Some("old"), Some("new"), Some("old"), None]), Some(vec![name(1), name(3)]));
+    assert_eq!(first(&[None, Some("new"), None, Some("new")]), None);
+    assert_eq!(first(&[Some("old"), Some("new"), None, Some("new")]), Some(vec![name(1), name(3)]), "the old one still gets requests");
+    // One slot and its twin are enough to lose nothing.
+    assert_eq!(refusal(&sides(1), &world(&[Some("old"), None]), &request()), "");
+}
+
+#[test]
+fn sides_are_even_and_belong_to_bluegreen_alone() {
+    let mut uneven = sides(2);
+    uneven.slots.pop();
+    let mut sideless = sides(2);
+    sideless.slots[3].side = None;
+    let needless = Environment { strategy: Order::Half, ..sides(2) };
+    for wrong in [uneven, sideless, needless] {
+        assert_eq!(refusal(&wrong, &world(&[Some("old"); 4]), &request()), "E_ENVIRONMENT", "{:?}", wrong.faults());
+    }
 }
 
 /// I14: its plan is empty.
@@ -173,7 +225,7 @@ fn a_refusal_has_a_code_that_stays() {
     assert_eq!(refusal(&environment(1), &world(&[Some("old")]), &request()), "E_DOWNTIME");
     assert_eq!(refusal(&environment(1), &world(&[Some("old")]), &Request { allow_downtime: true, ..request() }), "");
     assert_eq!(refusal(&environment(0), &world(&[]), &request()), "E_ENVIRONMENT");
-    assert_eq!(refusal(&Environment { floor: Floor::Count(3), ..four.clone() }, &all, &request()), "E_FLOOR");
+    assert_eq!(refusal(&Environment { floor: Share::Count(3), ..four.clone() }, &all, &request()), "E_FLOOR");
     // P7: two are down already, and the repair has to be asked for.
     let degraded = world(&[Some("old"), None, None, None]);
     assert_eq!(refusal(&four, &degraded, &request()), "E_FLOOR");
@@ -268,10 +320,10 @@ proptest! {
         let images: Vec<_> = kinds.iter().map(|kind| match kind { 0 => None, 1 => Some("new"), _ => Some("old") }).collect();
         let strategy = match order {
             0 => Order::Half,
-            1 => Order::Rolling { batch: count },
-            _ => Order::Canary { first: 1, batch: count },
+            1 => Order::Rolling { batch: Share::Count(count) },
+            _ => Order::Canary { first: Share::Count(1), batch: Share::Count(count) },
         };
-        let mut asked = Environment { floor: Floor::Percent(percent), strategy, ..environment(kinds.len()) };
+        let mut asked = Environment { floor: Share::Percent(percent), strategy, ..environment(kinds.len()) };
         let world = world(&images);
         let request = Request { allow_downtime: seed.is_multiple_of(2), ..request() };
         let plan = Plan::of(&asked, &world, &request);

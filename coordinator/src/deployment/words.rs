@@ -166,9 +166,17 @@ pub struct Leg {
     /// So many of the others at a time, while those that wait go on with what they serve. If nothing is said, all others go out as the first go in, and no two releases meet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<u32>,
+    /// The others are not replaced: once they are out they run on as they are, for whoever wants to go back to them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub warm: bool,
 }
 
 impl Leg {
+    /// Those that are to serve the goal.
+    pub fn renewed(&self) -> impl Iterator<Item = &SlotName> {
+        self.first.iter().chain(self.second.iter().filter(|_| !self.warm))
+    }
+
     /// The others, as they go together.
     pub fn batches(&self) -> impl Iterator<Item = &[SlotName]> {
         let size = self.batch.and_then(|batch| usize::try_from(batch).ok()).unwrap_or(self.second.len());
@@ -317,6 +325,9 @@ pub enum Deadline {
     /// For all.
     #[error("deploy's")]
     Total,
+    /// For the time in which requests meet two releases.
+    #[error("mixing")]
+    Mix,
 }
 
 impl Cause {

@@ -7,6 +7,7 @@ use core::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::freeze::Freeze;
+pub use super::strategy::{Share, Side, Strategy};
 
 /// The name of a slot: also that of its server in the balancers, and part of the names of its containers.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -52,6 +53,9 @@ pub struct Slot {
     pub port: u16,
     /// What fails together with others of the same zone: they are not all taken out first.
     pub zone: Option<String>,
+    /// The side that it is of, where there are two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub side: Option<Side>,
     /// The address of its engine's machine at which the port is given out, for balancers on other machines. Default: loopback.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub publish: Option<IpAddr>,
@@ -65,36 +69,6 @@ pub struct BalancerAddress {
     pub endpoint: String,
     /// The backend, whose servers are exactly the environment's slots.
     pub backend: String,
-}
-
-/// In which order slots are replaced.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Strategy {
-    /// One half out, replaced and checked; then in, in the same command that takes the other half out. Requests never meet two releases.
-    #[default]
-    Half,
-    /// All out, replaced, checked and in again: nothing serves meanwhile, so that it has to be asked for each time.
-    AllAtOnce,
-    /// A few out, replaced, checked and in; then the next few. Requests meet both releases from the first to the last.
-    Rolling {
-        /// So many at a time, at least 1.
-        batch: u32,
-    },
-    /// A few first, which are watched while the others serve the old release; if they are well, the others follow as in `Rolling`.
-    Canary {
-        /// So many first, at least 1.
-        first: u32,
-        /// So many at a time after them, at least 1.
-        batch: u32,
-    },
-}
-
-impl Strategy {
-    /// Whether requests meet two releases by design.
-    pub fn mixes(self) -> bool {
-        matches!(self, Self::Rolling { .. } | Self::Canary { .. })
-    }
 }
 
 /// When a container is well.
@@ -116,33 +90,6 @@ pub struct Health {
 impl Default for Health {
     fn default() -> Self {
         Self { path: "/".to_owned(), successes: 3, interval_ms: 1_000, boot_ms: 60_000, min_healthy_ms: 5_000 }
-    }
-}
-
-/// How many slots serve at any time during a deploy, at least.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Floor {
-    /// Of all slots, 0 to 100, rounded down.
-    Percent(u32),
-    /// So many.
-    Count(u32),
-}
-
-impl Default for Floor {
-    /// Half of them, which `half` can keep for any number.
-    fn default() -> Self {
-        Self::Percent(50)
-    }
-}
-
-impl Floor {
-    /// As a number of slots, of so many.
-    pub fn of(self, slots: u32) -> u32 {
-        match self {
-            Self::Percent(percent) => u32::try_from(u64::from(slots) * u64::from(percent) / 100).unwrap_or(u32::MAX),
-            Self::Count(count) => count,
-        }
     }
 }
 
@@ -188,11 +135,13 @@ pub struct Deadlines {
     pub batch_ms: u64,
     /// The way there, and once more the way back. Default 1 hour.
     pub total_ms: u64,
+    /// On the way there requests meet both releases for no longer, where they do by design. Default 30 minutes.
+    pub mix_ms: u64,
 }
 
 impl Default for Deadlines {
     fn default() -> Self {
-        Self { step_ms: 60_000, batch_ms: 600_000, total_ms: 3_600_000 }
+        Self { step_ms: 60_000, batch_ms: 600_000, total_ms: 3_600_000, mix_ms: 1_800_000 }
     }
 }
 
@@ -220,9 +169,9 @@ pub struct Environment {
     /// Time from asking a container to stop until it is killed: no shorter than the longest request. Default 30 seconds.
     #[serde(default = "Environment::default_grace")]
     pub grace_ms: u64,
-    /// How many serve at any time.
-    #[serde(default)]
-    pub floor: Floor,
+    /// How many serve at any time during a deploy, at the least. Default half of them, which `half` can keep for any number.
+    #[serde(default = "Environment::default_floor")]
+    pub floor: Share,
     /// For so long what was let in first, and in the end all, is watched before anything else happens. Default 10 seconds.
     #[serde(default = "Environment::default_soak")]
     pub soak_ms: u64,
@@ -256,9 +205,21 @@ impl Environment {
         10_000
     }
 
-    /// How many slots there are.
+    pub(crate) fn default_floor() -> Share {
+        Share::Percent(50)
+    }
+
+    /// How many slots serve when all is well: all there are, or one side of them.
     pub fn size(&self) -> u32 {
-        u32::try_from(self.slots.len()).unwrap_or(u32::MAX)
+        match self.strategy {
+            Strategy::BlueGreen => self.on(Side::Blue),
+            _ => u32::try_from(self.slots.len()).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// How many slots there are on a side.
+    fn on(&self, side: Side) -> u32 {
+        u32::try_from(self.slots.iter().filter(|slot| slot.side == Some(side)).count()).unwrap_or(u32::MAX)
     }
 
     /// The names of its slots, sorted.
@@ -291,10 +252,29 @@ impl Environment {
         fault(self.health.successes == 0, EnvironmentFault::Zero("health.successes"));
         fault(self.health.interval_ms == 0, EnvironmentFault::Zero("health.interval"));
         fault(self.deadlines.step_ms == 0, EnvironmentFault::Zero("deadlines.step"));
-        let none_at_a_time = matches!(self.strategy, Strategy::Rolling { batch: 0 } | Strategy::Canary { batch: 0, .. });
-        fault(none_at_a_time, EnvironmentFault::Zero("batch"));
-        fault(matches!(self.strategy, Strategy::Canary { first: 0, .. }), EnvironmentFault::Zero("canary"));
-        fault(matches!(self.floor, Floor::Percent(101..)), EnvironmentFault::Beyond("floor"));
+        let two_sides = self.strategy == Strategy::BlueGreen;
+        let astray = self.slots.iter().find(|slot| slot.side.is_some() != two_sides).map(|slot| slot.name.clone());
+        if let Some(slot) = astray.clone() {
+            faults.push(if two_sides { EnvironmentFault::NoSide(slot) } else { EnvironmentFault::NeedlessSide(slot) });
+        }
+        let (blue, green) = (self.on(Side::Blue), self.on(Side::Green));
+        if two_sides && astray.is_none() && blue != green {
+            faults.push(EnvironmentFault::Uneven { blue, green });
+        }
+        let mut fault = |wrong: bool, fault: EnvironmentFault| {
+            if wrong {
+                faults.push(fault);
+            }
+        };
+        let (first, batch) = match self.strategy {
+            Strategy::Rolling { batch } => (None, Some(batch)),
+            Strategy::Canary { first, batch } => (Some(first), Some(batch)),
+            Strategy::Half | Strategy::AllAtOnce | Strategy::BlueGreen => (None, None),
+        };
+        for (share, name) in [(batch, "batch"), (first, "canary"), (Some(self.floor), "floor")] {
+            fault(name != "floor" && matches!(share, Some(Share::Count(0) | Share::Percent(0))), EnvironmentFault::Zero(name));
+            fault(matches!(share, Some(Share::Percent(101..))), EnvironmentFault::Beyond(name));
+        }
         fault(self.errors.is_some_and(|gate| gate.tolerance_permille > 1_000), EnvironmentFault::Beyond("errors.tolerance"));
         fault(self.migration.as_ref().is_some_and(|migration| migration.command.is_empty()), EnvironmentFault::Zero("migration.command"));
         faults
@@ -325,6 +305,20 @@ pub enum EnvironmentFault {
     /// A slot without a port.
     #[error("slot `{0}` has port 0")]
     NoPort(SlotName),
+    /// A slot of no side, where there are two.
+    #[error("slot `{0}` is of no side")]
+    NoSide(SlotName),
+    /// A slot of a side, where there are none.
+    #[error("slot `{0}` is of a side, and the strategy knows none")]
+    NeedlessSide(SlotName),
+    /// A slot has no twin.
+    #[error("{blue} slots are blue and {green} are green")]
+    Uneven {
+        /// So many.
+        blue: u32,
+        /// So many.
+        green: u32,
+    },
     /// Something is zero or empty that must not be.
     #[error("`{0}` must not be zero or empty")]
     Zero(&'static str),
@@ -342,6 +336,9 @@ impl EnvironmentFault {
             Self::SameName(_) => "give each slot a name of its own",
             Self::BadName(_) => "use letters, digits, `-`, `_` and `.`, with a letter or digit first",
             Self::NoPort(_) => "name the port that the balancers' server points at",
+            Self::NoSide(_) => "with `bluegreen` each slot says `side = \"blue\"` or `side = \"green\"`",
+            Self::NeedlessSide(_) => "leave `side` out, or take `strategy = \"bluegreen\"`",
+            Self::Uneven { .. } => "give each slot a twin on the other side",
             Self::Zero(_) => "give it a value, or leave it out for the default",
             Self::Beyond(_) => "a percentage is at most 100, a share of a thousand at most 1000",
         }
@@ -363,7 +360,7 @@ mod tests {
     fn what_is_left_out_has_its_default_and_what_is_unknown_is_refused() {
         let plain = environment(&["a", "b"]);
         assert_eq!((plain.drain_ms, plain.grace_ms, plain.soak_ms, plain.max_failed), (30_000, 30_000, 10_000, 0));
-        assert_eq!((plain.floor, plain.strategy, plain.migration.as_ref()), (Floor::Percent(50), Strategy::Half, None));
+        assert_eq!((plain.floor, plain.strategy, plain.migration.as_ref()), (Share::Percent(50), Strategy::Half, None));
         assert_eq!(plain.faults(), []);
         let mut value = serde_json::to_value(&plain).unwrap();
         value["sok_ms"] = 1.into();
@@ -373,7 +370,7 @@ mod tests {
     #[test]
     fn all_faults_are_told_at_once() {
         let mut wrong = environment(&["a", "a", "-x"]);
-        wrong.floor = Floor::Percent(101);
+        wrong.floor = Share::Percent(101);
         wrong.health.successes = 0;
         let faults = wrong.faults();
         let (a, x) = (SlotName("a".into()), SlotName("-x".into()));
@@ -386,12 +383,5 @@ mod tests {
         assert_eq!(faults, expected);
         assert!(faults.iter().all(|fault| !fault.hint().is_empty()));
         assert_eq!(environment(&[]).faults(), [EnvironmentFault::NoSlots]);
-    }
-
-    #[test]
-    fn a_floor_is_rounded_down() {
-        let floors: Vec<u32> = (1..=5).map(|slots| Floor::default().of(slots)).collect();
-        assert_eq!(floors, [0, 1, 1, 2, 2]);
-        assert_eq!(Floor::Count(3).of(2), 3);
     }
 }

@@ -34,6 +34,7 @@ pub mod settings;
 mod sha256;
 #[cfg(test)]
 pub(crate) mod story;
+pub mod strategy;
 pub mod trust;
 pub mod unit;
 pub mod verdict;

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use splitci_coordinator::deployment::{Admin, Hold, Outcome};
 use splitci_coordinator::model::environment::{
-    BalancerAddress, Deadlines, Environment, Floor, Health, Migration, MigrationClass, Release, Slot, SlotName, Strategy,
+    BalancerAddress, Deadlines, Environment, Health, Migration, MigrationClass, Release, Share, Side, Slot, SlotName, Strategy,
 };
 
 use crate::schedules::dice::Dice;
@@ -32,7 +32,7 @@ pub fn slot(at: u32) -> SlotName {
 
 /// An environment with short times.
 pub fn environment(slots: u32, balancers: u32) -> Environment {
-    let place = |at| Slot { name: slot(at), engine: format!("unix:///engine/{at}"), port: 8_000, zone: None, publish: None };
+    let place = |at| Slot { name: slot(at), engine: format!("unix:///engine/{at}"), port: 8_000, zone: None, side: None, publish: None };
     let balancer = |at| BalancerAddress { endpoint: format!("unix:///balancer/{at}"), backend: "web".to_owned() };
     Environment {
         app: "shop".to_owned(),
@@ -43,13 +43,13 @@ pub fn environment(slots: u32, balancers: u32) -> Environment {
         health: Health { path: "/".to_owned(), successes: 2, interval_ms: 200, boot_ms: 4_000, min_healthy_ms: 500 },
         drain_ms: 1_500,
         grace_ms: 1_000,
-        floor: Floor::default(),
+        floor: Share::Percent(50),
         soak_ms: 1_500,
         errors: None,
         migration: Some(Migration { command: vec!["migrate".to_owned()], class: MigrationClass::Compatible, timeout_ms: 4_000 }),
         max_failed: 0,
         freeze: Vec::new(),
-        deadlines: Deadlines { step_ms: 3_000, batch_ms: 40_000, total_ms: 120_000 },
+        deadlines: Deadlines { step_ms: 3_000, batch_ms: 40_000, total_ms: 120_000, mix_ms: 60_000 },
     }
 }
 
@@ -66,6 +66,9 @@ pub fn settled(environment: Environment) -> Theatre {
 
 /// What is drawn for the strategy is not what is drawn for the rest.
 const ORDER: u64 = 0x5af3_107a_4000_0001;
+
+/// Whether there are two sides is drawn by itself, too.
+const SIDES: u64 = 0x1c69_b3f7_4ac4_ae35;
 
 /// What a schedule objects to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,6 +118,11 @@ pub fn schedule(seed: u64, stats: &mut Stats) -> Result<(), Violation> {
         environment.slots.iter_mut().zip(0_u32..).for_each(|(slot, at)| slot.zone = Some(format!("z{}", at % 2)));
     }
     order(&mut environment, &mut Dice::new(seed ^ ORDER));
+    let mut two_sides = Dice::new(seed ^ SIDES);
+    if two_sides.chance(200) {
+        environment = sides(environment);
+        environment.floor = Share::Percent(two_sides.of(&[50, 100]).expect("one of them"));
+    }
     let mut theatre = settled(environment);
     let troubled = trouble(&mut theatre, &mut dice);
     let outcome = match theatre.deploy(&release(2)) {
@@ -141,24 +149,41 @@ pub fn schedule(seed: u64, stats: &mut Stats) -> Result<(), Violation> {
 fn order(environment: &mut Environment, dice: &mut Dice) {
     let size = environment.size();
     let most = size - size / 2;
-    let (first, batch) = (1 + dice.below(most), 1 + dice.below(most));
+    let (first, batch) = (Share::Count(1 + dice.below(most)), Share::Count(1 + dice.below(most)));
     environment.strategy = match dice.below(4) {
         0 => Strategy::Rolling { batch },
         1 => Strategy::Canary { first, batch },
         _ => Strategy::Half,
     };
     if environment.strategy.mixes() && dice.chance(500) {
-        environment.floor = Floor::Count(size - at_once(environment.strategy));
+        environment.floor = Share::Count(size - at_once(environment));
     }
 }
 
 /// So many slots at the most are out at one time, where batches go.
-fn at_once(strategy: Strategy) -> u32 {
-    match strategy {
+fn at_once(environment: &Environment) -> u32 {
+    let size = environment.size();
+    match environment.strategy {
         Strategy::Half | Strategy::AllAtOnce => u32::MAX,
-        Strategy::Rolling { batch } => batch,
-        Strategy::Canary { first, batch } => first.max(batch),
+        Strategy::BlueGreen => 0,
+        Strategy::Rolling { batch } => batch.at_a_time(size),
+        Strategy::Canary { first, batch } => first.at_a_time(size).max(batch.at_a_time(size)),
     }
+}
+
+/// The same with a twin for each slot.
+pub fn sides(mut environment: Environment) -> Environment {
+    let size = environment.size();
+    let twin = |place: &Slot| {
+        let name = SlotName(format!("{}t", place.name));
+        Slot { name, side: Some(Side::Green), ..place.clone() }
+    };
+    let twins: Vec<_> = environment.slots.iter().map(twin).collect();
+    environment.slots.iter_mut().for_each(|place| place.side = Some(Side::Blue));
+    environment.slots.extend(twins);
+    environment.strategy = Strategy::BlueGreen;
+    debug_assert_eq!(environment.size(), size);
+    environment
 }
 
 /// What goes wrong, by chance. Whether anything does.
@@ -221,7 +246,14 @@ fn at_the_end(theatre: &Theatre, outcome: &Outcome, troubled: bool) -> Option<St
         runs && fleet.desks.iter().all(|desk| desk.posts.get(name).is_some_and(|post| post.seen.admin == Admin::Ready))
     };
     let count = |number: u32| fleet.names.iter().filter(|name| serves(name, number)).count();
-    let all = fleet.names.len();
+    let all = theatre.environment.slots.len();
+    let two_sides = theatre.environment.strategy == Strategy::BlueGreen;
+    let all = if two_sides { all / 2 } else { all };
+    // The side that went out runs on, if nothing else happens to it, and no request goes there.
+    let warm = |number: u32, other: u32| {
+        let runs = fleet.names.iter().filter_map(|name| fleet.runs_at(name)).filter(|unit| unit.seen.release == release(number));
+        !two_sides || count(other) == 0 && (troubled || runs.count() == all)
+    };
     let out = |name: &SlotName| {
         fleet
             .desks
@@ -235,10 +267,7 @@ fn at_the_end(theatre: &Theatre, outcome: &Outcome, troubled: bool) -> Option<St
     let checks = [
         (fleet.runs <= 1, "I8: the migration ran twice"),
         (known.iter().all(|seen| *seen == release(1) || *seen == release(2)), "I9: something else runs"),
-        (
-            troubled || theatre.judge.least >= theatre.environment.size().saturating_sub(at_once(theatre.environment.strategy)),
-            "too many are out",
-        ),
+        (troubled || theatre.judge.least >= theatre.environment.size().saturating_sub(at_once(&theatre.environment)), "too many are out"),
         (troubled || *outcome == Outcome::Done, "nothing went wrong, and it is not done"),
         (*outcome != Outcome::Superseded && *outcome != Outcome::LockLost, "nobody else was there"),
     ];
@@ -247,10 +276,10 @@ fn at_the_end(theatre: &Theatre, outcome: &Outcome, troubled: bool) -> Option<St
     }
     let migrated = theatre.environment.migration.is_none() || fleet.runs == 1 && fleet.fate == Fate::Ends(300, 0);
     let holds = match outcome {
-        Outcome::Done => count(2) == all && migrated,
+        Outcome::Done => count(2) == all && migrated && warm(1, 1),
         Outcome::Degraded(failed) => failed.len() <= 1 && count(2) + failed.len() == all && failed.iter().all(out) && migrated,
         // I22: all that can serve does.
-        Outcome::RolledBack { out: failed, .. } => count(1) + failed.len() == all && failed.iter().all(out),
+        Outcome::RolledBack { out: failed, .. } => count(1) + failed.len() == all && failed.iter().all(out) && warm(2, 2),
         Outcome::MigrationFailed { out: failed, .. } => count(1) + failed.len() == all && failed.iter().all(out) && fleet.runs <= 1,
         // Everything is left where it is: also what serves and cannot be reached, if the others are too few.
         Outcome::Held(Hold::RollbackFailed(failed)) => !failed.is_empty() && failed.iter().all(|name| out(name) || serves(name, 2)),

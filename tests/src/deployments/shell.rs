@@ -1,10 +1,10 @@
 //! A process that carries out a deploy in a simulated fleet, and may die before or after any row of the journal and any effect.
 
 use splitci_coordinator::deployment::{
-    Course, Decision, Entry, Evidence, Journal, Machine, Next, Outcome, Phase, Plan, Refusal, Request, Step,
+    Admin, Course, Decision, Entry, Evidence, Journal, Machine, Next, Outcome, Phase, Plan, Refusal, Request, Step,
 };
 use splitci_coordinator::model::Fence;
-use splitci_coordinator::model::environment::{DeployId, Environment, Release};
+use splitci_coordinator::model::environment::{DeployId, Environment, Release, SlotName};
 
 use super::fleet::Fleet;
 use super::judge::Judge;
@@ -110,8 +110,9 @@ impl Theatre {
 
     /// Releases that serve.
     fn releases(&self) -> usize {
-        let all: std::collections::BTreeSet<_> =
-            self.fleet.names.iter().filter_map(|name| self.fleet.runs_at(name)).map(|unit| &unit.seen.release).collect();
+        let ready = |name: &&SlotName| self.fleet.desks.iter().any(|desk| desk.posts[*name].seen.admin == Admin::Ready);
+        let names = self.fleet.names.iter().filter(ready);
+        let all: std::collections::BTreeSet<_> = names.filter_map(|name| self.fleet.runs_at(name)).map(|unit| &unit.seen.release).collect();
         all.len()
     }
 

@@ -43,8 +43,16 @@ impl Way<'_> {
 
     /// A6.
     fn too_late(&self) -> Option<Cause> {
-        let until = self.since.saturating_add(self.environment().deadlines.total_ms);
-        (self.now >= until).then_some(Cause::Overdue(Deadline::Total))
+        let deadlines = self.environment().deadlines;
+        let total = self.now >= self.since.saturating_add(deadlines.total_ms);
+        let mix = self.mixes_since().is_some_and(|since| self.now >= since.saturating_add(deadlines.mix_ms));
+        total.then_some(Deadline::Total).or(mix.then_some(Deadline::Mix)).map(Cause::Overdue)
+    }
+
+    /// I5: since when requests meet both releases by design, if they still do. The way back is as fast as it can be anyway.
+    fn mixes_since(&self) -> Option<u64> {
+        let since = self.past.first_swap().filter(|_| !self.back() && self.leg.batch.is_some())?;
+        self.leg.second.iter().any(|slot| self.is_capacity(slot)).then_some(since)
     }
 
     /// Goes back, once, or holds. R9 needs no words of its own: the leg back is over all slots, also those that were merely drained.

@@ -29,7 +29,7 @@ impl Way<'_> {
     /// Images are at all engines before the first requests go elsewhere: failing until then costs nothing.
     pub(super) fn prefetch(&self) -> Option<Next> {
         let mut effects = Vec::new();
-        for slot in self.slots() {
+        for slot in self.leg.renewed().filter(|slot| !self.past.quarantined.contains_key(slot)) {
             match self.world.slot(slot) {
                 None if !self.past.touched() && !self.serves_unseen(slot) => match self.lost(slot) {
                     Condition::Failed(sickness) => return Some(quarantine(slot, sickness)),
@@ -60,6 +60,9 @@ impl Way<'_> {
 
     /// The second half, all of it or a batch after the other: what is well is let in at once. Each batch has its own time, from when the one before it was let in.
     pub(super) fn second_half(&self) -> Option<Next> {
+        if self.leg.warm {
+            return self.put_by();
+        }
         let mut since = self.past.soaked.get(&1).copied().unwrap_or(self.since);
         for batch in self.leg.batches() {
             let let_in = |slot: &SlotName| self.past.first_turn(slot, Admin::Ready);
@@ -72,6 +75,21 @@ impl Way<'_> {
         None
     }
 
+    /// The side that went out runs on; once nobody waits for it, balancers leave it alone.
+    fn put_by(&self) -> Option<Next> {
+        let (mut turns, mut waits) = (Vec::new(), None);
+        for slot in self.leg.second.iter().filter(|slot| self.world.rotation(slot) != Rotation::Out) {
+            let began = self.past.last_turn(slot, Admin::Drain).unwrap_or(self.since);
+            let until_ms = began.saturating_add(self.environment().drain_ms);
+            if self.world.in_flight(slot) > 0 && self.now < until_ms {
+                waits.get_or_insert(Next::Wait { until_ms, why: Waiting::Requests(slot.clone()) });
+            } else {
+                turns.push(Turn { slot: slot.clone(), to: Admin::Maint });
+            }
+        }
+        if turns.is_empty() { waits } else { self.act(vec![Effect::Balance(turns)]) }
+    }
+
     /// Both halves in one line per balancer, or the first alone where two releases may meet. Done again if it is not so, or not so any more.
     pub(super) fn swap(&self) -> Option<Next> {
         let is = |slot: &&SlotName, goal: bool| self.world.runs(slot, &self.leg.goal) == goal;
@@ -80,7 +98,8 @@ impl Way<'_> {
         let into = self.leg.first.iter().filter(well).filter(|slot| rotation(slot) != Rotation::Serving);
         let unreached = self.leg.first.iter().filter(|slot| self.past.quarantined.contains_key(slot));
         let all_others = unreached.chain(&self.leg.second).filter(|_| self.leg.batch.is_none());
-        let old = all_others.filter(|slot| is(slot, false) && !self.serves_unseen(slot));
+        // A side goes out whatever it runs.
+        let old = all_others.filter(|slot| self.leg.warm && self.leg.second.contains(slot) || is(slot, false) && !self.serves_unseen(slot));
         let out = old.filter(|slot| matches!(rotation(slot), Rotation::Serving | Rotation::Partly));
         let turn = |slot: &SlotName, to| Turn { slot: slot.clone(), to };
         let turns: Vec<_> = into.map(|slot| turn(slot, Admin::Ready)).chain(out.map(|slot| turn(slot, Admin::Drain))).collect();
@@ -158,7 +177,7 @@ impl Way<'_> {
     }
 
     /// Whether requests go to what is to be replaced there.
-    fn is_capacity(&self, slot: &SlotName) -> bool {
+    pub(super) fn is_capacity(&self, slot: &SlotName) -> bool {
         self.world.counts(slot) && !self.world.runs(slot, &self.leg.goal)
     }
 

@@ -8,7 +8,7 @@ use crate::model::environment::SlotName;
 impl Way<'_> {
     /// Watches a half, 1 or 2. What is gone back to has been watched before.
     pub(super) fn watch(&self, half: u8) -> Option<Next> {
-        let nothing_new = half == 2 && self.leg.second.is_empty();
+        let nothing_new = half == 2 && (self.leg.second.is_empty() || self.leg.warm);
         if self.back() || nothing_new || self.past.soaked.contains_key(&half) {
             return None;
         }
