@@ -11,7 +11,7 @@ use splitci_coordinator::model::environment::{DeployId, Environment, ErrorGate, 
 use splitci_tests::deployments::fleet::{ANOTHER, Fate, Nature, Trouble};
 use splitci_tests::deployments::prober::Prober;
 use splitci_tests::deployments::shell::{Deaths, Theatre};
-use splitci_tests::deployments::{environment, release, settled, sides, slot, soak};
+use splitci_tests::deployments::{environment, release, settled, sides, slot, soak, with_workers};
 use splitci_tests::schedules::dice::Dice;
 
 /// Four slots behind one balancer, release 1 settled.
@@ -140,6 +140,60 @@ fn of_two_sides_a_sick_one_serves_nobody_or_is_swapped_back_in_one_command() {
     assert!(matches!(&outcome, Outcome::RolledBack { .. }), "{outcome:?} {}", later.story());
     assert_eq!((rule(&later), serving(&later).iter().flatten().count()), (Some(Rule::R2), 4), "{}", later.story());
     assert!(effects(&later).iter().any(|effect| matches!(effect, Effect::Swap(turns) if turns.len() >= 7)), "{}", later.story());
+}
+
+/// Release 1 at two slots, and three workers.
+fn workers() -> Theatre {
+    settled(with_workers(environment(2, 1), 3))
+}
+
+#[test]
+fn workers_follow_once_the_first_have_settled_in_and_are_asked_to_stop_once() {
+    let mut theatre = workers();
+    assert_eq!(deploy(&mut theatre), Outcome::Done);
+    assert_eq!((running(&theatre), theatre.judge.requests.1), (vec![2; 5], 0));
+    let last = theatre.journal.rows().last().unwrap().deploy.clone();
+    let rows: Vec<_> = theatre.journal.rows().iter().filter(|row| row.deploy == last && row.phase == Phase::Intent).collect();
+    let stops = |name: &str| {
+        let stops =
+            |row: &&&splitci_coordinator::deployment::Row| matches!(&row.step, Step::Effect(Effect::Stop { slot, .. }) if slot.0 == name);
+        rows.iter().filter(stops).map(|row| row.time).collect::<Vec<_>>()
+    };
+    let swapped = rows.iter().find(|row| matches!(row.step, Step::Effect(Effect::Swap(_)))).unwrap().time;
+    let (one, two, three) = (stops("w00"), stops("w01"), stops("w02"));
+    assert!(one.len() == 1 && two.len() == 1 && three.len() == 1, "{}", theatre.story());
+    assert!(
+        swapped < one[0] && one[0] + 500 < three[0] && two[0] + 500 < three[0],
+        "half of them are at work: {swapped} {one:?} {two:?} {three:?}"
+    );
+}
+
+#[test]
+fn a_worker_that_fails_takes_all_back_the_workers_too() {
+    for nature in [Nature::Crashes(300), Nature::Flaps(300), Nature::Refused] {
+        let mut theatre = workers();
+        let last = theatre.fleet.names.last().cloned().unwrap();
+        theatre.fleet.natures.insert((release(2).image, last), nature);
+        let outcome = deploy(&mut theatre);
+        assert!(matches!(&outcome, Outcome::RolledBack { cause: Cause::TooManyFailed { .. }, out } if out.is_empty()), "{outcome:?}");
+        assert_eq!((running(&theatre), theatre.judge.requests.1), (vec![1; 5], 0), "{nature:?}: {}", theatre.story());
+    }
+    // A first half that fails leaves them alone.
+    let mut theatre = workers();
+    make(&mut theatre, &[0], Nature::Sick);
+    let before = effects(&theatre).len();
+    deploy(&mut theatre);
+    let touched =
+        |effect: &&&Effect| effect.slot().is_some_and(|slot| slot.0.starts_with('w')) && !matches!(effect, Effect::Prefetch { .. });
+    assert_eq!(effects(&theatre).iter().skip(before).filter(touched).count(), 0, "{}", theatre.story());
+}
+
+#[test]
+fn a_breaking_migration_is_refused_where_old_workers_would_work_on() {
+    let mut theatre = workers();
+    theatre.environment.strategy = Strategy::AllAtOnce;
+    theatre.environment.migration.as_mut().unwrap().class = MigrationClass::Breaking;
+    assert_eq!(theatre.deploy(&release(2)).unwrap_err().code(), "E_BREAKING_MIGRATION");
 }
 
 /// I5: by design, and no longer than it may.

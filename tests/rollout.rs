@@ -6,12 +6,13 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use splitci_coordinator::deployment::{Admin, Cause, Decision, Effect, Outcome, Phase, Plan, Row, Sickness, Step, Waiting, World};
 use splitci_coordinator::gate::StoreKind;
-use splitci_coordinator::model::environment::{Share, Side, Strategy};
+use splitci_coordinator::model::environment::{Role, Share, Side, Slot, SlotName, Strategy, Workers};
 use splitci_coordinator::promotion::identify;
 use splitci_coordinator::registry::{Tag, Wanted};
 use splitci_coordinator::rollout::{Order, RolloutError, Site, Watcher, carry_out, copies, journal};
 use splitci_tests::attested::put_config;
 use splitci_tests::engine::{docker, docker_says};
+use splitci_tests::redis::Redis;
 use splitci_tests::rig::{Rig, Seen, actor, begin, expect_all_good, image, moment};
 
 /// I2: no request is lost.
@@ -142,6 +143,57 @@ async fn with_two_sides_the_way_back_starts_nothing_and_no_request_is_lost() {
     assert!(there < 500.0 && back < 500.0, "mixed for {there:.1} ms, and {back:.1} ms on the way back");
     assert_eq!(rig.containers(), ids, "nothing was made, started or stopped");
 }
+
+/// I23: a worker is asked to stop once, and finishes what it has in hand.
+#[tokio::test(flavor = "multi_thread")]
+async fn i23_workers_lose_no_job_while_they_are_replaced() {
+    let (one, two) = (image("VERSION=1"), image("VERSION=2"));
+    let gateway = gateway(&one);
+    let queue = Redis::start_at(&["127.0.0.1", &gateway], &["--protected-mode", "no"]);
+    let mut rig = Rig::new("jobs", 2).await;
+    let worker = |name: &str| Slot { name: SlotName(name.into()), role: Role::Worker, port: 0, ..rig.site.environment.slots[0].clone() };
+    let workers = ["jobs1", "jobs2"].map(worker);
+    rig.site.environment.slots.extend(workers);
+    rig.site.environment.workers = Some(Workers { command: vec!["perl".into(), "/worker.pl".into()], grace_ms: 30_000 });
+    rig.site.variables = vec![format!("QUEUE={gateway}:{}", queue.port())];
+    assert_eq!(rig.deploy(&one).await.expect("deployed"), Outcome::Done);
+    // Most jobs are short; some take longer than an engine is waited for.
+    let jobs: Vec<_> = (0..JOBS).map(|number| format!("{number}:{}", if number % 4 == 0 { 3_000 } else { 200 })).collect();
+    let push: Vec<_> = ["lpush", "jobs"].into_iter().chain(jobs.iter().map(String::as_str)).collect();
+    let load = rig.load(40);
+    queue.says(&push);
+    moment().await;
+    assert_eq!(rig.deploy(&two).await.expect("deployed"), Outcome::Done);
+    expect_all_good(&load.finish());
+    assert!(rig.running().len() == 4 && rig.running().values().all(|image| *image == two), "{:?}", rig.running());
+    let done = || queue.says(&["lrange", "done", "0", "-1"]);
+    for _ in 0..600 {
+        if done().len() >= JOBS {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    let done = done();
+    let mut numbers: Vec<usize> =
+        done.iter().filter_map(|job| job.split_once(' ')).map(|(number, _)| number.parse().expect("a number")).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..JOBS).collect::<Vec<_>>(), "each once");
+    assert_eq!(queue.says(&["llen", "taken"]), ["0"], "nothing was dropped");
+    let by = |version: &str| done.iter().filter(|job| job.ends_with(version)).count();
+    println!("{} jobs by the old release, {} by the new one", by(" 1"), by(" 2"));
+    assert!(by(" 1") > 0 && by(" 2") > 0, "both worked: {done:?}");
+}
+
+/// The address of this machine as containers see it: their default route, in hex and from the back.
+fn gateway(image: &str) -> String {
+    let routes = docker_says(&format!("run --rm {image} cat /proc/net/route"));
+    let default = routes.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).find(|words| words.get(1) == Some(&"00000000"));
+    let gateway = u32::from_str_radix(default.expect("a default route")[2], 16).expect("an address");
+    std::net::Ipv4Addr::from(gateway.swap_bytes()).to_string()
+}
+
+/// So many.
+const JOBS: usize = 48;
 
 /// The moments of a test, by what they are.
 type Moments<const N: usize> = [(&'static str, fn(&Row) -> bool); N];

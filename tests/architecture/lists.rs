@@ -53,6 +53,7 @@ const INVARIANTS: &[(&str, &str)] = &[
     ("I19", "secrets are in no journal and no label"),
     ("I20", "nobody deploys in a window that is frozen"),
     ("I22", "what is well is in rotation after an abort"),
+    ("I23", "workers of a queue lose no job"),
     ("I24", "the old release is kept, and then goes"),
     ("I25", "a revocation ends a deploy"),
     ("I26", "four slots take less than 30 s"),
@@ -67,7 +68,6 @@ const WITHOUT: &[(&str, &str)] = &[
         "I21",
         "no deploy waits for another, so none overtakes one that waits: whoever finds a lock leaves (I11), and what is older is refused (T20)",
     ),
-    ("I23", "there are no roles: a slot of queue workers cannot be told from one of a web server"),
 ];
 
 /// Labels right above tests, with the tests that have them; and labels above tests that never run.

@@ -220,6 +220,7 @@ async fn rows_are_on_two_engines_and_outlive_the_death_of_one() {
 
 fn shown(ground: &Ground, deploy: &str, image: &str) -> InstanceSpec {
     InstanceSpec {
+        command: None,
         place: ground.place.clone(),
         slot: "web1".into(),
         deploy: deploy.into(),

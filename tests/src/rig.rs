@@ -16,7 +16,7 @@ use splitci_coordinator::fleet::{Fleet, Place};
 use splitci_coordinator::gate::statement::Answer;
 use splitci_coordinator::gate::{Identity, Mode};
 use splitci_coordinator::hooks::Hooks;
-use splitci_coordinator::model::environment::{DeployId, Environment, Health, Migration, MigrationClass, Share, Slot, SlotName};
+use splitci_coordinator::model::environment::{DeployId, Environment, Health, Migration, MigrationClass, Role, Share, Slot, SlotName};
 use splitci_coordinator::promotion::{Promotion, gather, recall};
 use splitci_coordinator::registry::Repository;
 use splitci_coordinator::rollout::{Actor, Options, Order, RolloutError, Site, Watcher, carry_out, journal};
@@ -80,6 +80,7 @@ impl Rig {
             port: *port,
             zone: None,
             side: None,
+            role: Role::Web,
             publish: None,
         };
         let environment = serde_json::json!({"app": app, "name": "production", "slots": [], "balancers": []});

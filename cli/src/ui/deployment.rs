@@ -8,7 +8,7 @@ use splitci_coordinator::deployment::{
     Admin, ContainerState, Decision, Effect, Evidence, Journal, Outcome, Phase, Plan, Rotation, Row, Step, StepKind, Turn, World,
 };
 use splitci_coordinator::fleet::Held;
-use splitci_coordinator::model::environment::{Environment, SlotName};
+use splitci_coordinator::model::environment::{Environment, Role, SlotName};
 
 use super::gate::ago;
 use super::lanes::Lanes;
@@ -217,9 +217,11 @@ fn slot_of(world: &World, slot: &SlotName) -> (String, &'static str, &'static st
 pub(crate) fn standing(standing: &Standing) -> String {
     let Standing { environment, world, misses, journal, held, now_ms } = standing;
     let mut out = format!("{}: {} of {} slots serve\n", environment.name, world.capacity(), environment.size());
+    let workers = environment.of(Role::Worker);
     for slot in environment.names() {
         let (image, state, rotation, in_flight) = slot_of(world, &slot);
-        let _written = writeln!(out, "  {:<12} {image:<12} {state:<11} {rotation:<8} {in_flight} requests", slot.0);
+        let does = if workers.contains(&slot) { "takes jobs".to_owned() } else { format!("{rotation:<8} {in_flight} requests") };
+        let _written = writeln!(out, "  {:<12} {image:<12} {state:<11} {does}", slot.0);
     }
     let mut line = |name: &str, text: &str| {
         let _written = writeln!(out, "  {name:<12} {text}");
@@ -250,11 +252,13 @@ pub(crate) fn standing(standing: &Standing) -> String {
 /// The same for machines.
 pub(crate) fn standing_json(standing: &Standing) -> Value {
     let Standing { environment, world, misses, journal, held, .. } = standing;
+    let workers = environment.of(Role::Worker);
     let slots: Vec<_> = environment
         .names()
         .iter()
         .map(|slot| {
             let (image, state, rotation, in_flight) = slot_of(world, slot);
+            let rotation = (!workers.contains(slot)).then_some(rotation);
             json!({ "slot": slot, "image": image, "container": state, "rotation": rotation, "in_flight": in_flight })
         })
         .collect();

@@ -8,7 +8,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use splitci_coordinator::deployment::{Gate, Plan, Rotation, Row, Waiting, World};
 use splitci_coordinator::hooks::Veto;
 use splitci_coordinator::model::chain;
-use splitci_coordinator::model::environment::{Environment, SlotName};
+use splitci_coordinator::model::environment::{Environment, Role, SlotName};
 use splitci_coordinator::rollout::Watcher;
 
 use super::deployment::{rotation, said, short};
@@ -102,6 +102,9 @@ impl Lanes {
             Some(_) => "old".to_owned(),
             None => "   ".to_owned(),
         };
+        if plan.environment.of(Role::Worker).contains(slot) {
+            return format!("  {:<12} {age} {release:<12} {}", slot.0, self.paint.faint("takes jobs"));
+        }
         let at = world.rotation(slot);
         let state = format!("{:<8}", rotation(at));
         let state = if at == Rotation::Serving { self.paint.good(&state) } else { self.paint.faint(&state) };
@@ -135,6 +138,7 @@ fn awaited(waiting: Option<&Waiting>) -> String {
         Some(Waiting::Requests(slot)) => format!("waits for requests on their way at {slot}"),
         Some(Waiting::Health(slot)) => format!("waits until {slot} is well"),
         Some(Waiting::Checks(slot)) => format!("waits until the balancer has checked {slot}"),
+        Some(Waiting::Jobs(slot)) => format!("waits until {slot} has finished its job"),
         Some(Waiting::Engine(slot)) => format!("waits for the engine of {slot}"),
         Some(Waiting::Balancer) => "waits for a balancer".into(),
         Some(Waiting::Migration) => "waits for the migration".into(),

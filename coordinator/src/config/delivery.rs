@@ -16,7 +16,7 @@ use super::slots::{Pause, ShareChoice, StrategyName};
 use super::survey::Where;
 use super::{RecordSettings, hooks, read, resolve, trust};
 use crate::model::environment::{
-    BalancerAddress, Deadlines, Environment, ErrorGate, Health, Migration, MigrationClass, Share, Slot, Strategy,
+    BalancerAddress, Deadlines, Environment, ErrorGate, Health, Migration, MigrationClass, Role, Share, Slot, Strategy, Workers,
 };
 use crate::model::hook::HookSettings;
 use crate::model::policy::{BreakGlassRule, PolicySettings};
@@ -174,7 +174,7 @@ pub(super) fn registry(
 /// An environment, if it says what it cannot be without.
 fn environment(app: &str, table: NamedTable, bases: &Bases, faults: &mut Faults) -> Option<EnvironmentSettings> {
     let NamedTable { name, place, layer } = table;
-    let Layer { environment: section, health, migration, ansible, errors, deadlines, hooks, .. } = *layer;
+    let Layer { environment: section, health, migration, worker, ansible, errors, deadlines, hooks, .. } = *layer;
     let mut unsaid = |said: bool, what, key| {
         if !said && !faults.tells_of(&format!("environment.{name}.{key}")) {
             faults.push(place.clone(), FaultKind::Unsaid { environment: name.clone(), what, key });
@@ -199,7 +199,6 @@ fn environment(app: &str, table: NamedTable, bases: &Bases, faults: &mut Faults)
     let pause = |given: Option<Given<Pause>>, usual: u64| value(given).map_or(usual, |Pause(ms)| ms);
     let environment = Environment {
         app: app.to_owned(),
-        slots,
         balancers,
         strategy: strategy(&section),
         health: health_of(health),
@@ -216,7 +215,9 @@ fn environment(app: &str, table: NamedTable, bases: &Bases, faults: &mut Faults)
             class: value(migration.class).unwrap_or(MigrationClass::Breaking),
             timeout_ms: value(migration.timeout).map_or(600_000, Span::millis),
         }),
+        workers: workers_of(worker, &slots),
         max_failed: value(section.max_failed).unwrap_or(0),
+        slots,
         deadlines: deadlines_of(deadlines),
         freeze: value(section.freeze).map(|windows| windows.0).unwrap_or_default(),
         name: name.clone(),
@@ -260,6 +261,13 @@ fn deadlines_of(section: super::schema::DeadlinesSection) -> Deadlines {
         total_ms: span(section.total, usual.total_ms),
         mix_ms: span(section.mix, usual.mix_ms),
     }
+}
+
+/// How workers run, if there are any.
+fn workers_of(section: super::schema::WorkerSection, slots: &[Slot]) -> Option<Workers> {
+    let any = slots.iter().any(|slot| slot.role == Role::Worker);
+    let grace_ms = value(section.grace).map_or(600_000, |Pause(ms)| ms);
+    any.then(|| Workers { command: value(section.command).map(|command| command.0).unwrap_or_default(), grace_ms })
 }
 
 fn health_of(section: super::schema::HealthSection) -> Health {

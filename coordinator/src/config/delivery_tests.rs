@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::delivery::delivery;
 use super::*;
-use crate::model::environment::{Deadlines, Environment, Health, MigrationClass, Share, Side, SlotName, Strategy};
+use crate::model::environment::{Deadlines, Environment, Health, MigrationClass, Role, Share, Side, SlotName, Strategy, Workers};
 use crate::model::hook::{HookSettings, StatusTarget};
 use crate::model::policy::{PolicySettings, ReusedRule, Revoked};
 use crate::model::trust::{KeySource, Level};
@@ -72,9 +72,29 @@ fn slots_of_bluegreen_are_of_two_sides() {
         ("side = \"green\"", "side = \"red\"", "a list of slots"),
         (", side = \"green\"", "", "slot `web2` is of no side"),
         ("side = \"green\"", "side = \"blue\"", "2 slots are blue and 0 are green"),
-        ("\"bluegreen\"", "\"half\"", "slot `web1` is of a side, and the strategy knows none"),
+        ("\"bluegreen\"", "\"half\"", "slot `web1` is of a side, and belongs to none"),
     ] {
         let told = faults(&read_delivery(&sides.replace(from, to)).expect_err(said));
+        assert!(told.iter().any(|fault| fault.contains(said)), "{told:?}");
+    }
+}
+
+#[test]
+fn workers_have_no_port_and_ten_minutes_for_their_jobs() {
+    let workers = SMALL.replace("port = 18101 }]", "port = 18101 }, { name = \"jobs1\", role = \"worker\" }]");
+    let of = |text: &str| read_delivery(text).map(|found| found.environments["staging"].environment.clone());
+    let found = of(&workers).expect("read");
+    assert_eq!((found.size(), found.of(Role::Worker)), (1, vec![SlotName("jobs1".into())]));
+    assert_eq!(found.workers, Some(Workers { command: Vec::new(), grace_ms: 600_000 }));
+    let asked = format!("{workers}[environment.staging.worker]\ncommand = [\"bin/worker\"]\ngrace = \"1h\"\n");
+    assert_eq!(of(&asked).expect("read").workers, Some(Workers { command: vec!["bin/worker".into()], grace_ms: 3_600_000 }));
+    for (from, to, said) in [
+        ("role = \"worker\"", "role = \"worker\", port = 18102", "slot `jobs1` is a worker, and has a port"),
+        ("role = \"worker\"", "role = \"cron\"", "a list of slots"),
+        ("role = \"worker\"", "role = \"web\"", "slot `jobs1` has port 0"),
+        ("name = \"web1\", port = 18101", "name = \"web1\", role = \"worker\"", "it has no slots that serve"),
+    ] {
+        let told = faults(&read_delivery(&workers.replace(from, to)).expect_err(said));
         assert!(told.iter().any(|fault| fault.contains(said)), "{told:?}");
     }
 }
@@ -107,6 +127,7 @@ fn the_example_shows_the_defaults_of_environments_and_policies() {
     let found = settings.environment;
     assert_eq!((&found.health, found.deadlines, found.floor), (&Health::default(), Deadlines::default(), Share::Percent(50)));
     assert_eq!((found.drain_ms, found.grace_ms, found.soak_ms, found.max_failed), (30_000, 30_000, 10_000, 0));
+    assert_eq!(found.workers, Some(Workers { command: vec!["bin/worker".into()], grace_ms: 600_000 }));
     let gate = found.errors.expect("asked for");
     assert_eq!((gate.min_requests, gate.tolerance_permille), (100, 5));
     let migration = found.migration.expect("asked for");

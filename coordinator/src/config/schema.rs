@@ -435,6 +435,13 @@ schema! {
         /// How long it may run.
         timeout: Span = "timeout",
     }
+    /// How workers run.
+    worker: WorkerSection = "environment.worker" {
+        /// Their command.
+        command: Words = "command",
+        /// From TERM to KILL.
+        grace: Pause = "grace",
+    }
     /// A playbook that does it.
     ansible: AnsibleSection = "environment.ansible" {
         /// What is played.

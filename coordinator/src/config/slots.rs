@@ -6,7 +6,7 @@ use toml::de::DeValue;
 
 use super::fault::Place;
 use super::setting::{Raw, Setting, Span, choose, texts};
-use crate::model::environment::{MigrationClass, Share, Side, Slot, SlotName};
+use crate::model::environment::{MigrationClass, Role, Share, Side, Slot, SlotName};
 use crate::model::freeze::Freeze;
 
 /// The engine of a slot that names none: this machine's.
@@ -17,7 +17,7 @@ const HERE: &str = "unix:///var/run/docker.sock";
 pub struct Slots(pub Vec<Slot>);
 
 impl Setting for Slots {
-    const EXPECTED: &'static str = "a list of slots: `{ name = \"web1\", engine = \"ssh://deploy@a\", port = 18101, publish = \"10.0.0.5\", zone = \"a\", side = \"blue\" }`, all but name and port optional";
+    const EXPECTED: &'static str = "a list of slots: `{ name = \"web1\", engine = \"ssh://deploy@a\", port = 18101, publish = \"10.0.0.5\", zone = \"a\", side = \"blue\" }`, all but name and port optional, or `{ name = \"jobs1\", role = \"worker\" }`";
 
     fn parse(raw: Raw<'_>, place: &Place) -> Option<Self> {
         let Raw::Toml(value) = raw else { return None };
@@ -27,7 +27,7 @@ impl Setting for Slots {
 
 fn slot(value: &DeValue<'_>, place: &Place) -> Option<Slot> {
     let table = value.as_table()?;
-    if !table.keys().all(|key| matches!(key.get_ref().as_ref(), "name" | "engine" | "port" | "publish" | "zone" | "side")) {
+    if !table.keys().all(|key| matches!(key.get_ref().as_ref(), "name" | "engine" | "port" | "publish" | "zone" | "side" | "role")) {
         return None;
     }
     let text = |key: &str| table.get(key).map(|value| String::parse(Raw::Toml(value.get_ref()), place));
@@ -35,11 +35,21 @@ fn slot(value: &DeValue<'_>, place: &Place) -> Option<Slot> {
     Some(Slot {
         name: SlotName(text("name")??),
         engine: optional("engine")?.unwrap_or_else(|| HERE.to_owned()),
-        port: Port::parse(Raw::Toml(table.get("port")?.get_ref()), place)?.0,
+        role: optional("role")?.map_or(Some(Role::Web), |role| role_of(&role))?,
+        // Which slots have to have one, and which must not, is the environment's affair.
+        port: table.get("port").map_or(Some(0), |port| Port::parse(Raw::Toml(port.get_ref()), place).map(|port| port.0))?,
         zone: optional("zone")?,
         side: optional("side")?.map_or(Some(None), |side| side_of(&side).map(Some))?,
         publish: optional("publish")?.map_or(Some(None), |address| address.parse().ok().map(Some))?,
     })
+}
+
+fn role_of(word: &str) -> Option<Role> {
+    match word {
+        "web" => Some(Role::Web),
+        "worker" => Some(Role::Worker),
+        _ => None,
+    }
 }
 
 fn side_of(word: &str) -> Option<Side> {

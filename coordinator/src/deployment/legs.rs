@@ -6,7 +6,7 @@
 use super::plan::{PlannedStep, StepKind};
 use super::words::Leg;
 use super::world::{Rotation, World};
-use crate::model::environment::{Environment, Release, Share, Side, SlotName, Strategy};
+use crate::model::environment::{Environment, Release, Role, Share, Side, SlotName, Strategy};
 
 /// How far a slot is from serving a release: who is nearest goes first, because it costs nothing (R5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,7 +48,7 @@ pub(super) fn split(environment: &Environment, world: &World, goal: &Release) ->
         Strategy::Canary { first, batch } => (beyond(first), Some(at_a_time(batch))),
     };
     let second = order.split_off(first.min(all));
-    Leg { goal: goal.clone(), first: order, second, batch, warm: false }
+    Leg { goal: goal.clone(), first: order, second, batch, warm: false, workers: environment.of(Role::Worker) }
 }
 
 /// The way to a release by one side: the one with fewer slots to bring there, then the one that serves less, then blue.
@@ -62,7 +62,7 @@ fn sides(environment: &Environment, world: &World, goal: &Release) -> Leg {
     let cost = |slots: &[SlotName]| (slots.iter().filter(|slot| rank(world, slot, goal) > Rank::Warm).count(), world.serving(slots));
     let (blue, green) = (on(Side::Blue), on(Side::Green));
     let (first, second) = if cost(&green) < cost(&blue) { (green, blue) } else { (blue, green) };
-    Leg { goal: goal.clone(), first, second, batch: None, warm: true }
+    Leg { goal: goal.clone(), first, second, batch: None, warm: true, workers: environment.of(Role::Worker) }
 }
 
 /// Whether nothing is to be done: the release serves wherever it is to, and nowhere else.
@@ -70,12 +70,16 @@ pub(super) fn there(environment: &Environment, world: &World, goal: &Release) ->
     let leg = split(environment, world, goal);
     let serves = |slot: &SlotName| rank(world, slot, goal) == Rank::There;
     let out = |slot: &SlotName| !matches!(world.rotation(slot), Rotation::Serving | Rotation::Partly);
-    leg.first.iter().all(serves) && leg.second.iter().all(|slot| if leg.warm { out(slot) } else { serves(slot) })
+    let works = |slot: &SlotName| world.runs(slot, goal);
+    leg.workers.iter().all(works)
+        && leg.first.iter().all(serves)
+        && leg.second.iter().all(|slot| if leg.warm { out(slot) } else { serves(slot) })
 }
 
-/// All slots: one of each zone, then another of each; by name within a zone.
+/// All slots of the web: one of each zone, then another of each; by name within a zone.
 fn by_zone(environment: &Environment) -> Vec<SlotName> {
-    let mut slots: Vec<_> = environment.slots.iter().map(|slot| (slot.zone.as_deref(), &slot.name)).collect();
+    let web = environment.slots.iter().filter(|slot| slot.role == Role::Web);
+    let mut slots: Vec<_> = web.map(|slot| (slot.zone.as_deref(), &slot.name)).collect();
     slots.sort();
     let place = |at: usize, zone| slots.iter().take(at).filter(|(other, _)| *other == zone).count();
     let mut order: Vec<_> = (0..).zip(&slots).map(|(at, &(zone, name))| (place(at, zone), zone, name)).collect();
@@ -123,7 +127,8 @@ pub(super) fn expected(leg: &Leg, room: &Room, migration: bool) -> Vec<PlannedSt
     let mut steps = Vec::new();
     let all: Vec<_> = leg.first.iter().chain(&leg.second).cloned().collect();
     let mut step = |kind, slots: &[SlotName], capacity| steps.push(PlannedStep { kind, slots: slots.to_vec(), capacity });
-    step(StepKind::Prefetch, if leg.warm { &leg.first } else { &all }, room.now);
+    let renewed: Vec<_> = leg.renewed().cloned().collect();
+    step(StepKind::Prefetch, &renewed, room.now);
     if !leg.warm || room.stays < room.now {
         step(StepKind::Drain, &leg.first, room.stays);
     }
@@ -136,6 +141,9 @@ pub(super) fn expected(leg: &Leg, room: &Room, migration: bool) -> Vec<PlannedSt
         Some(_) => step(StepKind::Ready, &leg.first, room.swapped),
     }
     step(StepKind::Soak, &leg.first, room.swapped);
+    for crew in leg.crews() {
+        step(StepKind::Replace, crew, room.swapped);
+    }
     if leg.warm {
         return steps;
     }

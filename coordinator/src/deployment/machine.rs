@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `slot` | one slot on its way to a release, step by step |
 //! | `halves` | both halves: brought near, swapped, let in, tidied up |
+//! | `workers` | those that no balancer knows of |
 //! | `migration` | what is run once |
 //! | `watch` | a half that was let in, and its errors (A5) |
 //! | `ends` | when the way forward ends (A1 to A8), and what happens then (R1 to R9) |
@@ -16,6 +17,7 @@ mod halves;
 mod migration;
 mod slot;
 mod watch;
+mod workers;
 
 use super::journal::Journal;
 use super::past::Past;
@@ -86,6 +88,7 @@ impl Way<'_> {
             .or_else(|| self.migrate())
             .or_else(|| self.swap())
             .or_else(|| self.watch(1))
+            .or_else(|| self.workers())
             .or_else(|| self.second_half())
             .or_else(|| self.watch(2))
             .or_else(|| self.tidy())

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::journal::{Evidence, Journal, Phase, Row, Step};
 use super::words::{Cause, Course, Decision, Effect, Leg, Outcome, Rule};
-use super::world::{Admin, Sickness, Traffic};
+use super::world::{Admin, ContainerId, Sickness, Traffic};
 use crate::model::environment::{DeployId, SlotName};
 
 /// A deploy's past, up to now.
@@ -37,6 +37,8 @@ pub(super) struct Past<'a> {
     pub(super) finished: Option<&'a Outcome>,
     /// Slots at which it ever was about to start a container, on either leg: what runs there may be either release.
     pub(super) renewed: BTreeSet<&'a SlotName>,
+    /// Containers that were to be asked to stop and were not started since, on either leg; and when their engine said that they were.
+    pub(super) leaving: BTreeMap<&'a ContainerId, Option<u64>>,
     /// Rows about effects on the leg that it is on.
     acts: Vec<(&'a Row, &'a Effect)>,
 }
@@ -70,6 +72,7 @@ impl<'a> Past<'a> {
             abort: None,
             finished: None,
             renewed: BTreeSet::new(),
+            leaving: BTreeMap::new(),
             acts: Vec::new(),
         };
         for row in journal.rows().iter().filter(|row| row.deploy == *deploy) {
@@ -85,8 +88,13 @@ impl<'a> Past<'a> {
         if let (Effect::StartMigration { .. }, Phase::Intent) = (effect, row.phase) {
             self.migration_started.get_or_insert(row.time);
         }
-        if let Effect::Start { slot, .. } = effect {
+        if let Effect::Start { slot, container } = effect {
             self.renewed.insert(slot);
+            self.leaving.remove(container);
+        }
+        if let Effect::Stop { container, .. } = effect {
+            let told = self.leaving.entry(container).or_default();
+            *told = if row.phase == Phase::Outcome && went_well(row) { Some(row.time) } else { *told };
         }
         if row.phase == Phase::Outcome && went_well(row) {
             self.progress = row.time;

@@ -9,7 +9,7 @@ use super::journal::Journal;
 use super::legs::{Room, expected, split, there};
 use super::words::Course;
 use super::world::{Balancer, Rotation, World};
-use crate::model::environment::{DeployId, Environment, EnvironmentFault, MigrationClass, Release, SlotName};
+use crate::model::environment::{DeployId, Environment, EnvironmentFault, MigrationClass, Release, Role, SlotName};
 use crate::model::freeze::Frozen;
 
 /// What is asked for.
@@ -129,8 +129,8 @@ pub enum Refusal {
     /// Everything that serves would have to go out at once.
     #[error("nothing would serve while slots are replaced")]
     Downtime,
-    /// Slots with the old release would serve during a migration that breaks it (P10).
-    #[error("the migration breaks the release that serves meanwhile")]
+    /// Slots with the old release would serve, or work, during a migration that breaks it (P10).
+    #[error("the migration breaks the release that serves or works meanwhile")]
     BreakingMigration,
     /// The journal's deploy was planned for an environment that was other than it is now.
     #[error("the environment is not the one that the deploy began with")]
@@ -185,7 +185,9 @@ impl Refusal {
             Self::BalancerCannot { .. } => "give the backend one checked server for each slot and no other",
             Self::Floor { .. } => "repair what is down, lower `floor`, take fewer out at once, or deploy with `--fix-forward`",
             Self::Downtime => "add a slot, or deploy with `--allow-downtime`",
-            Self::BreakingMigration => "make the migration compatible, or deploy with `--allow-downtime` where nothing serves meanwhile",
+            Self::BreakingMigration => {
+                "make the migration compatible, or deploy with `--allow-downtime` where nothing serves or works meanwhile"
+            }
             Self::EnvironmentChanged => "resume with the configuration that the deploy began with",
             Self::NotBegun(_) => "start a deploy",
         }
@@ -213,7 +215,7 @@ impl Plan {
         }
         expresses(environment, world)?;
         let target = &request.target;
-        let names = environment.names();
+        let names = environment.of(Role::Web);
         let migration = environment.migration.as_ref().map(|migration| migration.class).filter(|_| !request.rollback);
         let mut course = Course {
             environment: digest(environment),
@@ -231,7 +233,7 @@ impl Plan {
             let leg = split(environment, world, target);
             let room = Room::of(&leg, world);
             course.floor = floor(course.floor, &room, request)?;
-            if migration == Some(MigrationClass::Breaking) && room.stays > 0 {
+            if migration == Some(MigrationClass::Breaking) && (room.stays > 0 || !leg.workers.is_empty()) {
                 return Err(Refusal::BreakingMigration);
             }
             steps = expected(&leg, &room, migration.is_some());
@@ -267,7 +269,7 @@ fn expresses(environment: &Environment, world: &World) -> Result<(), Refusal> {
         if let Some(name) = foreign.first() {
             return cannot(Lack::Foreign(name.clone()));
         }
-        for name in environment.names() {
+        for name in environment.of(Role::Web) {
             match servers.get(&name) {
                 None => return cannot(Lack::NoServer(name)),
                 Some(server) if !server.checked || server.rise == 0 || server.fall == 0 => return cannot(Lack::NotChecked(name)),

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::model::Fence;
 use crate::model::environment::{
-    BalancerAddress, Deadlines, DeployId, Environment, Health, Migration, MigrationClass, Release, Share, Side, Slot, SlotName,
+    BalancerAddress, Deadlines, DeployId, Environment, Health, Migration, MigrationClass, Release, Role, Share, Side, Slot, SlotName,
     Strategy as Order,
 };
 use crate::model::freeze::Freeze;
@@ -21,7 +21,15 @@ fn name(at: usize) -> SlotName {
 }
 
 fn environment(slots: usize) -> Environment {
-    let slot = |at| Slot { name: name(at), engine: "unix:///run/docker.sock".into(), port: 8_000, zone: None, side: None, publish: None };
+    let slot = |at| Slot {
+        name: name(at),
+        engine: "unix:///run/docker.sock".into(),
+        port: 8_000,
+        zone: None,
+        side: None,
+        role: Role::Web,
+        publish: None,
+    };
     Environment {
         app: "shop".into(),
         name: "production".into(),
@@ -35,6 +43,7 @@ fn environment(slots: usize) -> Environment {
         soak_ms: 1_000,
         errors: None,
         migration: None,
+        workers: None,
         max_failed: 0,
         freeze: Vec::new(),
         deadlines: Deadlines::default(),

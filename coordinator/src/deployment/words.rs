@@ -36,6 +36,8 @@ pub enum Waiting {
     Health(SlotName),
     /// A balancer that has not checked a slot often enough.
     Checks(SlotName),
+    /// A worker with a job in hand.
+    Jobs(SlotName),
     /// An engine that does not answer.
     Engine(SlotName),
     /// A balancer that does not answer.
@@ -169,12 +171,20 @@ pub struct Leg {
     /// The others are not replaced: once they are out they run on as they are, for whoever wants to go back to them.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub warm: bool,
+    /// Workers: they follow once the first ones have settled in, half of them at a time, so that jobs are taken all the while.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub workers: Vec<SlotName>,
 }
 
 impl Leg {
-    /// Those that are to serve the goal.
+    /// Those that are to run the goal at its end.
     pub fn renewed(&self) -> impl Iterator<Item = &SlotName> {
-        self.first.iter().chain(self.second.iter().filter(|_| !self.warm))
+        self.first.iter().chain(self.second.iter().filter(|_| !self.warm)).chain(&self.workers)
+    }
+
+    /// Workers, as they go together.
+    pub fn crews(&self) -> impl Iterator<Item = &[SlotName]> {
+        self.workers.chunks(self.workers.len().div_ceil(2).max(1))
     }
 
     /// The others, as they go together.

@@ -104,6 +104,12 @@ pub enum Sickness {
     /// It answers, with this status.
     #[error("it answers with status {0}")]
     Status(u16),
+    /// The health check of its image says so.
+    #[error("the health check of its image fails")]
+    Unhealthy,
+    /// It was not well for as long as it has to be within the time that it has.
+    #[error("it has not settled within its time")]
+    Unsettled,
     /// It comes and goes.
     #[error("its container ends and is started again")]
     Flapping,

@@ -28,6 +28,8 @@ pub struct InstanceSpec {
     pub image: String,
     /// Variables over those of the image, `NAME=value`.
     pub env: Vec<String>,
+    /// Its command; nothing for the image's own.
+    pub command: Option<Vec<String>>,
     /// What the host gives out; nothing where the balancer is in the same network.
     pub publish: Option<Publish>,
     /// Network; nothing for the engine's own.
@@ -91,13 +93,13 @@ impl InstanceSpec {
         ServiceSpec {
             name: self.place.instance(&self.slot, &self.deploy),
             image: self.image.clone(),
+            command: self.command.clone(),
             env: self.env.clone(),
             labels,
             ports: self.publish.into_iter().collect(),
             network: self.network.clone(),
             restart: true,
             init: self.init,
-            ..ServiceSpec::default()
         }
     }
 }

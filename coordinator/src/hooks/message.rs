@@ -68,11 +68,11 @@ pub struct Message {
 pub struct Place {
     /// Its name.
     pub slot: SlotName,
-    /// Where its port is given out.
-    pub address: IpAddr,
-    /// The port.
-    pub port: u16,
-    /// Which half it is in; nothing if it is not replaced.
+    /// Where its port is given out; nothing for a worker.
+    pub address: Option<IpAddr>,
+    /// The port; nothing for a worker.
+    pub port: Option<u16>,
+    /// Which half it is in; nothing if it is not replaced, and for a worker.
     pub half: Option<u8>,
 }
 

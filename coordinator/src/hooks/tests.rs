@@ -13,8 +13,8 @@ use crate::model::environment::{DeployId, SlotName};
 fn message(point: Point) -> Message {
     let place = |number: u8| Place {
         slot: SlotName(format!("web{number}")),
-        address: [127, 0, 0, 1].into(),
-        port: 18_100 + u16::from(number),
+        address: Some([127, 0, 0, 1].into()),
+        port: Some(18_100 + u16::from(number)),
         half: Some(number),
     };
     Message {

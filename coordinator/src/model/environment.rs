@@ -41,6 +41,34 @@ pub struct Release {
     pub settings: String,
 }
 
+/// What the container of a slot is for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// It answers requests, which balancers send to it.
+    #[default]
+    Web,
+    /// It takes jobs from somewhere by itself. No balancer knows of it; asked to stop, it finishes the job that it has in hand.
+    Worker,
+}
+
+impl Role {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks in this form")]
+    fn is_web(&self) -> bool {
+        *self == Self::Web
+    }
+}
+
+/// How the slots of workers run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Workers {
+    /// The command, as a list of words; empty for the image's own.
+    pub command: Vec<String>,
+    /// Time from asking one to stop until it is killed: no shorter than the longest job.
+    pub grace_ms: u64,
+}
+
 /// A stable place for one container at a time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -49,7 +77,10 @@ pub struct Slot {
     pub name: SlotName,
     /// The engine that runs its containers: `unix:///path`, `ssh://user@host`, `tcp://host:port`.
     pub engine: String,
-    /// The port that the balancers' server points at, 1 to 65535.
+    /// What its container is for.
+    #[serde(default, skip_serializing_if = "Role::is_web")]
+    pub role: Role,
+    /// The port that the balancers' server points at, 1 to 65535; 0 for a worker, which has none.
     pub port: u16,
     /// What fails together with others of the same zone: they are not all taken out first.
     pub zone: Option<String>,
@@ -178,6 +209,9 @@ pub struct Environment {
     /// Failed requests that are watched meanwhile.
     #[serde(default)]
     pub errors: Option<ErrorGate>,
+    /// How workers run, where there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workers: Option<Workers>,
     /// What is run once.
     #[serde(default)]
     pub migration: Option<Migration>,
@@ -209,11 +243,11 @@ impl Environment {
         Share::Percent(50)
     }
 
-    /// How many slots serve when all is well: all there are, or one side of them.
+    /// How many slots serve when all is well: all of the web, or one side of them.
     pub fn size(&self) -> u32 {
         match self.strategy {
             Strategy::BlueGreen => self.on(Side::Blue),
-            _ => u32::try_from(self.slots.len()).unwrap_or(u32::MAX),
+            _ => u32::try_from(self.of(Role::Web).len()).unwrap_or(u32::MAX),
         }
     }
 
@@ -229,6 +263,19 @@ impl Environment {
         names
     }
 
+    /// The names of those of a role, sorted.
+    pub fn of(&self, role: Role) -> Vec<SlotName> {
+        let mut names: Vec<_> = self.slots.iter().filter(|slot| slot.role == role).map(|slot| slot.name.clone()).collect();
+        names.sort();
+        names
+    }
+
+    /// Time from asking a slot's container to stop until it is killed.
+    pub fn grace_of(&self, slot: &Slot) -> u64 {
+        let workers = self.workers.as_ref().filter(|_| slot.role == Role::Worker);
+        workers.map_or(self.grace_ms, |workers| workers.grace_ms)
+    }
+
     /// Everything that is wrong with it, in a fixed order.
     pub fn faults(&self) -> Vec<EnvironmentFault> {
         let mut faults = Vec::new();
@@ -237,7 +284,7 @@ impl Environment {
                 faults.push(fault);
             }
         };
-        fault(self.slots.is_empty(), EnvironmentFault::NoSlots);
+        fault(self.of(Role::Web).is_empty(), EnvironmentFault::NoSlots);
         fault(self.balancers.is_empty(), EnvironmentFault::NoBalancers);
         let names = self.names();
         for pair in names.windows(2) {
@@ -247,15 +294,18 @@ impl Environment {
         }
         for slot in &self.slots {
             fault(!is_name(&slot.name.0), EnvironmentFault::BadName(slot.name.clone()));
-            fault(slot.port == 0, EnvironmentFault::NoPort(slot.name.clone()));
+            let web = slot.role == Role::Web;
+            fault(web && slot.port == 0, EnvironmentFault::NoPort(slot.name.clone()));
+            fault(!web && (slot.port != 0 || slot.publish.is_some()), EnvironmentFault::NeedlessPort(slot.name.clone()));
         }
         fault(self.health.successes == 0, EnvironmentFault::Zero("health.successes"));
         fault(self.health.interval_ms == 0, EnvironmentFault::Zero("health.interval"));
         fault(self.deadlines.step_ms == 0, EnvironmentFault::Zero("deadlines.step"));
         let two_sides = self.strategy == Strategy::BlueGreen;
-        let astray = self.slots.iter().find(|slot| slot.side.is_some() != two_sides).map(|slot| slot.name.clone());
-        if let Some(slot) = astray.clone() {
-            faults.push(if two_sides { EnvironmentFault::NoSide(slot) } else { EnvironmentFault::NeedlessSide(slot) });
+        let misplaced = |slot: &&Slot| slot.side.is_some() != (two_sides && slot.role == Role::Web);
+        let astray = self.slots.iter().find(misplaced).map(|slot| (slot.name.clone(), slot.side.is_some()));
+        if let Some((slot, of_a_side)) = astray.clone() {
+            faults.push(if of_a_side { EnvironmentFault::NeedlessSide(slot) } else { EnvironmentFault::NoSide(slot) });
         }
         let (blue, green) = (self.on(Side::Blue), self.on(Side::Green));
         if two_sides && astray.is_none() && blue != green {
@@ -291,7 +341,7 @@ fn is_name(name: &str) -> bool {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EnvironmentFault {
     /// There is nowhere to deploy to.
-    #[error("it has no slots")]
+    #[error("it has no slots that serve")]
     NoSlots,
     /// Nothing sends requests.
     #[error("it has no balancers")]
@@ -305,11 +355,14 @@ pub enum EnvironmentFault {
     /// A slot without a port.
     #[error("slot `{0}` has port 0")]
     NoPort(SlotName),
+    /// A worker that should answer somewhere.
+    #[error("slot `{0}` is a worker, and has a port")]
+    NeedlessPort(SlotName),
     /// A slot of no side, where there are two.
     #[error("slot `{0}` is of no side")]
     NoSide(SlotName),
     /// A slot of a side, where there are none.
-    #[error("slot `{0}` is of a side, and the strategy knows none")]
+    #[error("slot `{0}` is of a side, and belongs to none")]
     NeedlessSide(SlotName),
     /// A slot has no twin.
     #[error("{blue} slots are blue and {green} are green")]
@@ -336,8 +389,9 @@ impl EnvironmentFault {
             Self::SameName(_) => "give each slot a name of its own",
             Self::BadName(_) => "use letters, digits, `-`, `_` and `.`, with a letter or digit first",
             Self::NoPort(_) => "name the port that the balancers' server points at",
+            Self::NeedlessPort(_) => "leave `port` and `publish` out: no balancer sends anything to a worker",
             Self::NoSide(_) => "with `bluegreen` each slot says `side = \"blue\"` or `side = \"green\"`",
-            Self::NeedlessSide(_) => "leave `side` out, or take `strategy = \"bluegreen\"`",
+            Self::NeedlessSide(_) => "leave `side` out: web slots have one with `strategy = \"bluegreen\"`, and workers never",
             Self::Uneven { .. } => "give each slot a twin on the other side",
             Self::Zero(_) => "give it a value, or leave it out for the default",
             Self::Beyond(_) => "a percentage is at most 100, a share of a thousand at most 1000",

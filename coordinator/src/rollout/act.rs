@@ -13,8 +13,11 @@ use crate::docker::{Docker, DockerError};
 use crate::fleet::instance::{self, InstanceSpec, Made};
 use crate::fleet::names::Role;
 use crate::model::Fence;
-use crate::model::environment::{Release, Slot, SlotName};
+use crate::model::environment::{Release, Role as Duty, Slot, SlotName};
 use crate::promotion::Promotion;
+
+/// An engine has told a container to stop within this time.
+const TOLD: Duration = Duration::from_secs(2);
 
 /// Why an effect did not come about, for the journal.
 pub(super) enum Failure {
@@ -80,10 +83,7 @@ impl Hands<'_> {
         match effect {
             Effect::Prefetch { slot, release } => self.prefetch(self.at(slot)?.1, release).await,
             Effect::Balance(turns) | Effect::Swap(turns) => balance(self.site, turns).await,
-            Effect::Stop { slot, container } => {
-                self.at(slot)?.1.stop_service(&container.0, Duration::from_millis(self.site.environment.grace_ms)).await?;
-                done()
-            }
+            Effect::Stop { slot, container } => self.stop(self.at(slot)?, &container.0).await,
             Effect::SetAside { slot, container } => {
                 instance::set_aside(self.at(slot)?.1, &container.0, &self.plan.deploy.0).await?;
                 done()
@@ -104,6 +104,19 @@ impl Hands<'_> {
             Effect::CreateMigration { slot, release } => self.create_migration(self.at(slot)?.1, release).await,
             Effect::StartMigration { container } => self.start_migration(&container.0).await,
         }
+    }
+
+    /// Asks a container to stop. Whoever serves has nothing left to do and is waited for; a worker finishes its job, and its engine keeps to the time that it has, also with nobody waiting.
+    async fn stop(&self, (slot, docker): (&Slot, &Arc<Docker>), container: &str) -> Result<String, Failure> {
+        let stopped = docker.stop_service(container, Duration::from_millis(self.site.environment.grace_of(slot)));
+        match slot.role {
+            Duty::Web => stopped.await?,
+            Duty::Worker => match tokio::time::timeout(TOLD, stopped).await {
+                Ok(stopped) => stopped?,
+                Err(_) => return Ok("it finishes what it has in hand".into()),
+            },
+        }
+        Ok(String::new())
     }
 
     /// A slot, and its engine.
@@ -152,6 +165,8 @@ impl Hands<'_> {
                 "the configuration that served before is not at hand: what was made with it can be started, and nothing be made",
             ));
         }
+        let workers = self.site.environment.workers.as_ref().filter(|_| slot.role == Duty::Worker);
+        let publish = Some(Publish { address: slot.publish.unwrap_or([127, 0, 0, 1].into()), host: slot.port, container: self.site.port });
         Ok(InstanceSpec {
             place: self.site.place.clone(),
             slot: slot.name.0.clone(),
@@ -161,7 +176,8 @@ impl Hands<'_> {
             settings: release.settings.clone(),
             image: release.image.clone(),
             env: self.site.variables.clone(),
-            publish: Some(Publish { address: slot.publish.unwrap_or([127, 0, 0, 1].into()), host: slot.port, container: self.site.port }),
+            command: workers.map(|workers| workers.command.clone()).filter(|command| !command.is_empty()),
+            publish: publish.filter(|_| slot.role == Duty::Web),
             network: None,
             init: true,
         })

@@ -111,7 +111,9 @@ impl Ansible {
         }
         let environment = hands.site.environment.name.clone();
         let call = Call { environment, deploy: hands.plan.deploy.0.clone(), fence: hands.fence.0, steps };
-        let within = Duration::from_millis(hands.site.environment.deadlines.batch_ms);
+        // What stops is waited for by the playbook.
+        let graces = call.steps.iter().filter_map(|order| if let Step::Stop { grace, .. } = &order.step { Some(*grace) } else { None });
+        let within = Duration::from_millis(hands.site.environment.deadlines.batch_ms) + Duration::from_secs(graces.max().unwrap_or(0));
         let played = if call.steps.is_empty() { Ok(String::new()) } else { self.play(&hands.site.hooks, &call, within).await };
         let evidence = |part: Result<bool, Failure>| match part {
             Ok(true) => played.clone().map_err(Failure::Failed).into(),
@@ -196,8 +198,9 @@ async fn orders(hands: &Hands<'_>, effect: &Effect) -> Result<Vec<Order>, Failur
             Some(reference) => Step::Pull { reference },
             None => return Ok(Vec::new()),
         },
-        Effect::Stop { container, .. } => {
-            Step::Stop { container: container.0.clone(), grace: hands.site.environment.grace_ms.div_ceil(1000) }
+        Effect::Stop { slot, container } => {
+            let grace = hands.site.environment.grace_of(hands.at(slot)?.0).div_ceil(1000);
+            Step::Stop { container: container.0.clone(), grace }
         }
         Effect::SetAside { slot, container } => {
             let name = instance::name_aside(hands.at(slot)?.1, &container.0, &hands.plan.deploy.0).await?;

@@ -6,7 +6,7 @@ use super::{Actor, RolloutError, Site, TICK, Watcher};
 use crate::deployment::{Decision, Effect, Journal, Leg, Outcome, Plan, Step};
 use crate::hooks::{Message, Place, Point, Report, Veto};
 use crate::model::chain;
-use crate::model::environment::{DeployId, Slot, SlotName};
+use crate::model::environment::{DeployId, Role, Slot, SlotName};
 use crate::promotion::{Mode, Promotion};
 
 /// Who speaks to the hooks of one deployment.
@@ -37,8 +37,8 @@ impl<'a> Herald<'a> {
         let leg = course.leg.as_ref();
         let place = |slot: &Slot| Place {
             slot: slot.name.clone(),
-            address: slot.publish.unwrap_or([127, 0, 0, 1].into()),
-            port: slot.port,
+            address: (slot.role == Role::Web).then(|| slot.publish.unwrap_or([127, 0, 0, 1].into())),
+            port: (slot.role == Role::Web).then_some(slot.port),
             half: leg.and_then(|leg| half(leg, &slot.name)),
         };
         let message = Message {

@@ -7,17 +7,17 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use super::Site;
-use super::probe::Probes;
+use super::probe::{Probes, unhealthy};
 use crate::balancer::server::CheckResult as Found;
 use crate::balancer::{Name, Observation, Server as Seen};
 use crate::deployment::{
     Admin, Balancer, CheckResult, Container, ContainerId, ContainerState, Gate, Lock, MigrationView, Server, SlotView, Traffic, World,
 };
 use crate::docker::Docker;
-use crate::docker::service::{Phase, Service};
+use crate::docker::service::{HealthCheck, Phase, Service};
 use crate::fleet::instance::{self, Instance};
 use crate::fleet::{FleetError, Held, lock, names};
-use crate::model::environment::{DeployId, Release, Slot, SlotName};
+use crate::model::environment::{DeployId, Release, Role, Slot, SlotName};
 use crate::model::{Fence, chain};
 
 /// An engine that takes longer than this to answer does not.
@@ -96,10 +96,17 @@ async fn engine(site: &Site, (name, docker): (&str, &Arc<Docker>), (deploy, targ
 fn view(slot: &Slot, told: &Told, balancers: &[Option<Observation>], probes: &Probes) -> SlotView {
     let containers: Vec<_> = told.instances.iter().filter(|instance| instance.slot == slot.name.0).map(container).collect();
     let running = containers.iter().find(|container| container.state == ContainerState::Running).map(|container| &container.id);
+    let health = told.instances.iter().find(|instance| running.is_some_and(|id| id.0 == instance.id)).map(|instance| instance.health);
+    if slot.role == Role::Worker {
+        let probe = probes.of_worker(&slot.name, running.zip(health));
+        return SlotView { reachable: true, images: told.images.clone(), probe, containers };
+    }
     let name: Option<Name> = slot.name.0.parse().ok();
     let server = name.and_then(|name| balancers.iter().flatten().find_map(|seen| seen.server(&name)));
     let address = server.map(|server| format!("{}:{}", server.address, server.port));
-    SlotView { reachable: true, images: told.images.clone(), probe: probes.of(&slot.name, running, address), containers }
+    let asked = probes.of(&slot.name, running, address);
+    let probe = if health == Some(HealthCheck::Failing) { unhealthy(&asked) } else { asked };
+    SlotView { reachable: true, images: told.images.clone(), probe, containers }
 }
 
 fn container(instance: &Instance) -> Container {
@@ -143,7 +150,7 @@ fn lock_of(engines: &BTreeMap<String, Option<Told>>, deploy: &DeployId) -> Lock 
 }
 
 fn servers(site: &Site, seen: &Observation) -> Balancer {
-    let names: BTreeSet<_> = site.environment.names().into_iter().collect();
+    let names: BTreeSet<_> = site.environment.of(Role::Web).into_iter().collect();
     let (mut servers, mut foreign) = (BTreeMap::new(), Vec::new());
     for server in &seen.servers {
         let name = SlotName(server.place.server.to_string());

@@ -12,7 +12,8 @@ use tokio::task::JoinSet;
 
 use super::{Site, now_ms};
 use crate::deployment::{ContainerId, Probe, Sickness};
-use crate::model::environment::SlotName;
+use crate::docker::service::HealthCheck;
+use crate::model::environment::{Role, SlotName};
 
 /// An answer that takes longer than this is none.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -47,12 +48,32 @@ impl Probes {
             asked.probe.clone()
         })
     }
+
+    /// What a worker's engine says of the one that runs: nobody else can say anything of it. A look counts as a question.
+    pub(super) fn of_worker(&self, slot: &SlotName, running: Option<(&ContainerId, HealthCheck)>) -> Probe {
+        self.of(slot, running.map(|(container, _)| container), None);
+        self.with(slot, |asked| {
+            match running.map(|(_, health)| health) {
+                Some(HealthCheck::Absent | HealthCheck::Passing) => count(&mut asked.probe, Ok(()), now_ms()),
+                Some(HealthCheck::Failing) => count(&mut asked.probe, Err(Sickness::Unhealthy), now_ms()),
+                Some(HealthCheck::Starting) | None => {}
+            }
+            asked.probe.clone()
+        })
+    }
+}
+
+/// What questions came to where the health check of the image fails: one layer that finds something wrong is enough. One that has not decided yet is not waited for, since the
+/// questions and the balancer decide sooner.
+pub(super) fn unhealthy(asked: &Probe) -> Probe {
+    let failures = asked.failures.saturating_add(asked.successes).max(1);
+    Probe { successes: 0, since_ms: None, failures, last_failure: Some(Sickness::Unhealthy) }
 }
 
 /// Asks every slot that something runs at, in its own time, for as long as the set lives.
 pub(super) fn ask_all(site: &Site, probes: &Probes, tasks: &mut JoinSet<()>) {
     let interval = Duration::from_millis(site.environment.health.interval_ms);
-    for slot in site.environment.names() {
+    for slot in site.environment.of(Role::Web) {
         let (probes, path) = (probes.clone(), site.environment.health.path.clone());
         tasks.spawn(async move {
             let mut clock = tokio::time::interval(interval);
@@ -144,6 +165,20 @@ mod tests {
         probes.with(&slot, |asked| count(&mut asked.probe, Ok(()), 10));
         assert_eq!(probes.of(&slot, Some(&one), None).successes, 1);
         assert_eq!(probes.of(&slot, Some(&other), None), Probe::default());
+    }
+
+    #[test]
+    fn of_a_worker_its_engine_is_asked_and_a_health_check_that_fails_is_a_sickness() {
+        let (probes, slot, one) = (Probes::default(), SlotName("jobs1".into()), ContainerId("1".into()));
+        let look = |health| probes.of_worker(&slot, Some((&one, health)));
+        assert_eq!(look(HealthCheck::Starting), Probe::default());
+        assert_eq!((look(HealthCheck::Absent).successes, look(HealthCheck::Passing).successes), (1, 2));
+        let failing = look(HealthCheck::Failing);
+        assert_eq!((failing.successes, failing.failures, failing.last_failure), (0, 1, Some(Sickness::Unhealthy)));
+        assert_eq!(probes.of_worker(&slot, None), Probe::default());
+        // Of a slot of the web, too, whatever it answers.
+        let well = Probe { successes: 3, since_ms: Some(1), ..Probe::default() };
+        assert_eq!((unhealthy(&well).successes, unhealthy(&well).failures), (0, 3));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use splitci_coordinator::deployment::{
     Traffic, Turn, World,
 };
 use splitci_coordinator::model::Fence;
-use splitci_coordinator::model::environment::{DeployId, Environment, Release, SlotName};
+use splitci_coordinator::model::environment::{DeployId, Environment, Release, Role, SlotName};
 
 use super::judge::Judge;
 use super::prober::Prober;
@@ -174,7 +174,7 @@ impl Fleet {
             traffic: Traffic::default(),
         };
         let post = Post { seen, next_check: 0, flights: Vec::new() };
-        let posts: BTreeMap<_, _> = names.iter().map(|name| (name.clone(), post.clone())).collect();
+        let posts: BTreeMap<_, _> = environment.of(Role::Web).iter().map(|name| (name.clone(), post.clone())).collect();
         let desk = Desk { posts, ..Desk::default() };
         Self {
             now: 1_000_000,
@@ -361,7 +361,7 @@ impl Fleet {
                 reachable: true,
                 images: place.images.clone(),
                 containers: place.units.iter().map(|unit| unit.seen.clone()).collect(),
-                probe: prober.of(name),
+                probe: prober.of(name, self),
             };
             (name.clone(), if place.away_until > self.now { SlotView::default() } else { view })
         };

@@ -13,7 +13,8 @@ use std::collections::BTreeMap;
 
 use splitci_coordinator::deployment::{Admin, Hold, Outcome};
 use splitci_coordinator::model::environment::{
-    BalancerAddress, Deadlines, Environment, Health, Migration, MigrationClass, Release, Share, Side, Slot, SlotName, Strategy,
+    BalancerAddress, Deadlines, Environment, Health, Migration, MigrationClass, Release, Role, Share, Side, Slot, SlotName, Strategy,
+    Workers,
 };
 
 use crate::schedules::dice::Dice;
@@ -32,7 +33,15 @@ pub fn slot(at: u32) -> SlotName {
 
 /// An environment with short times.
 pub fn environment(slots: u32, balancers: u32) -> Environment {
-    let place = |at| Slot { name: slot(at), engine: format!("unix:///engine/{at}"), port: 8_000, zone: None, side: None, publish: None };
+    let place = |at| Slot {
+        name: slot(at),
+        engine: format!("unix:///engine/{at}"),
+        port: 8_000,
+        zone: None,
+        side: None,
+        role: Role::Web,
+        publish: None,
+    };
     let balancer = |at| BalancerAddress { endpoint: format!("unix:///balancer/{at}"), backend: "web".to_owned() };
     Environment {
         app: "shop".to_owned(),
@@ -47,6 +56,7 @@ pub fn environment(slots: u32, balancers: u32) -> Environment {
         soak_ms: 1_500,
         errors: None,
         migration: Some(Migration { command: vec!["migrate".to_owned()], class: MigrationClass::Compatible, timeout_ms: 4_000 }),
+        workers: None,
         max_failed: 0,
         freeze: Vec::new(),
         deadlines: Deadlines { step_ms: 3_000, batch_ms: 40_000, total_ms: 120_000, mix_ms: 60_000 },
@@ -69,6 +79,9 @@ const ORDER: u64 = 0x5af3_107a_4000_0001;
 
 /// Whether there are two sides is drawn by itself, too.
 const SIDES: u64 = 0x1c69_b3f7_4ac4_ae35;
+
+/// And whether there are workers.
+const CREW: u64 = 0x2545_f491_4f6c_dd1d;
 
 /// What a schedule objects to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,6 +136,10 @@ pub fn schedule(seed: u64, stats: &mut Stats) -> Result<(), Violation> {
         environment = sides(environment);
         environment.floor = Share::Percent(two_sides.of(&[50, 100]).expect("one of them"));
     }
+    let mut crew = Dice::new(seed ^ CREW);
+    if crew.chance(250) {
+        environment = with_workers(environment, 1 + crew.below(3));
+    }
     let mut theatre = settled(environment);
     let troubled = trouble(&mut theatre, &mut dice);
     let outcome = match theatre.deploy(&release(2)) {
@@ -169,6 +186,22 @@ fn at_once(environment: &Environment) -> u32 {
         Strategy::Rolling { batch } => batch.at_a_time(size),
         Strategy::Canary { first, batch } => first.at_a_time(size).max(batch.at_a_time(size)),
     }
+}
+
+/// The same with so many workers.
+pub fn with_workers(mut environment: Environment, count: u32) -> Environment {
+    let (first, number) = (environment.slots[0].clone(), u32::try_from(environment.slots.len()).expect("few"));
+    let worker = |at: u32| Slot {
+        name: SlotName(format!("w{at:02}")),
+        role: Role::Worker,
+        port: 0,
+        side: None,
+        engine: format!("unix:///engine/{}", number + at),
+        ..first.clone()
+    };
+    environment.slots.extend((0..count).map(worker));
+    environment.workers = Some(Workers { command: Vec::new(), grace_ms: 2_000 });
+    environment
 }
 
 /// The same with a twin for each slot.
@@ -246,20 +279,28 @@ fn at_the_end(theatre: &Theatre, outcome: &Outcome, troubled: bool) -> Option<St
         runs && fleet.desks.iter().all(|desk| desk.posts.get(name).is_some_and(|post| post.seen.admin == Admin::Ready))
     };
     let count = |number: u32| fleet.names.iter().filter(|name| serves(name, number)).count();
-    let all = theatre.environment.slots.len();
+    let all = usize::try_from(theatre.environment.size()).expect("few");
     let two_sides = theatre.environment.strategy == Strategy::BlueGreen;
-    let all = if two_sides { all / 2 } else { all };
+    let workers = theatre.environment.of(Role::Worker);
+    // Of workers all that have not failed run what is to run. Nobody knows what became of one whose engine does not answer and that nothing was asked of.
+    let work = |number: u32, failed: &[SlotName]| {
+        let unknown = |name: &&SlotName| number == 1 && fleet.places.get(*name).is_some_and(|place| place.away_until > fleet.now);
+        let runs = |name: &&SlotName| unknown(name) || fleet.runs_at(name).is_some_and(|unit| unit.seen.release == release(number));
+        workers.iter().filter(|name| !failed.contains(name)).all(|name| runs(&name))
+    };
+    let unserved = |failed: &[SlotName]| failed.iter().filter(|name| !workers.contains(name)).count();
     // The side that went out runs on, if nothing else happens to it, and no request goes there.
     let warm = |number: u32, other: u32| {
         let runs = fleet.names.iter().filter_map(|name| fleet.runs_at(name)).filter(|unit| unit.seen.release == release(number));
         !two_sides || count(other) == 0 && (troubled || runs.count() == all)
     };
     let out = |name: &SlotName| {
-        fleet
-            .desks
-            .iter()
-            .filter(|desk| desk.away_until <= fleet.now)
-            .all(|desk| desk.posts.get(name).is_some_and(|post| post.seen.admin == Admin::Maint))
+        workers.contains(name)
+            || fleet
+                .desks
+                .iter()
+                .filter(|desk| desk.away_until <= fleet.now)
+                .all(|desk| desk.posts.get(name).is_some_and(|post| post.seen.admin == Admin::Maint))
     };
     // What happened by itself within the last instants is not the deploy's.
     let known: std::collections::BTreeSet<_> =
@@ -276,11 +317,17 @@ fn at_the_end(theatre: &Theatre, outcome: &Outcome, troubled: bool) -> Option<St
     }
     let migrated = theatre.environment.migration.is_none() || fleet.runs == 1 && fleet.fate == Fate::Ends(300, 0);
     let holds = match outcome {
-        Outcome::Done => count(2) == all && migrated && warm(1, 1),
-        Outcome::Degraded(failed) => failed.len() <= 1 && count(2) + failed.len() == all && failed.iter().all(out) && migrated,
+        Outcome::Done => count(2) == all && migrated && warm(1, 1) && work(2, &[]),
+        Outcome::Degraded(failed) => {
+            failed.len() <= 1 && count(2) + unserved(failed) == all && failed.iter().all(out) && migrated && work(2, failed)
+        }
         // I22: all that can serve does.
-        Outcome::RolledBack { out: failed, .. } => count(1) + failed.len() == all && failed.iter().all(out) && warm(2, 2),
-        Outcome::MigrationFailed { out: failed, .. } => count(1) + failed.len() == all && failed.iter().all(out) && fleet.runs <= 1,
+        Outcome::RolledBack { out: failed, .. } => {
+            count(1) + unserved(failed) == all && failed.iter().all(out) && warm(2, 2) && work(1, failed)
+        }
+        Outcome::MigrationFailed { out: failed, .. } => {
+            count(1) + unserved(failed) == all && failed.iter().all(out) && fleet.runs <= 1 && work(1, failed)
+        }
         // Everything is left where it is: also what serves and cannot be reached, if the others are too few.
         Outcome::Held(Hold::RollbackFailed(failed)) => !failed.is_empty() && failed.iter().all(|name| out(name) || serves(name, 2)),
         Outcome::Held(_) => true,

@@ -48,7 +48,10 @@ impl Prober {
     }
 
     /// How it went at a slot.
-    pub fn of(&self, slot: &SlotName) -> Probe {
-        self.asked.get(slot).map(|(_, _, probe)| probe.clone()).unwrap_or_default()
+    pub fn of(&self, slot: &SlotName, fleet: &Fleet) -> Probe {
+        // What was answered by another one, or before this one was started again, says nothing of it.
+        let runs =
+            |(id, started): (&ContainerId, &u64)| fleet.runs_at(slot).is_some_and(|unit| (id, started) == (&unit.seen.id, &unit.started));
+        self.asked.get(slot).filter(|(id, started, _)| runs((id, started))).map(|(_, _, probe)| probe.clone()).unwrap_or_default()
     }
 }

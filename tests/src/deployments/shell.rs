@@ -110,7 +110,9 @@ impl Theatre {
 
     /// Releases that serve.
     fn releases(&self) -> usize {
-        let ready = |name: &&SlotName| self.fleet.desks.iter().any(|desk| desk.posts[*name].seen.admin == Admin::Ready);
+        let ready = |name: &&SlotName| {
+            self.fleet.desks.iter().any(|desk| desk.posts.get(*name).is_some_and(|post| post.seen.admin == Admin::Ready))
+        };
         let names = self.fleet.names.iter().filter(ready);
         let all: std::collections::BTreeSet<_> = names.filter_map(|name| self.fleet.runs_at(name)).map(|unit| &unit.seen.release).collect();
         all.len()

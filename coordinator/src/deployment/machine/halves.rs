@@ -126,13 +126,13 @@ impl Way<'_> {
         self.act(effects)
     }
 
-    /// Slots of both halves that have not failed.
+    /// All slots that have not failed.
     fn slots(&self) -> impl Iterator<Item = &SlotName> {
-        self.leg.first.iter().chain(&self.leg.second).filter(|slot| !self.past.quarantined.contains_key(slot))
+        self.leg.first.iter().chain(&self.leg.second).chain(&self.leg.workers).filter(|slot| !self.past.quarantined.contains_key(slot))
     }
 
     /// One step further with each of these slots; nothing if all are where they are to be.
-    fn bring(&self, slots: &[SlotName], since: u64, let_in: bool) -> Option<Next> {
+    pub(super) fn bring(&self, slots: &[SlotName], since: u64, let_in: bool) -> Option<Next> {
         let (mut turns, mut effects) = (Vec::new(), Vec::new());
         let mut waits: Option<(u64, Waiting)> = None;
         let mut spare = self.spare();
@@ -196,7 +196,7 @@ impl Way<'_> {
     }
 
     /// A6: a half has its time.
-    fn in_time(&self, since: u64, next: Next) -> Next {
+    pub(super) fn in_time(&self, since: u64, next: Next) -> Next {
         let over = self.now >= since.saturating_add(self.environment().deadlines.batch_ms);
         if over { self.turn_back(Cause::Overdue(Deadline::Half)) } else { next }
     }

@@ -32,7 +32,11 @@ impl Way<'_> {
     /// How a slot is on its way, which it began then.
     pub(super) fn condition(&self, slot: &SlotName, since: u64) -> Condition {
         let Some(view) = self.world.slot(slot) else {
-            return if self.serves_unseen(slot) { Condition::Serving } else { self.lost(slot) };
+            return match self.serves_unseen(slot) {
+                true => Condition::Serving,
+                false if self.goes_in_too_soon(slot) => Condition::Turn(Admin::Drain),
+                false => self.lost(slot),
+            };
         };
         if let Some(said) = self.past.refused(slot) {
             return Condition::Failed(Sickness::Refused(said.to_owned()));
@@ -55,12 +59,22 @@ impl Way<'_> {
     /// ever started there.
     /// It is not taken out for want of an engine that nothing is asked of (R5).
     pub(super) fn serves_unseen(&self, slot: &SlotName) -> bool {
+        if self.is_worker(slot) {
+            return self.works_unseen(slot);
+        }
         // Batches leave the others in, so that they serve what they did however far it came.
         let as_before = self.leg.batch.is_some() && self.plan.course.current.as_ref() == Some(&self.leg.goal);
         let back = self.past.back.as_ref().is_some_and(|back| back.rule == Rule::R1 || as_before);
         let kept = back && !self.past.renewed.contains(slot);
         let only_goal = self.let_in(slot) || kept;
         self.world.slot(slot).is_none() && only_goal && self.world.rotation(slot) == Rotation::Serving
+    }
+
+    /// Whether a balancer that was loaded anew sends requests where none are to go yet, and no engine says what runs there: what was started on this leg, or what the idle side ran.
+    fn goes_in_too_soon(&self, slot: &SlotName) -> bool {
+        let sent = matches!(self.world.rotation(slot), Rotation::Serving | Rotation::Partly);
+        let idle = self.leg.warm && self.leg.first.contains(slot);
+        sent && !self.back() && !self.let_in(slot) && (idle || self.past.first_start(slot).is_some())
     }
 
     /// A4: an engine that does not answer is waited for, and then its slot has failed.
@@ -72,6 +86,9 @@ impl Way<'_> {
     }
 
     fn going_out(&self, slot: &SlotName, container: &Container, since: u64) -> Condition {
+        if self.is_worker(slot) {
+            return self.lays_down(slot, container);
+        }
         let rotation = self.world.rotation(slot);
         if matches!(rotation, Rotation::Serving | Rotation::Partly) {
             return Condition::Turn(Admin::Drain);
@@ -140,10 +157,13 @@ impl Way<'_> {
         if started && container.restarts > 0 {
             return Condition::Failed(Sickness::Flapping);
         }
+        if self.is_worker(slot) {
+            return self.takes_up((slot, view), container, since);
+        }
         let down = self.world.servers(slot).any(|server| server.admin == Admin::Ready && !server.is_up());
         let refuses = view.probe.failures >= self.environment().health.successes;
         match self.world.rotation(slot) {
-            Rotation::Serving | Rotation::Partly if let_in && (down || refuses) => Condition::Failed(self.sickness(view)),
+            Rotation::Serving | Rotation::Partly if let_in && (down || refuses) => Condition::Failed(self.sickness(slot, view)),
             // A balancer that was loaded anew has forgotten that it is not to send requests here yet.
             Rotation::Serving | Rotation::Partly if started && !let_in && !self.is_needed() => Condition::Turn(Admin::Drain),
             Rotation::Serving => Condition::Serving,
@@ -165,7 +185,7 @@ impl Way<'_> {
     }
 
     /// Not well yet: until its time is over. A process that took over gives it the time to prove itself, for it asks from the beginning.
-    fn not_yet(&self, slot: &SlotName, view: &SlotView, since: u64) -> Condition {
+    pub(super) fn not_yet(&self, slot: &SlotName, view: &SlotView, since: u64) -> Condition {
         let health = &self.environment().health;
         let began = self.past.first_start(slot).unwrap_or(since);
         let questions = health.interval_ms.saturating_mul(u64::from(health.successes));
@@ -173,14 +193,14 @@ impl Way<'_> {
         let again = self.past.resumed.map_or(0, |resumed| resumed.saturating_add(proving));
         let until = began.saturating_add(health.boot_ms).max(again);
         if self.now >= until {
-            return Condition::Failed(self.sickness(view));
+            return Condition::Failed(self.sickness(slot, view));
         }
         let why = if self.proven(view) { Waiting::Checks(slot.clone()) } else { Waiting::Health(slot.clone()) };
         Condition::Waits(until, why)
     }
 
     /// Whether our own questions were answered well often and long enough.
-    fn proven(&self, view: &SlotView) -> bool {
+    pub(super) fn proven(&self, view: &SlotView) -> bool {
         let health = &self.environment().health;
         let long = view.probe.since_ms.is_some_and(|since| self.now.saturating_sub(since) >= health.min_healthy_ms);
         view.probe.successes >= health.successes && long
@@ -197,10 +217,12 @@ impl Way<'_> {
     }
 
     /// What is wrong with a container that runs.
-    fn sickness(&self, view: &SlotView) -> Sickness {
+    fn sickness(&self, slot: &SlotName, view: &SlotView) -> Sickness {
+        let worker = self.is_worker(slot);
         match &view.probe.last_failure {
-            _ if view.probe.successes >= self.environment().health.successes => Sickness::BalancerDisagrees,
+            _ if !worker && view.probe.successes >= self.environment().health.successes => Sickness::BalancerDisagrees,
             Some(failure) => failure.clone(),
+            None if worker => Sickness::Unsettled,
             None => Sickness::NeverListened,
         }
     }
