@@ -261,3 +261,90 @@ fn what_could_not_be_attested_is_not_even_begun() {
     shop.run("run --engine process --shards 1").expect_exit(0);
     shop.run("push last --to 127.0.0.1:1/shop").expect_exit(2).expect_says("as local processes");
 }
+
+/// What has a key that nobody else sees: a program, by the name of the key and what is wanted of it. `sly` signs with another key than it says.
+const VAULT: &str = r#"
+cd "$(dirname "$0")"
+case "$1 $2" in
+  "locked sign") echo the token is locked >&2; exit 7 ;;
+  *" public") exec openssl pkey -in release.pem -pubout ;;
+  "sly sign") openssl dgst -sha256 -sign other.pem | openssl base64 ;;
+  *" sign") env >seen; openssl dgst -sha256 -sign release.pem | openssl base64 ;;
+esac
+"#;
+
+/// The keys of a vault, and the words that start it.
+fn vault(shop: &Shop) -> String {
+    let place = shop.sandbox.outside("vault");
+    fs_err::create_dir_all(&place).expect("made");
+    for name in ["release.pem", "other.pem"] {
+        let words = "genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out".split(' ');
+        let made = Command::new("openssl").args(words).arg(place.join(name)).output().expect("openssl runs");
+        assert!(made.status.success());
+    }
+    fs_err::write(place.join("sign"), VAULT).expect("written");
+    format!("sh {}", place.join("sign").display())
+}
+
+/// A key in no job's hands: a program signs instead of the run's own, and is believed in nothing.
+#[test]
+fn a_program_signs_what_a_run_showed() {
+    let registry = Registry::for_user(USER, PASSWORD);
+    let shop = Shop::new(&format!("{}/shop/candidate", registry.host()));
+    let signer = vault(&shop);
+    shop.run("keys show --signer").expect_exit(2).expect_says("trust.signer");
+    let written = fs_err::read_to_string(shop.sandbox.project().join("splitci.toml")).expect("read");
+    let configure = |more: &str| {
+        let trust = format!("[trust]\nsigner = \"{signer} release\"\n{more}");
+        shop.sandbox.write("splitci.toml", &written.replacen("[trust]\n", &trust, 1));
+    };
+    let answer = |line: &str| serde_json::from_str::<Value>(&shop.run(line).expect_exit(0).stdout).expect("JSON");
+    configure("");
+    let public = answer("keys show --signer --json");
+    assert_eq!(public["level"], "local", "nobody trusts it yet");
+    shop.sandbox.write("keys/vault.pem", &text(&public, "public"));
+    configure("release = [\"keys/vault.pem\"]\n");
+    assert_eq!(answer("keys show --signer --json")["level"], "release");
+    assert_ne!(answer("keys show --json")["id"], public["id"], "the run has its own key");
+    shop.commit();
+
+    let green = shop.run("run --shards 1 --push --json");
+    let told = pushed(green.expect_exit(0));
+    assert_eq!(told["key"], public["id"]);
+    let seen = fs_err::read_to_string(shop.sandbox.outside("vault/seen")).expect("written");
+    assert!(!seen.contains("SPLITCI_") && !seen.contains(PASSWORD), "{seen}");
+    let policy = |told: &Value, keys: &str| {
+        let policies =
+            format!("[trust]\nprotected = [\"\"\"{}\"\"\"]\nrelease = [\"keys/vault.pem\"]\n[policy.production]\n{keys}\n", shop.public);
+        shop.sandbox.write("policies.toml", &policies);
+        shop.run(&format!("verify {} --policy policies.toml --environment production", text(told, "reference")))
+    };
+    policy(&told, "keys = [\"keys/vault.pem\"]").expect_exit(0).expect_says("ALLOWED");
+    policy(&told, &format!("keys = [\"\"\"{}\"\"\"]", shop.public)).expect_exit(6).expect_says("E_LEVEL");
+
+    // ECDSA may sign the same in any number of ways; what is signed already is not signed anew.
+    let run = text(&told, "run");
+    assert_eq!(pushed(&shop.run(&format!("push {run} --json")))["artifact"], told["artifact"]);
+    refused(&shop, &signer, &run);
+
+    // A run without a key is worth what nobody's word is, whoever signs for it.
+    let keyless = shop.sandbox.splitci("run --shards 1 --push --json --allow-dirty").run();
+    keyless.expect_exit(0).expect_says("the run had no key that others trust");
+    policy(&pushed(&keyless), "dirty = true").expect_exit(6).expect_says("E_LEVEL");
+}
+
+/// Programs that sign nothing of use: nothing is written down, here or there.
+fn refused(shop: &Shop, signer: &str, run: &str) {
+    let copies = shop.sandbox.state().join("statements");
+    fs_err::remove_dir_all(&copies).expect("removed");
+    for (signer, code, words) in [
+        (format!("{signer} sly"), 2, "is not a signature of what it was given"),
+        (format!("{signer} locked"), 3, "it says `the token is locked`"),
+        ("echo rubbish".to_owned(), 2, "what it printed is no public key"),
+        ("no-such-signer".to_owned(), 2, "cannot be started"),
+    ] {
+        let done = shop.splitci(&format!("push {run}")).env("SPLITCI_TRUST_SIGNER", &signer).run();
+        done.expect_exit(code).expect_says(words).expect_says("trust.signer").expect_says("hint:");
+        assert!(!copies.exists(), "{signer}");
+    }
+}

@@ -20,6 +20,7 @@ pub mod model;
 pub mod mounts;
 pub mod pipeline;
 pub mod plan;
+pub mod program;
 pub mod promotion;
 pub mod proof;
 pub mod queue;

@@ -57,12 +57,15 @@ pub(crate) struct NewKeyArgs {
 
 /// Print the public half of a key, its id, and what it is trusted as here
 ///
-/// The key is the one that a run here would write with.
+/// The key is the one that a run here would write with; with --signer the one that signs what `push` says of its image, if a program has that.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct ShowKeyArgs {
     /// The cache and the key.
     #[command(flatten)]
     pub place: CachePlace,
+    /// Ask the program of `trust.signer` for its key
+    #[arg(long, conflicts_with = "key")]
+    pub signer: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

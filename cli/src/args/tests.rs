@@ -110,7 +110,7 @@ fn every_key_has_an_option_but_those_that_belong_into_a_file() {
         &tool[..],
         &["run.timeout.grace", "cache.canaries", "cache.epoch", "cache.max_age", "cache.images", "cache.redis", "cache.s3", "cache.layers"],
         &["record.keep", "record.keep_size", "record.state"],
-        &["trust.partition", "trust.release", "trust.protected", "trust.branch", "trust.pull", "trust.fork"],
+        &["trust.signer", "trust.partition", "trust.release", "trust.protected", "trust.branch", "trust.pull", "trust.fork"],
         &[
             "registry.candidate.repository",
             "registry.candidate.auth",

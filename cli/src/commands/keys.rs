@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use splitci_coordinator::config::{Caches, Flags};
 use splitci_coordinator::model::trust::{KeySource, Level, Partition};
-use splitci_coordinator::trust::{self, KeyError, SecretKey, machine};
+use splitci_coordinator::trust::{self, KeyError, PublicKey, SecretKey, Signer, machine};
+use tokio::runtime::Runtime;
 
 use crate::args::{KeysArgs, KeysCommand, NewKeyArgs, ShowKeyArgs};
 use crate::ui::error::Failure;
@@ -54,7 +55,11 @@ fn new(args: &NewKeyArgs, context: &Context) -> Result<Exit, Failure> {
 }
 
 fn public(key: &SecretKey) -> Result<String, Failure> {
-    key.public().to_pem().map_err(|error| unusable(&error))
+    text(key.public())
+}
+
+fn text(key: &PublicKey) -> Result<String, Failure> {
+    key.to_pem().map_err(|error| unusable(&error))
 }
 
 fn wanted_passphrase(context: &Context) -> Result<String, Failure> {
@@ -85,7 +90,8 @@ fn show(args: ShowKeyArgs, context: &Context) -> Result<Exit, Failure> {
     let mut flags = Flags::default();
     args.place.into_flags(&mut flags);
     let caches = project::caches(context, flags)?;
-    let Some((key, from)) = key(&caches, context)? else {
+    let found = if args.signer { signer(&caches, context).map(Some) } else { key(&caches, context) };
+    let Some((key, from)) = found? else {
         printer::tell(
             "this machine has no key yet: the first run that writes to a cache makes one; `splitci keys new` makes one for others\n",
         );
@@ -98,31 +104,46 @@ fn show(args: ShowKeyArgs, context: &Context) -> Result<Exit, Failure> {
     let partition = partition.as_ref().map(Partition::name);
     if args.json {
         let told = serde_json::json!({
-            "id": key.id().to_string(), "level": level.word(), "partition": partition, "listed": listed.is_some(), "from": from, "public": public(&key)?
+            "id": key.id().to_string(), "level": level.word(), "partition": partition, "listed": listed.is_some(), "from": from, "public": text(&key)?
         });
         printer::answer(&format!("{told}\n"))?;
         return Ok(Exit::DONE);
     }
-    let because = match (&listed, &caches.trust.key) {
-        (Some(_), _) => "by `[trust]`",
-        (None, Some(_)) => "it is not in `[trust]`: nobody else believes what it signs",
-        (None, None) => "this machine's own: nobody else believes what it signs",
+    let because = match &listed {
+        Some(_) => "by `[trust]`",
+        None if args.signer || caches.trust.key.is_some() => "it is not in `[trust]`: nobody else believes what it signs",
+        None => "this machine's own: nobody else believes what it signs",
     };
     let partition = partition.map(|name| format!(", partition {}", name.escape_debug())).unwrap_or_default();
-    printer::answer(&format!("key    {}\nfrom   {from}\nlevel  {level}{partition} ({because})\n{}", key.id(), public(&key)?))?;
+    printer::answer(&format!("key    {}\nfrom   {from}\nlevel  {level}{partition} ({because})\n{}", key.id(), text(&key)?))?;
     Ok(Exit::DONE)
 }
 
 /// The key that a run here would sign with, and where it is from; nothing is made.
-fn key(caches: &Caches, context: &Context) -> Result<Option<(SecretKey, String)>, Failure> {
+fn key(caches: &Caches, context: &Context) -> Result<Option<(PublicKey, String)>, Failure> {
     let Some(source) = &caches.trust.key else {
         let found = machine::found(&caches.machine).map_err(|error| unusable(&error))?;
-        return Ok(found.map(|key| (key, machine::place(&caches.machine).display().to_string())));
+        return Ok(found.map(|key| (key.public().clone(), machine::place(&caches.machine).display().to_string())));
     };
     let from = match source {
         KeySource::Text(_) => "SPLITCI_KEY".into(),
         KeySource::File(path) => path.display().to_string(),
     };
     let passphrase = context.env.get(KEY_PASSPHRASE).map(String::as_str);
-    trust::secret(source, passphrase).map(|key| Some((key, from))).map_err(|error| unusable(&error))
+    trust::secret(source, passphrase).map(|key| Some((key.public().clone(), from))).map_err(|error| unusable(&error))
+}
+
+/// The key that a program has for us.
+fn signer(caches: &Caches, context: &Context) -> Result<(PublicKey, String), Failure> {
+    let Some(settings) = &caches.trust.signer else {
+        return Err(Failure::plain(
+            Exit::USAGE,
+            "no program signs here",
+            "name one with the key `trust.signer`; without it, `splitci keys show`",
+        ));
+    };
+    let runtime = Runtime::new().map_err(|error| Failure::new(Exit::NO_VERDICT, &error, None))?;
+    let asked = runtime.block_on(Signer::new(settings, &context.env).public());
+    let key = asked.map_err(|error| Failure::new(Exit::USAGE, &error, Some(error.hint())))?;
+    Ok((key, settings.words.join(" ")))
 }

@@ -6,7 +6,7 @@ use crate::gate::Unattestable;
 use crate::history::HistoryError;
 use crate::model::{RunId, Sha256};
 use crate::registry::{Name, RegistryError};
-use crate::trust::TrustError;
+use crate::trust::{SignerError, TrustError};
 
 /// Why there is no statement about a run's image beside it.
 #[derive(Debug, thiserror::Error)]
@@ -109,6 +109,9 @@ pub enum PushError {
     /// The key.
     #[error(transparent)]
     Trust(#[from] TrustError),
+    /// The program that signs.
+    #[error(transparent)]
+    Signer(#[from] Box<SignerError>),
     /// What was signed is nothing that can be put beside an image.
     #[error("cannot wrap the statement about `{manifest}`")]
     Unwrapped {
@@ -166,6 +169,13 @@ impl PushError {
             | Self::Registry { .. }
             | Self::Unwrapped { .. }
             | Self::Copy(_) => 3,
+            Self::Signer(cause) => {
+                if cause.is_configuration() {
+                    2
+                } else {
+                    3
+                }
+            }
             Self::Interrupted => 130,
         }
     }
@@ -188,6 +198,7 @@ impl PushError {
             Self::OtherImage { .. } => Some("somebody else writes there at the same time; push again: `splitci push RUN`".to_owned()),
             Self::Registry { run, cause, .. } => Some(cause.hint().unwrap_or_else(|| again(run))),
             Self::Trust(cause) => cause.hint(),
+            Self::Signer(cause) => Some(cause.hint()),
             Self::Unwrapped { .. } | Self::Interrupted => {
                 Some("push again: `splitci push RUN`; what is there already is not sent again".to_owned())
             }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`push`] | the story: record, image, statement, signature, registry |
 //! | `record` | a record, read for what a statement says |
+//! | `signing` | who signs it |
 //! | [`mod@login`] | who asks there |
 //! | [`copies`] | signed statements on this machine, found again by their image |
 //! | [`PushError`] | why not |
@@ -18,6 +19,7 @@ pub mod copies;
 mod error;
 pub mod login;
 mod record;
+mod signing;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -33,12 +35,13 @@ use crate::model::trust::TrustSettings;
 use crate::model::{Listener, Progress, RunId, Sha256, Telling};
 use crate::registry::evidence::{self, Statement as Beside};
 use crate::registry::{Digest, Login, Manifest, Name, Patience, RegistryError, Repository, Settings, Tag, Wanted};
-use crate::trust::{KeyId, Keys, SecretKey, dsse, sha256, signer, trusted};
+use crate::trust::{KeyId, dsse, sha256};
 
 pub use copies::Copies;
 pub use error::PushError;
 use login::login;
 use record::Record;
+use signing::Hand;
 
 /// What is to be pushed.
 #[derive(Debug, Clone)]
@@ -138,8 +141,7 @@ pub async fn push(order: &Order, outside: &Outside<'_>, listener: &dyn Listener)
     let auth = auth_of(&target.name, outside.candidate);
     // Before anything is pushed: what could not be attested is not even sent.
     record.attest(Identity { manifest: tested, config: tested, store }, &target.name, order.allow_dirty)?;
-    let keys = Keys { settings: outside.trust, passphrase: outside.passphrase.clone(), home: outside.machine };
-    let (key, given) = signer(&keys)?;
+    let hand = Hand::of(outside).await?;
     let failed = |cause| PushError::Registry { run: run.clone(), repository: target.name.clone(), cause: Box::new(cause) };
     let repository = Repository::new(settings(&target.name, login(&target.name, auth, outside.env))).map_err(failed)?;
     let there = Registry { run: &run, repository: &repository, tested, store };
@@ -153,7 +155,7 @@ pub async fn push(order: &Order, outside: &Outside<'_>, listener: &dyn Listener)
     let identity = there.identity(&manifest)?;
     listener.hear(&Telling::Progress(Progress::Doing("attesting what the run showed".to_owned())));
     let said = record.attest(identity, &target.name, order.allow_dirty)?;
-    let (copy, artifact) = attached(&said, &key, identity, &there, &Copies::in_state(outside.state)).await?;
+    let (copy, artifact) = attached(&said, &hand, identity, &there, &Copies::in_state(outside.state)).await?;
     for tag in &tags {
         repository.put_tag(&manifest, tag).await.map_err(failed)?;
     }
@@ -165,8 +167,8 @@ pub async fn push(order: &Order, outside: &Outside<'_>, listener: &dyn Listener)
         statement: sha256(&said.to_bytes()),
         artifact,
         tags: order.tags.clone(),
-        notice: notice(&key, given, outside.trust)?,
-        key: key.id(),
+        notice: hand.notice(&said, outside.trust)?,
+        key: hand.id(),
         copy,
         tests: (counts.planned, counts.failed),
         dirty: said.predicate.splitci.dirty,
@@ -266,12 +268,12 @@ impl Registry<'_> {
 /// Signs a statement, keeps a copy, and puts it beside its image. The copy comes first: what failed is to be known even where the registry does not answer.
 async fn attached(
     said: &Statement<TestResult>,
-    key: &SecretKey,
+    hand: &Hand<'_>,
     identity: Identity,
     there: &Registry<'_>,
     copies: &Copies,
 ) -> Result<(PathBuf, Digest), PushError> {
-    let envelope = dsse::sign(key, &said.to_bytes());
+    let envelope = hand.sign(&said.to_bytes(), (copies, identity.manifest)).await?;
     let bundle = dsse::bundle(&envelope).ok_or(PushError::Unwrapped { manifest: identity.manifest })?;
     let copy = copies.keep(identity.manifest, &envelope)?;
     // Its time is the run's end, so that what is pushed twice is one artifact.
@@ -281,20 +283,4 @@ async fn attached(
     let place = copies::Place { repository: there.repository.name().to_string(), manifest: identity.manifest };
     copies.note(there.run, &place)?;
     Ok((copy, artifact))
-}
-
-/// What the user should know of a key that nobody believes.
-fn notice(key: &SecretKey, given: bool, settings: &TrustSettings) -> Result<Option<String>, PushError> {
-    let id = key.id().short();
-    if !given {
-        return Ok(Some(format!(
-            "signed with this machine's own key {id}, which nobody else believes; `splitci keys new` makes one for others, `SPLITCI_KEY` hands it in"
-        )));
-    }
-    let listed = trusted(settings)?.get(&key.id()).is_some();
-    Ok((!listed).then(|| {
-        format!(
-            "key {id} is not in `[trust]`: a gate with this list believes nothing that it signs; `splitci keys show` prints its public half"
-        )
-    }))
 }

@@ -1,4 +1,4 @@
-//! Kinds of values that only hooks have: a program that is there, and who is told how a deployment goes.
+//! Kinds of values that hooks have: a program that is there, which signers have too, and who is told how a deployment goes.
 
 use toml::de::DeValue;
 

@@ -314,6 +314,8 @@ schema! {
     trust: TrustSection = "trust" {
         /// The private key that this run writes with.
         key: KeyText = "key",
+        /// The program that signs statements about images instead of it.
+        signer: Program = "signer",
         /// The partition of its level that it writes to.
         partition: Partition = "partition",
         /// Public keys of what makes releases.

@@ -481,6 +481,21 @@ fn keys_are_files_or_texts_and_each_has_its_level() {
 }
 
 #[test]
+fn a_signer_is_a_program_that_starts_where_it_is_named() {
+    let below = || Facts { bases: Bases { root: "/src/shop".into(), directory: "/src/shop/web".into() }, ..facts() };
+    let signer =
+        |text: &str, variables: &[(&str, &str)]| from_file_and_environment(text, variables, below()).map(|found| found.trust.signer);
+    let named = signer("[trust]\nsigner = [\"bin/sign\", \"a key\"]\n", &[]).expect("good").expect("named");
+    assert_eq!((named.words, named.directory), (vec!["bin/sign".to_owned(), "a key".to_owned()], "/src/shop".into()));
+    let named = signer("[trust]\nsigner = \"bin/sign\"\n", &[("SPLITCI_TRUST_SIGNER", "other key")]).expect("good").expect("named");
+    assert_eq!((named.words, named.directory), (vec!["other".to_owned(), "key".to_owned()], "/src/shop/web".into()));
+    assert_eq!(signer("", &[]).expect("good"), None);
+    for none in ["signer = []", "signer = \"\"", "signer = [\"\"]", "signer = 3"] {
+        signer(&format!("[trust]\n{none}\n"), &[]).expect_err(none);
+    }
+}
+
+#[test]
 fn the_environment_can_take_trust_away() {
     let text = "[trust]\nprotected = [\"a.pem\", \"b.pem\"]\n";
     let trust = from_file_and_environment(text, &[("SPLITCI_TRUST_PROTECTED", "a.pem")], facts()).expect("good").trust;

@@ -10,13 +10,14 @@ use std::path::{Path, PathBuf};
 use toml::de::DeValue;
 
 use super::fault::{FaultKind, Faults, Place};
+use super::hooks::Program;
 use super::paths::Bases;
 use super::resolve::{state_base, value};
 use super::schema::{CacheSection, Given, TrustSection};
 use super::setting::{Raw, Setting, texts};
 use super::{CacheSettings, RecordSettings};
 use crate::model::SecretText;
-use crate::model::trust::{KeySource, Level, Partition, TrustSettings, TrustedKey};
+use crate::model::trust::{KeySource, Level, Partition, SignerSettings, TrustSettings, TrustedKey};
 
 /// Where a private key is, or in a variable the key itself.
 #[derive(Clone, PartialEq, Eq)]
@@ -126,7 +127,9 @@ pub(super) fn trust(section: TrustSection, bases: &Bases, faults: &mut Faults) -
         let keys = partitioned(given, bases).into_iter();
         keys.map(|(key, partition)| TrustedKey { level, partition, key }).collect()
     };
-    TrustSettings { key, partition: value(section.partition), trusted: levels.into_iter().flat_map(of).collect() }
+    let signer =
+        section.signer.map(|Given { value: Program(words), place }| SignerSettings { words, directory: bases.of(&place).to_owned() });
+    TrustSettings { key, partition: value(section.partition), trusted: levels.into_iter().flat_map(of).collect(), signer }
 }
 
 /// Keys, where a partition means nothing.

@@ -177,8 +177,9 @@ async fn keys_of(found: &mut Policies, commit: &Commit, at: &str) -> Result<(), 
         let Some(bytes) = bytes else { return Err(PolicyFault::KeyElsewhere { path: path.clone(), name: at.to_owned() }) };
         *key = KeySource::Text(String::from_utf8_lossy(&bytes).into_owned());
     }
-    // The private key of `[trust]` is nobody's business here.
+    // The private key of `[trust]` is nobody's business here, nor is who signs with another.
     found.trust.key = None;
+    found.trust.signer = None;
     Ok(())
 }
 

@@ -3,7 +3,6 @@
 //! | there | is |
 //! |---|---|
 //! | [`message`] | what they get: one JSON object |
-//! | `program` | a program with a deadline, killed with all that it started |
 //! | `post` | an address of a chat |
 //!
 //! A hook that is asked can say no and nothing else: by a status that is not 0, by not being done in time, by not starting. Its yes changes nothing, for what may be deployed
@@ -15,21 +14,20 @@
 
 pub mod message;
 mod post;
-mod program;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
 pub use message::{Message, Place, Point, Report};
 pub use post::Unposted;
-use program::Program;
 
 use crate::model::hook::{HookSettings, StatusTarget};
+pub use crate::program::Failed;
+use crate::program::Program;
 
 /// The most that telling may take: nobody waits longer for a deployment because of a chat.
 const TELLS: Duration = Duration::from_secs(10);
@@ -51,23 +49,6 @@ impl fmt::Debug for Hooks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Hooks").field("settings", &self.settings).field("directory", &self.directory).finish_non_exhaustive()
     }
-}
-
-/// Why a program did not do what it was started for.
-#[derive(Debug, thiserror::Error)]
-pub enum Failed {
-    /// It said so.
-    #[error("it ended with status {0}")]
-    Status(i32),
-    /// It was killed.
-    #[error("it was not done within {} s", .0.as_secs_f64())]
-    Overdue(Duration),
-    /// There is no such program, or it cannot be run.
-    #[error("it cannot be started")]
-    NotStarted(#[source] io::Error),
-    /// The system did not say how it ended.
-    #[error("nobody knows how it ended")]
-    Lost(#[source] io::Error),
 }
 
 /// A no.

@@ -145,6 +145,17 @@ pub struct TrustSettings {
     pub partition: Option<Partition>,
     /// The public keys that are trusted.
     pub trusted: Vec<TrustedKey>,
+    /// What signs statements about images instead of the private key.
+    pub signer: Option<SignerSettings>,
+}
+
+/// A program that signs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignerSettings {
+    /// The program and its arguments.
+    pub words: Vec<String>,
+    /// Where it runs, and what its path is relative to.
+    pub directory: PathBuf,
 }
 
 /// A public key with what it is trusted for.

@@ -84,13 +84,17 @@ pub enum Refusal {
     Signature,
 }
 
-/// Puts a payload into an envelope. The same payload has the same envelope.
+/// Signs a payload, and puts it into an envelope. The same payload has the same envelope.
 pub fn sign(key: &SecretKey, payload: &[u8]) -> Vec<u8> {
-    let sig = BASE64_STANDARD.encode(key.sign_der(&signed_bytes(payload)));
+    envelope(payload, &key.id(), &key.sign_der(&signed_bytes(payload)))
+}
+
+/// Puts a payload into an envelope with somebody's signature over its [`signed_bytes`], in DER.
+pub fn envelope(payload: &[u8], writer: &KeyId, signature: &[u8]) -> Vec<u8> {
     let envelope = Envelope {
         payload: BASE64_STANDARD.encode(payload).into(),
         payload_type: PAYLOAD_TYPE.into(),
-        signatures: [Signed { keyid: key.id().to_string().into(), sig: sig.into() }],
+        signatures: [Signed { keyid: writer.to_string().into(), sig: BASE64_STANDARD.encode(signature).into() }],
     };
     // Texts always serialise; an empty envelope would open for nobody.
     serde_json::to_vec(&envelope).unwrap_or_default()
@@ -161,8 +165,8 @@ pub fn unbundle(bundle: &[u8]) -> Option<Vec<u8>> {
     serde_json::to_vec(&bundle.dsse_envelope).ok()
 }
 
-/// What the signature is over: both lengths are under it, so that type and payload cannot flow into each other.
-fn signed_bytes(payload: &[u8]) -> Vec<u8> {
+/// What a signature is over, by the standard its pre-authentication encoding: both lengths are under it, so that type and payload cannot flow into each other.
+pub fn signed_bytes(payload: &[u8]) -> Vec<u8> {
     let mut bytes = format!("DSSEv1 {} {PAYLOAD_TYPE} {} ", PAYLOAD_TYPE.len(), payload.len()).into_bytes();
     bytes.extend_from_slice(payload);
     bytes

@@ -7,6 +7,7 @@
 //! | [`list`] | the reader's list: which key has which level |
 //! | [`mod@seal`] | a signed envelope around a record, and the reasons to refuse one |
 //! | [`dsse`] | a signed envelope around a statement, in the form that others read and make, too |
+//! | [`mod@signer`] | a program that signs statements in our place |
 //! | [`mac`] | secret values on their way into a key of a cache |
 //!
 //! Comes in: settings, a private key or none, bytes. Goes out: sealed bytes, or opened ones with the level of who wrote them. The level is never
@@ -22,6 +23,7 @@ pub mod list;
 pub mod mac;
 pub mod machine;
 pub mod seal;
+pub mod signer;
 
 mod envelope;
 #[cfg(test)]
@@ -35,6 +37,7 @@ pub use key::{KeyError, KeyId, PublicKey, SecretKey};
 pub use list::{ListError, TrustList};
 pub use mac::MacKey;
 pub use seal::{Address, Life, Opened, Refusal, Seal};
+pub use signer::{Signer, SignerError};
 
 use crate::model::Sha256;
 use crate::model::trust::{KeySource, Level, Space, TrustSettings};

@@ -367,6 +367,7 @@ fn who_a_run_is_depends_on_its_key_alone() {
         key: key.map(|key| KeySource::Text(key.to_pem(Some("horse")).expect("PEM").to_string())),
         partition: Partition::new("protected"),
         trusted: vec![TrustedKey { level: Level::Pull, partition: None, key: KeySource::Text(TEAM.pull.public().to_pem().expect("PEM")) }],
+        signer: None,
     };
     let who = |key: Option<&SecretKey>| {
         let settings = settings(key);
