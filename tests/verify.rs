@@ -4,13 +4,16 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use serde_json::Value;
 use splitci_coordinator::gate::Identity;
 use splitci_coordinator::gate::statement::Answer;
 use splitci_coordinator::registry::Repository;
 use splitci_coordinator::trust::SecretKey;
-use splitci_tests::attested::{Signer, put_config, repository};
+use splitci_tests::attested::{Signer, put_config, repository_as};
+use splitci_tests::between::{Asked, Between, Trick, only};
 use splitci_tests::program::Done;
 use splitci_tests::python::Python;
 use splitci_tests::registry::Registry;
@@ -23,6 +26,10 @@ struct Desk {
     registry: Registry,
     signer: Signer,
     runtime: Runtime,
+    /// Where the project finds its registry: it, or what stands before it.
+    host: String,
+    /// Who works there, if it asks.
+    who: Option<(&'static str, &'static str)>,
 }
 
 impl Desk {
@@ -32,8 +39,20 @@ impl Desk {
     }
 
     fn with(policy: &str, registry: Registry) -> Self {
+        let host = registry.host();
+        Self::at(host, policy, registry)
+    }
+
+    /// With something before the registry.
+    fn behind(tricks: impl Fn(usize, &Asked) -> Trick + Send + Sync + 'static) -> (Self, Between) {
+        let registry = Registry::start();
+        let between = Between::before(&registry.host(), tricks);
+        (Self::at(between.host(), "", registry), between)
+    }
+
+    fn at(host: String, policy: &str, registry: Registry) -> Self {
         let runtime = Runtime::new().expect("a runtime");
-        let desk = Self { sandbox: Sandbox::empty(), registry, signer: Signer::default(), runtime };
+        let desk = Self { sandbox: Sandbox::empty(), registry, signer: Signer::default(), runtime, host, who: None };
         desk.write("keys/main.pem", &desk.signer.public());
         desk.configure(policy);
         desk.git(&["init", "--quiet", "--initial-branch=main"]);
@@ -43,11 +62,12 @@ impl Desk {
 
     /// Writes the configuration, with more in the policy.
     fn configure(&self, policy: &str) {
-        let host = self.registry.host();
+        let Self { host, who, .. } = self;
+        let auth = who.map(|(name, password)| format!("auth = \"exec:echo {name}:{password}\"\n")).unwrap_or_default();
         self.write(
             "splitci.toml",
             &format!(
-                "[registry.candidate]\nrepository = \"{host}/shop/candidate\"\n[registry.release]\nrepository = \"{host}/shop/release\"\n\
+                "[registry.candidate]\nrepository = \"{host}/shop/candidate\"\n{auth}[registry.release]\nrepository = \"{host}/shop/release\"\n{auth}\
                  [trust]\nprotected = [\"keys/main.pem\"]\n[policy.production]\n{policy}\n"
             ),
         );
@@ -72,7 +92,12 @@ impl Desk {
     }
 
     fn candidate(&self) -> Repository {
-        repository(&self.registry.host(), "shop/candidate")
+        repository_as(&self.registry.host(), "shop/candidate", self.who)
+    }
+
+    /// What a name of the release repository means.
+    fn released(&self, tag: &str) -> String {
+        fs_err::read_to_string(self.registry.link("shop/release", tag)).expect("a tag")
     }
 
     /// An image with this much said about it: each answer so many milliseconds ago.
@@ -233,7 +258,89 @@ fn a_registry_that_does_not_answer_is_a_no_whatever_is_brought() {
     let line = ["verify", digest.as_str(), "--policy", "production", "--bundle", bundle.to_str().expect("a path"), "--json"];
     let done = dressed(&sandbox, &line).run();
     assert_eq!(done.code, Some(6), "{}", done.stderr);
-    assert!(done.stdout.contains("E_RESOLVE") || done.stdout.contains("E_EVIDENCE_UNAVAILABLE"), "{}", done.stdout);
+    assert!(done.stdout.contains("E_EVIDENCE_UNAVAILABLE"), "{}", done.stdout);
+}
+
+/// A registry that takes us in and says nothing more: about the image, or about what is signed beside it. That ends, and in a no.
+#[test]
+fn a_registry_that_is_slow_is_not_waited_for_and_is_a_no() {
+    let ways: [fn(&Asked) -> bool; 2] =
+        [|asked| asked.path.contains("/manifests/main"), |asked| asked.path.contains("/referrers/") || asked.path.contains("/tags/")];
+    let told = std::thread::scope(|scope| {
+        let ways: Vec<_> = ways
+            .map(|hangs| {
+                scope.spawn(move || {
+                    let (desk, _between) = Desk::behind(only(hangs, || Trick::Hang));
+                    let image = desk.image(SHOP, &[(Answer::Passed, 5_000)]);
+                    desk.tag(&image, "main");
+                    desk.verify("main")
+                })
+            })
+            .into_iter()
+            .collect();
+        ways.into_iter().map(|way| way.join().expect("it ends")).collect::<Vec<_>>()
+    });
+    assert_eq!(told, [Some("E_EVIDENCE_UNAVAILABLE".to_owned()), Some("E_EVIDENCE_UNAVAILABLE".to_owned())]);
+}
+
+/// A registry that has lost something, or says so, and one that gives something else.
+#[test]
+fn what_a_registry_denies_or_swaps_is_not_let_through() {
+    let lies = Arc::new(Mutex::new(None));
+    let told = Arc::clone(&lies);
+    let (desk, _between) = Desk::behind(move |_, asked| {
+        let lie: Option<(String, Option<String>)> = told.lock().expect("nobody panics here").clone();
+        match lie {
+            Some((part, Some(instead))) if asked.path.contains(&part) => Trick::Elsewhere(asked.path.replace(&part, &instead)),
+            Some((part, None)) if asked.path.contains(&part) => Trick::Say("404 Not Found", String::new(), Vec::new()),
+            _ => Trick::Pass,
+        }
+    });
+    let (image, other) = (desk.image(SHOP, &[(Answer::Passed, 5_000)]), desk.image(OTHER, &[(Answer::Passed, 5_000)]));
+    desk.tag(&image, "main");
+    let lie = |part: &str, instead: Option<&str>| {
+        *lies.lock().expect("nobody panics here") = Some((part.to_owned(), instead.map(str::to_owned)));
+    };
+    let (digest, swapped) = (image.manifest.to_string(), other.manifest.to_string());
+    assert_eq!((desk.verify("main"), desk.verify(&digest)), (None, None), "both are well");
+    assert_eq!(desk.verify("nightly").as_deref(), Some("E_RESOLVE"), "no such tag");
+    lie("/manifests/main", None);
+    assert_eq!(desk.verify("main").as_deref(), Some("E_RESOLVE"), "a tag that is there, and is denied");
+    // Another image, which passed too, is no answer.
+    lie(&digest, Some(&swapped));
+    let done = desk.splitci(&["verify", &digest, "--policy", "production"]);
+    assert_eq!(done.code, Some(6), "{done}");
+    assert!(done.stderr.contains("E_RESOLVE") && done.stderr.contains("is not what it is called"), "{done}");
+    assert_eq!(desk.code(&["promote", &digest, "production"]).as_deref(), Some("E_RESOLVE"));
+    // It denies all that is signed: an index of statements, under whatever name.
+    let index = digest.replace(':', "-");
+    *lies.lock().expect("nobody panics here") = Some((index, None));
+    assert_eq!(desk.verify(&digest).as_deref(), Some("E_NO_VALID_SIGNATURE"));
+    assert!(desk.registry.tags("shop/release").is_empty());
+}
+
+/// T1: a tag that moves between the gate's question and the copy moves nothing, in one command: both images would be let through.
+#[test]
+fn a_tag_that_moves_while_it_is_promoted_does_not_change_what_is_promoted() {
+    let other = Arc::new(OnceLock::<String>::new());
+    let (instead, looked) = (Arc::clone(&other), AtomicUsize::new(0));
+    let (desk, between) = Desk::behind(move |_, asked| match instead.get() {
+        Some(other) if asked.path.ends_with("/manifests/main") && looked.fetch_add(1, Ordering::SeqCst) > 0 => {
+            Trick::Elsewhere(asked.path.replace("/manifests/main", &format!("/manifests/{other}")))
+        }
+        _ => Trick::Pass,
+    });
+    let approved = desk.image(SHOP, &[(Answer::Passed, 5_000)]);
+    let moved = desk.image(OTHER, &[(Answer::Passed, 1_000)]);
+    desk.tag(&approved, "main");
+    other.set(moved.manifest.to_string()).expect("not set yet");
+    let done = desk.splitci(&["promote", "main", "production"]);
+    done.expect_exit(0).expect_says(&approved.manifest.to_string());
+    assert_eq!(desk.released("current-production"), approved.manifest.to_string());
+    let asked = between.heard().iter().filter(|asked| asked.path.ends_with("/manifests/main")).count();
+    assert_eq!(asked, 1, "it is looked up once");
+    let later = desk.splitci(&["verify", "main", "--policy", "production"]);
+    later.expect_exit(0).expect_says(&moved.manifest.to_string());
 }
 
 /// T23: nobody else gets past, and it is said loudly.

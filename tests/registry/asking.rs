@@ -172,6 +172,13 @@ async fn a_registry_that_says_nothing_is_not_waited_for() {
     assert!(matches!(repository.has_blob(Digest::of(b"x")).await, Err(RegistryError::Late { .. })));
     assert!(matches!(repository.begin().await, Err(RegistryError::Late { .. })));
     assert!(began.elapsed() < Duration::from_secs(10));
+    // Whichever of its times is over first, it is not given that time again.
+    let mut settings = crate::ground::settings(&silent.host(), "shop/app", nobody());
+    settings.patience.silence = Duration::from_millis(300);
+    let repository = Repository::new(settings).expect("a repository");
+    silent.forget();
+    assert!(matches!(repository.manifest(Digest::of(b"x")).await, Err(RegistryError::Unreachable { .. })));
+    assert_eq!(silent.heard().len(), 1);
 }
 
 #[tokio::test]

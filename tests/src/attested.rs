@@ -82,11 +82,16 @@ impl Signer {
 
 /// A repository of a registry on loopback that asks nobody for a name.
 pub fn repository(host: &str, path: &str) -> Repository {
+    repository_as(host, path, None)
+}
+
+/// The same for this user, with this password.
+pub fn repository_as(host: &str, path: &str, who: Option<(&'static str, &'static str)>) -> Repository {
     let _already = rustls::crypto::ring::default_provider().install_default();
     let settings = Settings {
         repository: format!("{host}/{path}").parse().expect("a name"),
         plain: true,
-        login: Box::new(|| Box::pin(async { Ok(None) })),
+        login: Box::new(move || Box::pin(async move { Ok(who.map(|(name, password)| (name.to_owned(), password.to_owned()))) })),
         authorities: Vec::new(),
         patience: Patience { pauses: Vec::new(), ..Patience::default() },
     };

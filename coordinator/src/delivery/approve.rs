@@ -63,13 +63,17 @@ pub async fn approve(asked: &Asked<'_>, outside: &Outside) -> Result<Approved, D
 /// The image that a name means now, and where it is.
 ///
 /// # Errors
-/// The name is none; it leads to no image, which is a no of the gate's kind.
+/// The name is none; it leads to no image, or the registry gives no answer, which are no's of the gate's kind.
 pub async fn find(asked: &Asked<'_>, outside: &Outside) -> Result<(Repository, Identity), DeliveryError> {
     let (repository, wanted) = place(asked, outside)?;
     let unresolved = |why: String| Denial::unresolved(asked.reference, asked.environment, &why);
     match identify(&repository, &wanted, StoreKind::Docker).await {
         Ok(identity) => Ok((repository, identity)),
         Err(PromotionError::NotReleased { .. }) => Err(unresolved(format!("`{}` does not have it", repository.name())).into()),
+        Err(PromotionError::Registry { cause, .. }) if cause.is_no_answer() => {
+            let place = repository.name().to_string();
+            Err(Denial::unavailable(asked.reference, asked.environment, &place, chain(&*cause)).into())
+        }
         Err(error) => Err(unresolved(chain(&error)).into()),
     }
 }

@@ -196,9 +196,15 @@ pub enum Gap {
 }
 
 impl Denial {
-    /// The denial of something that could not be made an image: a tag that leads nowhere, a digest that nobody has, a registry that does not answer.
+    /// The denial of something that could not be made an image: a tag that leads nowhere, a digest that nobody has, something that is no image.
     pub fn unresolved(reference: &str, environment: &str, why: &str) -> Self {
         let reason = Box::new(Reason::Unresolved { why: why.to_owned() });
+        Self { image: reference.to_owned(), environment: environment.to_owned(), reason, seen: Vec::new() }
+    }
+
+    /// The denial of something that could not be looked up, since the place where it would be gives no answer: what there is said about it cannot be known either.
+    pub fn unavailable(reference: &str, environment: &str, place: &str, why: String) -> Self {
+        let reason = Box::new(Reason::Unavailable { place: place.to_owned(), why });
         Self { image: reference.to_owned(), environment: environment.to_owned(), reason, seen: Vec::new() }
     }
 

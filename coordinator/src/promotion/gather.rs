@@ -1,5 +1,7 @@
 //! What the gate is shown about an image: which one it is, and every envelope that lies beside it or that somebody brought.
 
+use futures_util::future::join_all;
+
 use super::{PromotionError, config};
 use crate::gate::{Evidence, Found, Identity, StoreKind};
 use crate::model::Sha256;
@@ -21,9 +23,11 @@ pub async fn identify(repository: &Repository, wanted: &Wanted, store: StoreKind
 pub async fn gather(manifest: Sha256, brought: Vec<Found>, repositories: &[&Repository]) -> Evidence {
     let mut found = brought;
     let mut silent = None;
-    for repository in repositories {
+    // All at once: one that is slow is waited for once, however many there are.
+    let asked = join_all(repositories.iter().map(|repository| evidence::list(repository, manifest.into()))).await;
+    for (repository, listed) in repositories.iter().zip(asked) {
         let place = repository.name().to_string();
-        match evidence::list(repository, manifest.into()).await {
+        match listed {
             Ok(listed) => {
                 for one in listed.found {
                     // What is no bundle of ours is somebody else's, and nothing about tests that we could read.

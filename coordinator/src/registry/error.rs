@@ -176,6 +176,35 @@ impl RegistryError {
         }
     }
 
+    /// Whether the question has no answer, so that nothing is known of what is there. An answer that cannot be right is one.
+    pub fn is_no_answer(&self) -> bool {
+        match self {
+            Self::Client(_)
+            | Self::Login { .. }
+            | Self::Unreachable { .. }
+            | Self::Refused { .. }
+            | Self::Answer { .. }
+            | Self::Late { .. } => true,
+            Self::Name { .. }
+            | Self::Tag { .. }
+            | Self::Plain { .. }
+            | Self::Strange { .. }
+            | Self::Missing { .. }
+            | Self::TooLarge { .. }
+            | Self::TooMany { .. }
+            | Self::Digest { .. }
+            | Self::Length { .. }
+            | Self::Manifest { .. }
+            | Self::Taken { .. }
+            | Self::Raced { .. } => false,
+        }
+    }
+
+    /// Whether it took us in, and said nothing more until we had waited long enough.
+    pub(super) fn is_silence(&self) -> bool {
+        matches!(self, Self::Unreachable { cause, .. } if cause.is_timeout() && !cause.is_connect())
+    }
+
     /// Whether it is worth asking again in a moment: the registry did not say no.
     pub fn is_passing(&self) -> bool {
         match self {

@@ -133,7 +133,8 @@ impl Line {
             let answer = self.ask_once(question, most).await;
             let again = match &answer {
                 Ok(answer) => is_passing(answer.status.as_u16()),
-                Err(error) => error.is_passing(),
+                // Who said nothing for so long is not given as long again.
+                Err(error) => error.is_passing() && !error.is_silence(),
             };
             let pause = pauses.next().filter(|_| again && question.repeats);
             let Some(pause) = pause else { return answer };
