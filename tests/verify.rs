@@ -17,6 +17,7 @@ use splitci_tests::between::{Asked, Between, Trick, only};
 use splitci_tests::program::Done;
 use splitci_tests::python::Python;
 use splitci_tests::registry::Registry;
+use splitci_tests::tokens::{certificates, token_server};
 use splitci_tests::{Sandbox, Splitci};
 use tokio::runtime::Runtime;
 
@@ -71,6 +72,13 @@ impl Desk {
                  [trust]\nprotected = [\"keys/main.pem\"]\n[policy.production]\n{policy}\n"
             ),
         );
+    }
+
+    /// Has the project ask its registry as somebody.
+    fn works_as(&mut self, who: Option<(&'static str, &'static str)>) {
+        self.who = who;
+        self.configure("");
+        self.protect();
     }
 
     /// Commits everything, and has the protected ref mean that.
@@ -341,6 +349,39 @@ fn a_tag_that_moves_while_it_is_promoted_does_not_change_what_is_promoted() {
     assert_eq!(asked, 1, "it is looked up once");
     let later = desk.splitci(&["verify", "main", "--policy", "production"]);
     later.expect_exit(0).expect_says(&moved.manifest.to_string());
+}
+
+/// Tokens by the rights that are needed: a server of ours gives them out, and the registry takes its word.
+#[test]
+fn a_registry_with_tokens_is_asked_by_who_is_configured() {
+    let keys = tempfile::tempdir().expect("a folder");
+    certificates(keys.path());
+    let run = ("run", "1", vec![("shop/candidate", "pull,push")]);
+    let gate = ("gate", "2", vec![("shop/candidate", "pull"), ("shop/release", "pull,push")]);
+    let reader = ("reader", "3", vec![("shop/candidate", "pull"), ("shop/release", "pull")]);
+    let tokens = token_server(keys.path(), vec![run, gate, reader]);
+    let registry = Registry::for_tokens(&format!("http://{}/token", tokens.host()), &keys.path().join("ca.pem"));
+    let mut desk = Desk::with("", registry);
+    desk.who = Some(("run", "1"));
+    let digest = desk.image(SHOP, &[(Answer::Passed, 5_000)]).manifest.to_string();
+    tokens.forget();
+    for (who, code) in [
+        (None, Some("E_EVIDENCE_UNAVAILABLE")),
+        (Some(("gate", "wrong")), Some("E_EVIDENCE_UNAVAILABLE")),
+        // Who tests has no business in the other repository, where the statement may be that says no.
+        (Some(("run", "1")), Some("E_EVIDENCE_UNAVAILABLE")),
+        (Some(("reader", "3")), None),
+        (Some(("gate", "2")), None),
+    ] {
+        desk.works_as(who);
+        assert_eq!(desk.verify(&digest).as_deref(), code, "{who:?}");
+    }
+    assert!(tokens.heard().iter().any(|asked| asked.authorization.is_some()), "it was asked for tokens");
+    desk.splitci(&["promote", &digest, "production", "--tag", "v1"]).expect_exit(0).expect_says("PROMOTED");
+    assert_eq!(desk.released("v1"), digest);
+    desk.works_as(Some(("reader", "3")));
+    desk.splitci(&["promote", &digest, "production", "--tag", "v2"]).expect_exit(3).expect_says("refuses it");
+    assert!(!desk.registry.tags("shop/release").contains(&"v2".to_owned()));
 }
 
 /// T23: nobody else gets past, and it is said loudly.

@@ -20,6 +20,7 @@
 //! | [`ignores`] | random ignore files, and what docker's own client makes of them |
 //! | [`registry`] | a registry, and what may stand in its place |
 //! | [`between`] | what stands between us and a registry |
+//! | [`tokens`] | a server that gives out tokens for a registry |
 //! | [`second`] | another Docker engine, which may be killed |
 //! | [`flips`] | envelopes and statements that were bent, before the gate |
 //! | [`keys`] | keys of images under random changes, and images that are really built |
@@ -56,6 +57,7 @@ pub mod sandbox;
 pub mod schedules;
 pub mod second;
 pub mod sshd;
+pub mod tokens;
 pub mod worker;
 
 pub use facts::Facts;
