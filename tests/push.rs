@@ -15,6 +15,7 @@ use splitci_coordinator::promotion::{gather, identify};
 use splitci_coordinator::registry::{Digest, Login, Patience, Repository, Settings};
 use splitci_coordinator::trust::{PublicKey, TrustList, dsse, public};
 use splitci_tests::attested::now_ms;
+use splitci_tests::bucket::Bucket;
 use splitci_tests::engine::{docker_says, require};
 use splitci_tests::registry::{Registry, credentials};
 use splitci_tests::{Done, Sandbox, Splitci};
@@ -261,6 +262,31 @@ fn what_could_not_be_attested_is_not_even_begun() {
     shop.run("push last").expect_exit(2).expect_says("no record of any run");
     shop.run("run --engine process --shards 1").expect_exit(0);
     shop.run("push last --to 127.0.0.1:1/shop").expect_exit(2).expect_says("as local processes");
+}
+
+/// A registry over S3: nothing of it is on this machine's disk.
+#[test]
+fn a_registry_that_keeps_all_in_a_bucket_serves_from_the_push_to_the_release() {
+    let bucket = Bucket::start();
+    let registry = Registry::in_bucket(&bucket);
+    let host = registry.host();
+    let shop = Shop::new(&format!("{host}/shop/candidate"));
+    let told = pushed(shop.run("run --shards 1 --push --tag main --json").expect_exit(0));
+    let image = digest(&told, "manifest").to_string();
+    assert!(bucket.holds("docker/registry/v2/repositories/shop/candidate/_manifests/tags/main/"));
+    let policies = format!("[trust]\nprotected = [\"\"\"{}\"\"\"]\n[policy.production]\n", shop.public);
+    shop.sandbox.write("policies.toml", &policies);
+    let written = fs_err::read_to_string(shop.sandbox.project().join("splitci.toml")).expect("read");
+    shop.sandbox.write("splitci.toml", &format!("{written}[registry.release]\nrepository = \"{host}/shop/release\"\n"));
+    shop.run("verify main --policy policies.toml --environment production").expect_exit(0).expect_says(&image).expect_says("ALLOWED");
+    let promote = format!("promote {image} production --policy policies.toml --tag v1");
+    shop.run(&promote).expect_exit(0).expect_says(&format!("PROMOTED {host}/shop/release@{image}"));
+    assert!(bucket.holds("docker/registry/v2/repositories/shop/release/_manifests/tags/v1/"));
+    shop.run(&promote).expect_exit(0).expect_says("nothing: all of it was there already");
+    // Without its bucket it is a registry that does not answer.
+    drop(bucket);
+    let gone = shop.run("verify main --policy policies.toml --environment production");
+    gone.expect_exit(6).expect_says("E_EVIDENCE_UNAVAILABLE");
 }
 
 /// What has a key that nobody else sees: a program, by the name of the key and what is wanted of it. `sly` signs with another key than it says.

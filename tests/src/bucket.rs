@@ -33,12 +33,23 @@ impl Bucket {
 
     fn made(&self) -> bool {
         let create = "PUT /bucket HTTP/1.1\r\nHost: s3\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        self.said(create).starts_with(b"HTTP/1.1 200")
+    }
+
+    /// What it answers, as far as it does.
+    fn said(&self, request: &str) -> Vec<u8> {
         let mut answer = Vec::new();
         let asked = TcpStream::connect(("127.0.0.1", self.port)).and_then(|mut stream| {
-            stream.write_all(create.as_bytes())?;
+            stream.write_all(request.as_bytes())?;
             stream.read_to_end(&mut answer)
         });
-        asked.is_ok() && answer.starts_with(b"HTTP/1.1 200")
+        if asked.is_ok() { answer } else { Vec::new() }
+    }
+
+    /// Whether it holds something whose name begins so.
+    pub fn holds(&self, prefix: &str) -> bool {
+        let list = format!("GET /bucket?list-type=2&max-keys=1&prefix={prefix} HTTP/1.1\r\nHost: s3\r\nConnection: close\r\n\r\n");
+        String::from_utf8_lossy(&self.said(&list)).contains(&format!("<Key>{prefix}"))
     }
 
     /// How a store reaches it.

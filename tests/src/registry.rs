@@ -8,6 +8,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use splitci_coordinator::content::S3Settings;
+
+use crate::bucket::Bucket;
 use crate::engine::docker_says;
 use crate::second::SecondEngine;
 
@@ -58,6 +61,17 @@ impl Registry {
         Self::with(tempfile::tempdir().expect("a folder"), "", &format!("auth: {{token: {{{token}}}}}\n"))
     }
 
+    /// One that keeps everything in a bucket.
+    pub fn in_bucket(bucket: &Bucket) -> Self {
+        let S3Settings { bucket, region, endpoint, key, .. } = bucket.settings();
+        let ((id, secret), endpoint) = (key.expect("a key"), endpoint.expect("an address"));
+        let storage = format!(
+            "  s3: {{accesskey: {id}, secretkey: {secret}, region: {region}, regionendpoint: \"{endpoint}\", bucket: {bucket}, secure: false, v4auth: true}}\n  \
+             redirect: {{disable: true}}\n"
+        );
+        Self::storing(tempfile::tempdir().expect("a folder"), &storage, "", "")
+    }
+
     /// An image that the engine has by its digest in this repository alone, made for the occasion: `what` is nobody else's. Its name there, and its id.
     pub fn released(&self, repository: &str, what: &str) -> (String, String) {
         let name = format!("{}/{repository}:passing", self.host());
@@ -85,13 +99,15 @@ impl Registry {
     }
 
     fn starting(directory: tempfile::TempDir, of_storage: &str, of_http: &str, more: &str) -> Self {
-        let port = free_port();
         let storage = directory.path().join("storage");
         fs_err::create_dir_all(&storage).expect("made");
-        let text = format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\n{of_storage}http: {{addr: 127.0.0.1:{port}{of_http}}}\n{more}",
-            storage.display()
-        );
+        let storage = format!("  filesystem: {{rootdirectory: {}}}\n{of_storage}", storage.display());
+        Self::storing(directory, &storage, of_http, more)
+    }
+
+    fn storing(directory: tempfile::TempDir, storage: &str, of_http: &str, more: &str) -> Self {
+        let port = free_port();
+        let text = format!("version: 0.1\nlog: {{level: error}}\nstorage:\n{storage}http: {{addr: 127.0.0.1:{port}{of_http}}}\n{more}");
         fs_err::write(directory.path().join("config.yml"), text).expect("written");
         let mut registry = Self { directory, port, processes: Vec::new() };
         registry.serve(Command::new("docker-registry"));
@@ -109,6 +125,8 @@ impl Registry {
     }
 
     fn serve(&mut self, mut command: Command) {
+        // What this machine says of clouds is not about a bucket of ours.
+        command.env_remove("AWS_CA_BUNDLE");
         command.arg("serve").arg(self.directory.path().join("config.yml")).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let process = command
             .spawn()
