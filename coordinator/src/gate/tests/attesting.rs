@@ -3,10 +3,10 @@
 use super::*;
 use crate::gate::statement::{Counts, Origin};
 use crate::model::Outcome::{ExpectedFailure, Failed};
-use crate::model::Volume;
 use crate::model::event::{Cancelled, Crash, RunEvent, ShardLoss};
 use crate::model::settings::{EngineKind, Flaky};
 use crate::model::story::id;
+use crate::model::{Exit, SessionId, ShardId, Volume};
 
 const STARTED: &str = "2026-11-23T10:00:00Z";
 
@@ -96,10 +96,29 @@ fn a_test_whose_session_was_lost_under_it_is_a_warning_unless_somebody_killed_th
     };
     for cause in [None, Some(ShardLoss::Gone), Some(ShardLoss::OutOfMemory)] {
         let result = lost(cause);
-        assert_eq!((result.result, result.splitci.counts.warned), (Answer::Warned, 1), "{cause:?}");
+        let counts = result.splitci.counts;
+        assert_eq!((result.result, counts.warned, counts.retried), (Answer::Warned, 1, 1), "{cause:?}");
+        // It stays so, though its next session ended well.
+        assert_eq!(result.splitci.shards[1].oom_killed, cause == Some(ShardLoss::OutOfMemory), "{cause:?}");
     }
     let killed = lost(Some(ShardLoss::Killed));
     assert_eq!((killed.result, killed.splitci.counts.retried, killed.splitci.shards[1].lost), (Answer::Passed, 0, 1));
+}
+
+#[test]
+fn how_a_shard_ended_is_told_as_shells_tell_it() {
+    let told = |how: Exit, oom: bool| {
+        let mut events = whole(RUN, STARTED, &[Passed]).events();
+        for event in &mut events {
+            if let EventKind::SessionEnded(ended) = &mut event.kind {
+                (ended.how, ended.oom) = (how, oom);
+            }
+        }
+        let shards = attest(&events, &facts()).expect("attested").predicate.splitci.shards;
+        (shards[1].exit, shards[1].oom_killed)
+    };
+    assert_eq!((told(Exit::Code(1), false), told(Exit::Signal(9), true)), ((Some(1), false), (Some(137), true)));
+    assert_eq!(told(Exit::NotStarted, false).0, None);
 }
 
 #[test]
@@ -115,6 +134,8 @@ fn what_shows_nothing_is_not_attested() {
     let as_it_was = |story: &Story| refused(&story.events(), |_| ());
     let partial = begun_as(&green, |started| started.of = Some(RunId("earlier".to_owned())));
     assert_eq!(refused(&partial, |_| ()), Unattestable::Partial);
+    let repeated = begun_as(&green, |started| started.repeats = Some(SessionId { shard: ShardId(1), number: 1 }));
+    assert_eq!(refused(&repeated, |_| ()), Unattestable::Partial);
     let process = begun_as(&green, |started| started.settings.engine = EngineKind::Process);
     assert_eq!(refused(&process, |_| ()), Unattestable::ProcessEngine);
     let mounted = begun_as(&green, |started| started.settings.container.volumes = vec![Volume("/home/ada/shop:/app".to_owned())]);
@@ -126,6 +147,15 @@ fn what_shows_nothing_is_not_attested() {
     assert_eq!(refused(&green.events(), |facts| facts.dirty = true), Unattestable::Dirty);
     let other = refused(&green.events(), |facts| facts.identity.config = sha256(b"another"));
     assert!(matches!(other, Unattestable::OtherImage { .. }), "{other}");
+    // A run that had another image before had not all of it in this one.
+    let mut before = green.events();
+    let ready = before.iter().find(|event| matches!(event.kind, EventKind::ImageReady { .. })).expect("an image");
+    let (at, mut earlier) = (before.iter().position(|event| event == ready).expect("there"), ready.clone());
+    if let EventKind::ImageReady { identity, .. } = &mut earlier.kind {
+        identity.config = sha256(b"another").to_string();
+    }
+    before.insert(at, earlier);
+    assert!(matches!(refused(&before, |_| ()), Unattestable::OtherImage { .. }));
     assert_eq!(as_it_was(&Story::default()), Unattestable::NotBegun);
     let mut imageless = record_of(RUN, STARTED);
     imageless.boot(1).plan(&[file("a.py")]).run(0, 1, &[Passed]).close(1, Close::Clean).end(Verdict::Passed);
@@ -190,6 +220,47 @@ fn what_was_reused_is_told_apart() {
     let statement = attest(&story.events(), &facts).expect("attested");
     let takes = gate().with(|settings| settings.reused = crate::model::policy::ReusedRule::Protected);
     assert_eq!((gate().code(&[protected(&statement)]).as_str(), takes.code(&[protected(&statement)]).as_str()), ("E_REUSED", ""));
+}
+
+#[test]
+fn of_what_was_reused_the_oldest_is_told_and_nothing_is_where_nothing_was() {
+    let mut story = record_of(RUN, STARTED);
+    story.settle(|settings| settings.reuse = true);
+    let identity = ImageIdentity { platform: "linux/amd64".to_owned(), config: identity().config.to_string(), manifest: None };
+    let (how, reference) = (ImageSource::Found, String::new());
+    story.say(EventKind::ImageReady { identity, reference, how, key: None, took_ms: 0, saved_ms: 0, steps: None });
+    story.boot(1).list(&["a.py", "b.py", "c.py"]).reuse("b.py", &[Passed]).reuse("c.py", &[Passed]);
+    story.freeze(crate::model::Manifest { units: vec![file("a.py")] });
+    story.run(0, 1, &[Passed]).close(1, Close::Clean).end(Verdict::Passed);
+    let mut events = story.events();
+    let times = ["2026-11-21T09:00:00Z", "2026-11-19T09:00:00Z"];
+    let proven =
+        events.iter_mut().filter_map(|event| if let EventKind::FileReused(proven) = &mut event.kind { Some(proven) } else { None });
+    for ((proven, at), record) in proven.zip(times).zip([true, false]) {
+        (proven.at, proven.record) = (at.to_owned(), record);
+    }
+    let facts = Facts { reused_level: Some(Level::Protected), ..facts() };
+    let reused = attest(&events, &facts).expect("attested").predicate.splitci.reused;
+    assert_eq!((reused.files, reused.oldest, reused.runs[0].record), (2, Moment::parse(times[1]), false));
+    let green = attest(&whole(RUN, STARTED, &[Passed]).events(), &facts).expect("attested");
+    assert_eq!(green.predicate.splitci.reused.level, None);
+}
+
+#[test]
+fn a_test_that_failed_again_was_tried_again() {
+    let mut story = begun(RUN, STARTED);
+    story.settle(|settings| settings.retries = 1);
+    story.run(0, 1, &[Passed]).run(1, 2, &[Failed]);
+    let again = story.retry(1, 1, &[0]);
+    story.lease(again, 1).declare_some(again, 1, Some(&[0])).test(again, 0, Failed).finish(again);
+    let result = of(&ended(story, Verdict::Failed { complete: true })).expect("attested").predicate;
+    assert_eq!((result.splitci.counts.failed, result.splitci.counts.retried, result.result), (1, 1, Answer::Failed));
+}
+
+#[test]
+fn an_error_is_a_failure() {
+    let errored = of(&whole(RUN, STARTED, &[Passed, Outcome::Errored])).expect("attested").predicate;
+    assert_eq!((errored.result, errored.splitci.counts.failed, errored.failed_tests), (Answer::Failed, 1, vec![id("b.py", 1)]));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What the gate promises: nothing gets through that was not shown to be good, however what it is shown is bent, and a no says why.
 
 mod attesting;
+mod clauses;
 mod properties;
 mod threats;
 
