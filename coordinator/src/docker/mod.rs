@@ -18,6 +18,7 @@ pub mod facts;
 pub mod files;
 pub mod images;
 mod imports;
+pub mod networks;
 pub mod owner;
 mod raw;
 mod registry;

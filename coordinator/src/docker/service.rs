@@ -2,12 +2,12 @@
 //! says where nothing else is asked for, keep its health check, and write a log that can be read afterwards.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use bollard::models::{
-    ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum, ContainerUpdateBody, HealthStatusEnum, HostConfig,
-    PortBinding, RestartPolicy, RestartPolicyNameEnum,
+    ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum, ContainerUpdateBody, EndpointIpamConfig, EndpointSettings,
+    HealthStatusEnum, HostConfig, NetworkingConfig, PortBinding, RestartPolicy, RestartPolicyNameEnum,
 };
 use bollard::query_parameters as query;
 use futures_util::StreamExt as _;
@@ -35,6 +35,8 @@ pub struct ServiceSpec {
     pub ports: Vec<Publish>,
     /// Network; nothing for the engine's own.
     pub network: Option<String>,
+    /// Its address in that network; nothing for one that the engine chooses. It is the container's whenever it runs, and nobody's while it does not.
+    pub address: Option<Ipv4Addr>,
     /// The engine starts it again when it ends, and when the engine itself starts, even if somebody stopped it before. ("Unless stopped" would be no such promise: an
     /// engine that was killed stops what it finds running, and then takes it for stopped.)
     pub restart: bool,
@@ -190,8 +192,16 @@ fn body(spec: &ServiceSpec) -> ContainerCreateBody {
             security_opt: Some(vec!["no-new-privileges".to_owned()]),
             ..HostConfig::default()
         }),
+        networking_config: spec.network.as_ref().zip(spec.address).map(at),
         ..ContainerCreateBody::default()
     }
+}
+
+/// A network and an address in it.
+fn at((network, address): (&String, Ipv4Addr)) -> NetworkingConfig {
+    let ipam = EndpointIpamConfig { ipv4_address: Some(address.to_string()), ..EndpointIpamConfig::default() };
+    let endpoint = EndpointSettings { ipam_config: Some(ipam), ..EndpointSettings::default() };
+    NetworkingConfig { endpoints_config: Some([(network.clone(), endpoint)].into()) }
 }
 
 fn policy(restart: bool) -> RestartPolicy {
