@@ -1,7 +1,8 @@
 //! The worker's program: no arguments, frames on standard input and output, everything else comes in frames.
 //!
 //! `--version` prints version and protocol. `--attend PARENT PROGRAM …` is for the shell of `splitci repro`: it runs the program, and
-//! ends it when the parent dies. `wait` does nothing until it is told to stop. `mount NUMBER PATH` is for a build step: see `mounts`. With `generic COMMAND` it is the driver of a tool that has none: see `generic`. What else it does and the
+//! ends it when the parent dies. `wait` does nothing until it is told to stop. `ask` asks
+//! apps of the network that it is in how they are: see `ask`. `mount NUMBER PATH` is for a build step: see `mounts`. With `generic COMMAND` it is the driver of a tool that has none: see `generic`. What else it does and the
 //! environment it reads: see `supervise`.
 
 use std::ffi::OsString;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         Some("generic") => drive(&arguments[1..]),
         Some("mount") => mount(&arguments[1..]),
         Some("wait") => wait(),
+        Some("ask") => ask(),
         Some("--attend") => attend_program(&arguments[1..]),
         _ => {
             log("takes no arguments but `--version`; it is started by splitci");
@@ -35,6 +37,16 @@ fn main() -> ExitCode {
 
 fn wait() -> ExitCode {
     match until_told() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log(&chain(&error));
+            ExitCode::from(4)
+        }
+    }
+}
+
+fn ask() -> ExitCode {
+    match splitci_worker::ask::serve(std::io::stdin().lock(), std::io::stdout()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             log(&chain(&error));

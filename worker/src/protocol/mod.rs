@@ -3,13 +3,14 @@
 //! Both are versioned `major.minor` in their hello. A different major is refused by the side that reads it, naming both; a newer minor may
 //! add kinds and fields, which an older reader skips. Golden tests hold the bytes still.
 //!
-//! `mounts` is a third stream, from a build step that has build mounts.
+//! `mounts` is a third stream, from a build step that has build mounts; `ask` a fourth, from a network that an app is deployed in.
 //!
 //! `recipe` is no stream: it is a file that a driver of ours reads.
 //!
 //! A test is `(unit, ordinal)`: the unit's number in the run's frozen manifest, and the test's place in the declaration order of its
 //! whole file. Names cross once, when a unit declares its tests.
 
+pub mod ask;
 pub mod driver;
 pub mod frame;
 pub mod message;
