@@ -231,6 +231,7 @@ fn shown(ground: &Ground, deploy: &str, image: &str) -> InstanceSpec {
         env: vec!["GREETING=hello there".into()],
         publish: None,
         network: Some("none".into()),
+        address: None,
         init: true,
     }
 }

@@ -82,6 +82,7 @@ impl Rig {
             side: None,
             role: Role::Web,
             publish: None,
+            address: None,
         };
         let environment = serde_json::json!({"app": app, "name": "production", "slots": [], "balancers": []});
         let mut environment: Environment = serde_json::from_value(environment).expect("an environment");

@@ -60,6 +60,11 @@ pub(super) fn failure(error: &DeliveryError) -> Failure {
         told.what = format!("{}: {denial}", denial.code());
         told.causes.extend(denial.seen.iter().map(|seen| format!("looked at {seen}")));
     }
+    if let (DeliveryError::Rollout(error), Some(told)) = (error, failure.told.first_mut())
+        && let Some(code) = error.code()
+    {
+        told.what = format!("{code}: {error}");
+    }
     failure
 }
 

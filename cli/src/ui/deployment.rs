@@ -28,6 +28,9 @@ pub(crate) fn plan(plan: &Plan, world: &World) -> String {
     let course = &plan.course;
     let of = plan.environment.size();
     let mut out = format!("{} slots serve now, {} have to at any time\n", world.capacity(), course.floor);
+    if let Some(network) = &plan.environment.network {
+        let _written = writeln!(out, "containers join the network `{network}`, each at its slot's address, and publish no port");
+    }
     if plan.steps.is_empty() {
         out += "nothing to do: the image serves at every slot\n";
     }
@@ -56,7 +59,10 @@ pub(crate) fn plan(plan: &Plan, world: &World) -> String {
 pub(crate) fn plan_json(plan: &Plan) -> String {
     format!(
         "{}\n",
-        json!({ "deploy": plan.deploy, "floor": plan.course.floor, "target": plan.course.target, "current": plan.course.current, "steps": plan.steps, "exit": 0 })
+        json!({
+            "deploy": plan.deploy, "floor": plan.course.floor, "target": plan.course.target, "current": plan.course.current, "network": plan.environment.network,
+            "steps": plan.steps, "exit": 0,
+        })
     )
 }
 
@@ -213,6 +219,12 @@ fn slot_of(world: &World, slot: &SlotName) -> (String, &'static str, &'static st
     (image, state, rotation(world.rotation(slot)), world.in_flight(slot))
 }
 
+/// Where a slot is in the environment's network, if that has one.
+fn address(environment: &Environment, slot: &SlotName) -> Option<String> {
+    let slot = environment.slots.iter().find(|known| known.name == *slot)?;
+    slot.address.map(|address| format!("{address}:{}", slot.port))
+}
+
 /// An environment as it stands, for people.
 pub(crate) fn standing(standing: &Standing) -> String {
     let Standing { environment, world, misses, journal, held, now_ms } = standing;
@@ -220,12 +232,16 @@ pub(crate) fn standing(standing: &Standing) -> String {
     let workers = environment.of(Role::Worker);
     for slot in environment.names() {
         let (image, state, rotation, in_flight) = slot_of(world, &slot);
-        let does = if workers.contains(&slot) { "takes jobs".to_owned() } else { format!("{rotation:<8} {in_flight} requests") };
+        let at = address(environment, &slot).map(|address| format!("  {address}")).unwrap_or_default();
+        let does = if workers.contains(&slot) { "takes jobs".to_owned() } else { format!("{rotation:<8} {in_flight} requests{at}") };
         let _written = writeln!(out, "  {:<12} {image:<12} {state:<11} {does}", slot.0);
     }
     let mut line = |name: &str, text: &str| {
         let _written = writeln!(out, "  {name:<12} {text}");
     };
+    if let Some(network) = &environment.network {
+        line("network", &format!("{network}, no port is published"));
+    }
     if let Some(stable) = journal.stable_course() {
         let proven = stable.proven.map(|at| format!(", tested {} ago", ago(now_ms.saturating_sub(at)))).unwrap_or_default();
         line("stable", &format!("{}{proven}", short(&stable.target.image)));
@@ -259,11 +275,12 @@ pub(crate) fn standing_json(standing: &Standing) -> Value {
         .map(|slot| {
             let (image, state, rotation, in_flight) = slot_of(world, slot);
             let rotation = (!workers.contains(slot)).then_some(rotation);
-            json!({ "slot": slot, "image": image, "container": state, "rotation": rotation, "in_flight": in_flight })
+            let address = address(environment, slot);
+            json!({ "slot": slot, "image": image, "container": state, "rotation": rotation, "in_flight": in_flight, "address": address })
         })
         .collect();
     json!({
-        "environment": environment.name, "serving": world.capacity(), "slots": slots, "stable": journal.stable(), "unfinished": journal.unfinished(),
+        "environment": environment.name, "network": environment.network, "serving": world.capacity(), "slots": slots, "stable": journal.stable(), "unfinished": journal.unfinished(),
         "locked_by": held.first().map(|part| json!({ "holder": part.holder, "deploy": part.deploy, "since_ms": part.since_ms, "message": part.message, "ended": part.ended })),
         "silent": misses,
     })

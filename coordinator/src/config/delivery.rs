@@ -6,17 +6,18 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::fault::{ConfigError, FaultKind, Faults};
+use super::fault::{ConfigError, FaultKind, Faults, Place};
 use super::paths::Bases;
 use super::permits::AuthSource;
 use super::resolve::{project_name, value};
-use super::schema::{EnvironmentSection, Given, Layer, NamedTable};
+use super::schema::{EnvironmentSection, ErrorsSection, Given, Layer, NamedTable};
 use super::setting::{Count, Span};
-use super::slots::{Pause, ShareChoice, StrategyName};
+use super::slots::{Pause, ShareChoice, StrategyName, UNSAID};
 use super::survey::Where;
 use super::{RecordSettings, hooks, read, resolve, trust};
 use crate::model::environment::{
-    BalancerAddress, Deadlines, Environment, ErrorGate, Health, Migration, MigrationClass, Role, Share, Slot, Strategy, Workers,
+    BalancerAddress, Deadlines, Environment, EnvironmentFault, ErrorGate, Health, Migration, MigrationClass, Role, Share, Slot, Strategy,
+    Workers,
 };
 use crate::model::hook::HookSettings;
 use crate::model::policy::{BreakGlassRule, PolicySettings};
@@ -195,21 +196,19 @@ fn environment(app: &str, table: NamedTable, bases: &Bases, faults: &mut Faults)
     let env_file = section.env_file.as_ref().map(|file| bases.absolute(&file.place, &file.value));
     let port = section.port.as_ref().map(|port| port.value.0);
     let (slots, balancers) = places(app, &section);
-    let watched = errors.min_requests.is_some() || errors.tolerance.is_some();
+    let said = said_at(&section);
     let pause = |given: Option<Given<Pause>>, usual: u64| value(given).map_or(usual, |Pause(ms)| ms);
     let environment = Environment {
         app: app.to_owned(),
         balancers,
+        network: value(section.network.clone()),
         strategy: strategy(&section),
         health: health_of(health),
         drain_ms: pause(section.drain, Environment::default_drain()),
         grace_ms: pause(section.grace, Environment::default_grace()),
         floor: value(section.floor).map_or_else(Environment::default_floor, |floor| floor.0),
         soak_ms: pause(section.soak, Environment::default_soak()),
-        errors: watched.then(|| ErrorGate {
-            min_requests: value(errors.min_requests).unwrap_or(100),
-            tolerance_permille: value(errors.tolerance).map_or(5, |part| part.0),
-        }),
+        errors: error_gate(&errors),
         migration: command.map(|command| Migration {
             command: command.0,
             class: value(migration.class).unwrap_or(MigrationClass::Breaking),
@@ -223,9 +222,10 @@ fn environment(app: &str, table: NamedTable, bases: &Bases, faults: &mut Faults)
         name: name.clone(),
     };
     let (Some(port), true) = (port, section.slots.is_some() && section.balancers.is_some()) else { return None };
-    let wrong = environment.faults();
+    let wrong = wrongs(&environment, port);
     for cause in &wrong {
-        faults.push(place.clone(), FaultKind::Environment { environment: name.clone(), cause: cause.clone() });
+        let place = cause.key().and_then(|key| said.get(key)).unwrap_or(&place).clone();
+        faults.push(place, FaultKind::Environment { environment: name.clone(), cause: cause.clone() });
     }
     wrong.is_empty().then_some(EnvironmentSettings { environment, port, env_file, hooks: hooks::of(hooks), ansible })
 }
@@ -248,7 +248,10 @@ fn places(app: &str, section: &EnvironmentSection) -> (Vec<Slot>, Vec<BalancerAd
     let backend = value(section.backend.clone()).unwrap_or_else(|| app.to_owned());
     let address = |endpoint: String| BalancerAddress { endpoint, backend: backend.clone() };
     let endpoints = value(section.balancers.clone()).map(|items| items.texts()).unwrap_or_default();
-    let slots = value(section.slots.clone()).map(|slots| slots.0).unwrap_or_default();
+    let mut slots = value(section.slots.clone()).map(|slots| slots.0).unwrap_or_default();
+    if let (Some(port), true) = (&section.port, section.network.is_some()) {
+        slots.iter_mut().filter(|slot| slot.port == UNSAID && slot.role == Role::Web).for_each(|slot| slot.port = port.value.0);
+    }
     (slots, endpoints.into_iter().map(address).collect())
 }
 
@@ -268,6 +271,29 @@ fn workers_of(section: super::schema::WorkerSection, slots: &[Slot]) -> Option<W
     let any = slots.iter().any(|slot| slot.role == Role::Worker);
     let grace_ms = value(section.grace).map_or(600_000, |Pause(ms)| ms);
     any.then(|| Workers { command: value(section.command).map(|command| command.0).unwrap_or_default(), grace_ms })
+}
+
+/// What does not go together. In a network a slot is reached at the app's own port, and at no other.
+fn wrongs(environment: &Environment, app: u16) -> Vec<EnvironmentFault> {
+    let others = environment.slots.iter().filter(|slot| environment.network.is_some() && slot.role == Role::Web && slot.port != app);
+    let others = others.map(|slot| EnvironmentFault::OtherPort { slot: slot.name.clone(), port: slot.port, app });
+    environment.faults().into_iter().chain(others).collect()
+}
+
+/// Where keys are said that go together.
+fn said_at(section: &EnvironmentSection) -> BTreeMap<&'static str, Place> {
+    let slots = section.slots.as_ref().map(|given| ("slots", given.place.clone()));
+    let network = section.network.as_ref().map(|given| ("network", given.place.clone()));
+    let balancers = section.balancers.as_ref().map(|given| ("lb", given.place.clone()));
+    [slots, network, balancers].into_iter().flatten().collect()
+}
+
+fn error_gate(section: &ErrorsSection) -> Option<ErrorGate> {
+    let watched = section.min_requests.is_some() || section.tolerance.is_some();
+    watched.then(|| ErrorGate {
+        min_requests: value(section.min_requests.clone()).unwrap_or(100),
+        tolerance_permille: value(section.tolerance.clone()).map_or(5, |part| part.0),
+    })
 }
 
 fn health_of(section: super::schema::HealthSection) -> Health {

@@ -89,9 +89,9 @@ fn workers_have_no_port_and_ten_minutes_for_their_jobs() {
     let asked = format!("{workers}[environment.staging.worker]\ncommand = [\"bin/worker\"]\ngrace = \"1h\"\n");
     assert_eq!(of(&asked).expect("read").workers, Some(Workers { command: vec!["bin/worker".into()], grace_ms: 3_600_000 }));
     for (from, to, said) in [
-        ("role = \"worker\"", "role = \"worker\", port = 18102", "slot `jobs1` is a worker, and has a port"),
+        ("role = \"worker\"", "role = \"worker\", port = 18102", "slot `jobs1` is a worker, and has a port or an address"),
         ("role = \"worker\"", "role = \"cron\"", "a list of slots"),
-        ("role = \"worker\"", "role = \"web\"", "slot `jobs1` has port 0"),
+        ("role = \"worker\"", "role = \"web\"", "slot `jobs1` has no port"),
         ("name = \"web1\", port = 18101", "name = \"web1\", role = \"worker\"", "it has no slots that serve"),
     ] {
         let told = faults(&read_delivery(&workers.replace(from, to)).expect_err(said));
@@ -119,7 +119,8 @@ fn the_example_shows_the_defaults_of_environments_and_policies() {
         line.starts_with("# [") && line.ends_with(']')
             || line.split_once(" = ").is_some_and(|(key, _)| key.starts_with("# ") && !key[2..].contains(' '))
     };
-    let lines = EXAMPLE.lines().filter(|line| key(line) || line.starts_with('['));
+    // Slots that publish ports and slots of a network are two ways, of which an environment has one.
+    let lines = EXAMPLE.lines().filter(|line| (key(line) || line.starts_with('[')) && !line.starts_with("# network = "));
     let text: Vec<&str> = lines.map(|line| line.strip_prefix("# ").unwrap_or(line)).collect();
     let text = text.join("\n");
     let settings = read_delivery(&text).expect("read").environments.remove("production").expect("there");
@@ -155,6 +156,54 @@ fn slots_that_do_not_go_together_are_told() {
     let told = faults(&read_delivery(&text).expect_err("faults"));
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(told[0].contains("staging") && told[0].contains("`a`"), "{told:?}");
+}
+
+const NETWORKED: &str = "[environment.staging]\nnetwork = \"shop-net\"\nslots = [{ name = \"web1\", address = \"172.30.0.11\" }, { name = \"web2\", address = \"172.30.0.12\", port = 8000 }]\nlb = [\"unix:///run/haproxy.sock\"]\nport = 8000\n";
+
+#[test]
+fn a_slot_of_a_network_has_an_address_and_the_apps_own_port() {
+    let found = read_delivery(NETWORKED).expect("read");
+    let environment = &found.environments["staging"].environment;
+    assert_eq!(environment.network.as_deref(), Some("shop-net"));
+    let places: Vec<_> = environment.slots.iter().map(|slot| (slot.reached_at().to_string(), slot.port, slot.publish)).collect();
+    assert_eq!(places, [("172.30.0.11".to_owned(), 8000, None), ("172.30.0.12".to_owned(), 8000, None)]);
+    assert!(read_delivery(&SMALL.replace("port = 18101", "port = 0")).is_err());
+}
+
+#[test]
+fn what_does_not_go_with_a_network_is_told_with_line_and_key() {
+    let changes = [
+        ("no network of its own", "\"shop-net\"", "\"host\""),
+        ("an address in no network", "network = \"shop-net\"\n", ""),
+        ("no address", ", address = \"172.30.0.12\"", ""),
+        ("no IP address", "172.30.0.12", "web2.example"),
+        ("an address of the wrong kind", "172.30.0.12", "fd00::12"),
+        ("published, too", ", port = 8000", ", publish = \"10.0.0.5\""),
+        ("another port", ", port = 8000", ", port = 18102"),
+        ("one address", "172.30.0.12", "172.30.0.11"),
+        (
+            "one address on two engines",
+            "{ name = \"web2\", address = \"172.30.0.12\"",
+            "{ name = \"web2\", engine = \"ssh://b\", address = \"172.30.0.11\"",
+        ),
+    ];
+    let told = changes.map(|(what, from, to)| {
+        let text = NETWORKED.replacen(from, to, 1);
+        assert_ne!(text, NETWORKED, "{what}");
+        let found = faults(&read_delivery(&text).expect_err(what));
+        format!("{what}\n  {}", found.join("\n  "))
+    });
+    insta::assert_snapshot!(told.join("\n"));
+}
+
+#[test]
+fn slots_without_a_port_or_a_network_are_told() {
+    let told = faults(&read_delivery(&SMALL.replace(", port = 18101", "")).expect_err("faults"));
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(
+        told[0].starts_with("/src/shop/splitci.toml:2, key `environment.staging.slots`") && told[0].contains("`web1` has no port"),
+        "{told:?}"
+    );
 }
 
 #[test]

@@ -388,6 +388,8 @@ schema! {
     environment: EnvironmentSection = "environment" {
         /// Its slots.
         slots: Slots = "slots",
+        /// The network in which they have addresses.
+        network: String = "network",
         /// Its balancers' sockets.
         balancers: Items = "lb",
         /// The backend in them.

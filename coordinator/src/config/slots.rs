@@ -12,12 +12,15 @@ use crate::model::freeze::Freeze;
 /// The engine of a slot that names none: this machine's.
 const HERE: &str = "unix:///var/run/docker.sock";
 
+/// Stands for the port of a slot that says none: in a network it is the app's own.
+pub(super) const UNSAID: u16 = 0;
+
 /// A list of slots.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Slots(pub Vec<Slot>);
 
 impl Setting for Slots {
-    const EXPECTED: &'static str = "a list of slots: `{ name = \"web1\", engine = \"ssh://deploy@a\", port = 18101, publish = \"10.0.0.5\", zone = \"a\", side = \"blue\" }`, all but name and port optional, or `{ name = \"jobs1\", role = \"worker\" }`";
+    const EXPECTED: &'static str = "a list of slots: `{ name = \"web1\", engine = \"ssh://deploy@a\", port = 18101, publish = \"10.0.0.5\", zone = \"a\", side = \"blue\" }`, all but name and port optional; in a network `{ name = \"web1\", address = \"172.30.0.11\" }`; `{ name = \"jobs1\", role = \"worker\" }`";
 
     fn parse(raw: Raw<'_>, place: &Place) -> Option<Self> {
         let Raw::Toml(value) = raw else { return None };
@@ -27,7 +30,8 @@ impl Setting for Slots {
 
 fn slot(value: &DeValue<'_>, place: &Place) -> Option<Slot> {
     let table = value.as_table()?;
-    if !table.keys().all(|key| matches!(key.get_ref().as_ref(), "name" | "engine" | "port" | "publish" | "zone" | "side" | "role")) {
+    const KEYS: &[&str] = &["name", "engine", "port", "publish", "address", "zone", "side", "role"];
+    if !table.keys().all(|key| KEYS.contains(&key.get_ref().as_ref())) {
         return None;
     }
     let text = |key: &str| table.get(key).map(|value| String::parse(Raw::Toml(value.get_ref()), place));
@@ -37,10 +41,11 @@ fn slot(value: &DeValue<'_>, place: &Place) -> Option<Slot> {
         engine: optional("engine")?.unwrap_or_else(|| HERE.to_owned()),
         role: optional("role")?.map_or(Some(Role::Web), |role| role_of(&role))?,
         // Which slots have to have one, and which must not, is the environment's affair.
-        port: table.get("port").map_or(Some(0), |port| Port::parse(Raw::Toml(port.get_ref()), place).map(|port| port.0))?,
+        port: table.get("port").map_or(Some(UNSAID), |port| Port::parse(Raw::Toml(port.get_ref()), place).map(|port| port.0))?,
         zone: optional("zone")?,
         side: optional("side")?.map_or(Some(None), |side| side_of(&side).map(Some))?,
         publish: optional("publish")?.map_or(Some(None), |address| address.parse().ok().map(Some))?,
+        address: optional("address")?.map_or(Some(None), |address| address.parse().ok().map(Some))?,
     })
 }
 

@@ -206,6 +206,7 @@ fn of_rollout(error: &RolloutError) -> u8 {
         | RolloutError::Fleet(_)
         | RolloutError::Ledger(_) => 3,
         RolloutError::Refused(_)
+        | RolloutError::Network(_)
         | RolloutError::NothingToResume
         | RolloutError::OtherEnvironment { .. }
         | RolloutError::OtherImage { .. } => 2,

@@ -29,11 +29,13 @@ fn environment(slots: usize) -> Environment {
         side: None,
         role: Role::Web,
         publish: None,
+        address: None,
     };
     Environment {
         app: "shop".into(),
         name: "production".into(),
         slots: (0..slots).map(slot).collect(),
+        network: None,
         balancers: vec![BalancerAddress { endpoint: "unix:///run/haproxy.sock".into(), backend: "web".into() }],
         strategy: Order::Half,
         health: Health::default(),

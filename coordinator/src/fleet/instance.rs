@@ -2,6 +2,7 @@
 //!
 //! A container is ours to change when its labels say that it is of this environment. One that stands in the way and is not, is left alone and told of.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use super::Place;
@@ -34,6 +35,8 @@ pub struct InstanceSpec {
     pub publish: Option<Publish>,
     /// Network; nothing for the engine's own.
     pub network: Option<String>,
+    /// Its address in that network.
+    pub address: Option<Ipv4Addr>,
     /// A process of the engine's is PID 1 and hands signals on.
     pub init: bool,
 }
@@ -98,6 +101,7 @@ impl InstanceSpec {
             labels,
             ports: self.publish.into_iter().collect(),
             network: self.network.clone(),
+            address: self.address,
             restart: true,
             init: self.init,
         }

@@ -1,4 +1,4 @@
-//! The image of locks and holders: our own static program, which does nothing until it is told to stop. So it needs no registry, no shell, and nothing of the
+//! The image of locks, holders and askers: our own static program, which does nothing until it is told to stop. So it needs no registry, no shell, and nothing of the
 //! application; and since it runs, no prune of the engine's takes it away.
 
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use crate::docker::service::ServiceSpec;
 use crate::engine::WorkerBinaries;
 
 /// The program in it.
-const PROGRAM: &str = "splitci-worker";
+pub(super) const PROGRAM: &str = "splitci-worker";
 /// What it is told to do.
 const WAIT: &str = "wait";
 /// Where a holder has its rows.

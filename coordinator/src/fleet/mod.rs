@@ -7,11 +7,13 @@
 //! | [`lock`] | who may change an environment: containers of one name, which an engine gives to one caller only |
 //! | [`releases`] | images of releases, and which of them may go |
 //! | [`holder`] | the journal's rows, kept in containers that outlive whoever wrote them |
-//! | [`keeper`] | the image of locks and holders: our own static program, doing nothing |
+//! | [`asker`] | a container of ours in the network of instances that publish no port |
+//! | [`keeper`] | the image of locks, holders and askers: our own static program |
 //!
 //! Comes in: engines, and what is to be made or looked for. Goes out: what was found, or a refusal by an engine. The engine's word is the only one that counts:
 //! nothing is remembered here between two questions. Not here: what to do next, when, and whether it is allowed; that is `deployment`'s.
 
+pub mod asker;
 pub mod holder;
 pub mod instance;
 pub mod keeper;

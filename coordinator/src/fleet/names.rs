@@ -30,6 +30,8 @@ pub enum Role {
     Lock,
     /// Keeps its journal.
     Holder,
+    /// Asks its instances how they are, from where they are.
+    Asker,
 }
 
 impl Role {
@@ -40,6 +42,7 @@ impl Role {
             Self::Migration => "migration",
             Self::Lock => "lock",
             Self::Holder => "holder",
+            Self::Asker => "asker",
         }
     }
 }
@@ -78,6 +81,11 @@ impl Place {
     /// The journal's holder.
     pub fn holder(&self) -> String {
         format!("splitci-env-{}-{}", self.app, self.environment)
+    }
+
+    /// Who asks instances for a process of a deployment: of several, each has its own.
+    pub fn asker(&self, process: &str) -> String {
+        format!("splitci-ask-{}-{}-{}", self.app, self.environment, process.to_lowercase())
     }
 
     /// The instance of a slot that a deployment makes.

@@ -68,7 +68,7 @@ pub struct Message {
 pub struct Place {
     /// Its name.
     pub slot: SlotName,
-    /// Where its port is given out; nothing for a worker.
+    /// Where its port is given out, or where it is in the environment's network; nothing for a worker.
     pub address: Option<IpAddr>,
     /// The port; nothing for a worker.
     pub port: Option<u16>,

@@ -2,7 +2,8 @@
 //!
 //! Words only: what is observed of an environment is in `deployment::world`, what is done to it in `deployment::machine`. Times are milliseconds.
 
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv4Addr};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -80,7 +81,7 @@ pub struct Slot {
     /// What its container is for.
     #[serde(default, skip_serializing_if = "Role::is_web")]
     pub role: Role,
-    /// The port that the balancers' server points at, 1 to 65535; 0 for a worker, which has none.
+    /// The port that the balancers' server points at, 1 to 65535: one of its engine's machine, or in a network the one that the app listens at; 0 for a worker, which has none.
     pub port: u16,
     /// What fails together with others of the same zone: they are not all taken out first.
     pub zone: Option<String>,
@@ -90,6 +91,16 @@ pub struct Slot {
     /// The address of its engine's machine at which the port is given out, for balancers on other machines. Default: loopback.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub publish: Option<IpAddr>,
+    /// The address that its container has in the environment's network, where the balancers' server points at. Nothing of it is given out then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<Ipv4Addr>,
+}
+
+impl Slot {
+    /// Where its app is reached: in the environment's network, or where its port is given out.
+    pub fn reached_at(&self) -> IpAddr {
+        self.address.map(IpAddr::from).or(self.publish).unwrap_or(Ipv4Addr::LOCALHOST.into())
+    }
 }
 
 /// A balancer's runtime socket and the backend in it.
@@ -186,6 +197,9 @@ pub struct Environment {
     pub name: String,
     /// Its slots, in any order.
     pub slots: Vec<Slot>,
+    /// The network of their engines in which slots have addresses, and which the balancers are in: slots publish no port then. Default: none, slots publish ports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
     /// What stands before them; at least one.
     pub balancers: Vec<BalancerAddress>,
     /// The order of things.
@@ -295,9 +309,12 @@ impl Environment {
         for slot in &self.slots {
             fault(!is_name(&slot.name.0), EnvironmentFault::BadName(slot.name.clone()));
             let web = slot.role == Role::Web;
-            fault(web && slot.port == 0, EnvironmentFault::NoPort(slot.name.clone()));
-            fault(!web && (slot.port != 0 || slot.publish.is_some()), EnvironmentFault::NeedlessPort(slot.name.clone()));
+            // In no network it is the address that is too much.
+            fault(web && slot.port == 0 && (self.network.is_some() || slot.address.is_none()), EnvironmentFault::NoPort(slot.name.clone()));
+            let reached = slot.port != 0 || slot.publish.is_some() || slot.address.is_some();
+            fault(!web && reached, EnvironmentFault::NeedlessPort(slot.name.clone()));
         }
+        self.network_faults(&mut fault);
         fault(self.health.successes == 0, EnvironmentFault::Zero("health.successes"));
         fault(self.health.interval_ms == 0, EnvironmentFault::Zero("health.interval"));
         fault(self.deadlines.step_ms == 0, EnvironmentFault::Zero("deadlines.step"));
@@ -329,7 +346,29 @@ impl Environment {
         fault(self.migration.as_ref().is_some_and(|migration| migration.command.is_empty()), EnvironmentFault::Zero("migration.command"));
         faults
     }
+
+    /// What is wrong with its network, and with how its slots are reached by it or without one.
+    fn network_faults(&self, fault: &mut impl FnMut(bool, EnvironmentFault)) {
+        if let Some(network) = &self.network {
+            fault(!is_name(network) || OWN_NETWORKS.contains(&network.as_str()), EnvironmentFault::BadNetwork(network.clone()));
+        }
+        let networked = self.network.is_some();
+        let mut taken: BTreeMap<Ipv4Addr, &SlotName> = BTreeMap::new();
+        for slot in &self.slots {
+            fault(networked && slot.role == Role::Web && slot.address.is_none(), EnvironmentFault::NoAddress(slot.name.clone()));
+            fault(networked && slot.publish.is_some(), EnvironmentFault::Published(slot.name.clone()));
+            fault(!networked && slot.address.is_some(), EnvironmentFault::NoNetwork(slot.name.clone()));
+            if let Some(address) = slot.address
+                && let Some(other) = taken.insert(address, &slot.name)
+            {
+                fault(true, EnvironmentFault::SameAddress { one: other.clone(), other: slot.name.clone(), address });
+            }
+        }
+    }
 }
+
+/// Networks that every engine has by itself, in which nothing has an address of its choice.
+const OWN_NETWORKS: &[&str] = &["bridge", "default", "host", "none"];
 
 /// Whether a name can be part of a container's name and of a balancer's command: letters, digits, `-`, `_` and `.`, with a letter or digit first.
 fn is_name(name: &str) -> bool {
@@ -353,10 +392,10 @@ pub enum EnvironmentFault {
     #[error("`{0}` is no name for a slot")]
     BadName(SlotName),
     /// A slot without a port.
-    #[error("slot `{0}` has port 0")]
+    #[error("slot `{0}` has no port")]
     NoPort(SlotName),
     /// A worker that should answer somewhere.
-    #[error("slot `{0}` is a worker, and has a port")]
+    #[error("slot `{0}` is a worker, and has a port or an address")]
     NeedlessPort(SlotName),
     /// A slot of no side, where there are two.
     #[error("slot `{0}` is of no side")]
@@ -372,6 +411,38 @@ pub enum EnvironmentFault {
         /// So many.
         green: u32,
     },
+    /// A name that does not do for a network.
+    #[error("`{0}` is no network in which a container can have an address of its choice")]
+    BadNetwork(String),
+    /// A slot that nobody in the network would find.
+    #[error("slot `{0}` has no address in the network")]
+    NoAddress(SlotName),
+    /// A slot of a network that would be reached around it.
+    #[error("slot `{0}` is in a network and cannot publish a port, too")]
+    Published(SlotName),
+    /// An address in no network.
+    #[error("slot `{0}` has an address, and the environment has no network")]
+    NoNetwork(SlotName),
+    /// Between the balancer's server and the app nothing leads from one port to another.
+    #[error("slot `{slot}` has the port {port}, and in a network it is reached at the app's own, {app}")]
+    OtherPort {
+        /// Which slot.
+        slot: SlotName,
+        /// What it says.
+        port: u16,
+        /// What the app listens at.
+        app: u16,
+    },
+    /// Two slots at one address, which no balancer could tell apart.
+    #[error("slots `{one}` and `{other}` have one address, {address}")]
+    SameAddress {
+        /// One.
+        one: SlotName,
+        /// The other.
+        other: SlotName,
+        /// Both have it.
+        address: Ipv4Addr,
+    },
     /// Something is zero or empty that must not be.
     #[error("`{0}` must not be zero or empty")]
     Zero(&'static str),
@@ -381,6 +452,28 @@ pub enum EnvironmentFault {
 }
 
 impl EnvironmentFault {
+    /// The key that says it, if it is one alone.
+    pub fn key(&self) -> Option<&'static str> {
+        match self {
+            Self::BadNetwork(_) => Some("network"),
+            Self::NoSlots
+            | Self::SameName(_)
+            | Self::BadName(_)
+            | Self::NoPort(_)
+            | Self::NeedlessPort(_)
+            | Self::NoSide(_)
+            | Self::NeedlessSide(_)
+            | Self::Uneven { .. }
+            | Self::NoAddress(_)
+            | Self::Published(_)
+            | Self::NoNetwork(_)
+            | Self::OtherPort { .. }
+            | Self::SameAddress { .. } => Some("slots"),
+            Self::NoBalancers => Some("lb"),
+            Self::Zero(_) | Self::Beyond(_) => None,
+        }
+    }
+
     /// What to do about it.
     pub fn hint(&self) -> &'static str {
         match self {
@@ -389,10 +482,16 @@ impl EnvironmentFault {
             Self::SameName(_) => "give each slot a name of its own",
             Self::BadName(_) => "use letters, digits, `-`, `_` and `.`, with a letter or digit first",
             Self::NoPort(_) => "name the port that the balancers' server points at",
-            Self::NeedlessPort(_) => "leave `port` and `publish` out: no balancer sends anything to a worker",
+            Self::NeedlessPort(_) => "leave `port`, `publish` and `address` out: no balancer sends anything to a worker",
             Self::NoSide(_) => "with `bluegreen` each slot says `side = \"blue\"` or `side = \"green\"`",
             Self::NeedlessSide(_) => "leave `side` out: web slots have one with `strategy = \"bluegreen\"`, and workers never",
             Self::Uneven { .. } => "give each slot a twin on the other side",
+            Self::BadNetwork(_) => "name one that you made with a subnet: `docker network create --subnet ... --ip-range ... NAME`",
+            Self::NoAddress(_) => "give it the address of the balancers' server, such as `address = \"172.30.0.11\"`",
+            Self::Published(_) => "drop `publish` of the slot, or `network` of the environment",
+            Self::NoNetwork(_) => "name the environment's `network`, or publish the port with `publish`",
+            Self::OtherPort { .. } => "drop `port` of the slot: the balancers' server points at its address and the environment's `port`",
+            Self::SameAddress { .. } => "give each slot an address of its own",
             Self::Zero(_) => "give it a value, or leave it out for the default",
             Self::Beyond(_) => "a percentage is at most 100, a share of a thousand at most 1000",
         }
@@ -437,5 +536,38 @@ mod tests {
         assert_eq!(faults, expected);
         assert!(faults.iter().all(|fault| !fault.hint().is_empty()));
         assert_eq!(environment(&[]).faults(), [EnvironmentFault::NoSlots]);
+    }
+
+    #[test]
+    fn a_network_and_addresses_in_it_go_together() {
+        let mut networked = environment(&["a", "b"]);
+        networked.network = Some("shop-net".into());
+        let at = |last| Some(Ipv4Addr::new(172, 30, 0, last));
+        (networked.slots[0].address, networked.slots[1].address) = (at(11), at(12));
+        assert_eq!(networked.faults(), []);
+        assert_eq!(networked.slots[0].reached_at(), IpAddr::from([172, 30, 0, 11]));
+        let (a, b) = (SlotName("a".into()), SlotName("b".into()));
+        let mut wrong = networked.clone();
+        (wrong.slots[0].address, wrong.slots[1].address, wrong.slots[1].publish) = (None, at(11), Some([10, 0, 0, 5].into()));
+        assert_eq!(wrong.faults(), [EnvironmentFault::NoAddress(a.clone()), EnvironmentFault::Published(b.clone())]);
+        wrong.slots[0].address = at(11);
+        wrong.slots[1].publish = None;
+        wrong.slots[1].engine = "ssh://deploy@elsewhere".into();
+        let same = EnvironmentFault::SameAddress { one: a.clone(), other: b.clone(), address: Ipv4Addr::new(172, 30, 0, 11) };
+        assert_eq!(wrong.faults(), [same]);
+        for own in ["host", "bridge", "container:web", ""] {
+            let faults = Environment { network: Some(own.into()), ..networked.clone() }.faults();
+            assert_eq!(faults, [EnvironmentFault::BadNetwork(own.into())]);
+        }
+        let without = Environment { network: None, ..networked }.faults();
+        assert_eq!(without, [EnvironmentFault::NoNetwork(a), EnvironmentFault::NoNetwork(b)]);
+        assert!(without.iter().all(|fault| !fault.hint().is_empty() && fault.key() == Some("slots")));
+    }
+
+    #[test]
+    fn an_environment_without_a_network_is_written_as_it_always_was() {
+        // Its digest is in journals: a deploy that has begun is gone on with.
+        let text = serde_json::to_string(&environment(&["a"])).unwrap();
+        assert!(!text.contains("network") && !text.contains("address"), "{text}");
     }
 }

@@ -166,7 +166,7 @@ impl Hands<'_> {
             ));
         }
         let workers = self.site.environment.workers.as_ref().filter(|_| slot.role == Duty::Worker);
-        let publish = Some(Publish { address: slot.publish.unwrap_or([127, 0, 0, 1].into()), host: slot.port, container: self.site.port });
+        let publish = Some(Publish { address: slot.reached_at(), host: slot.port, container: self.site.port });
         Ok(InstanceSpec {
             place: self.site.place.clone(),
             slot: slot.name.0.clone(),
@@ -177,8 +177,9 @@ impl Hands<'_> {
             image: release.image.clone(),
             env: self.site.variables.clone(),
             command: workers.map(|workers| workers.command.clone()).filter(|command| !command.is_empty()),
-            publish: publish.filter(|_| slot.role == Duty::Web),
-            network: None,
+            publish: publish.filter(|_| slot.role == Duty::Web && slot.address.is_none()),
+            network: self.site.environment.network.clone(),
+            address: slot.address,
             init: true,
         })
     }
@@ -196,6 +197,7 @@ impl Hands<'_> {
             command: Some(migration.command.clone()),
             env: self.site.variables.clone(),
             labels: self.site.place.labels(Role::Migration, &self.plan.deploy.0, self.fence.0),
+            network: self.site.environment.network.clone(),
             init: true,
             ..ServiceSpec::default()
         })

@@ -92,6 +92,10 @@ struct Container {
     labels: BTreeMap<String, String>,
     /// `address:port:port`.
     publish: Vec<String>,
+    /// The network that it is in; empty for the engine's own.
+    network: String,
+    /// Its address in that network; empty for one that the engine chooses.
+    address: String,
     /// The engine starts it again when it ends.
     restart: bool,
 }
@@ -233,6 +237,8 @@ fn container(spec: ServiceSpec) -> Container {
         env: spec.env.into_iter().filter_map(variable).collect(),
         labels: spec.labels,
         publish: spec.ports.iter().map(|port| format!("{}:{}:{}", port.address, port.host, port.container)).collect(),
+        network: spec.network.unwrap_or_default(),
+        address: spec.address.map(|address| address.to_string()).unwrap_or_default(),
         restart: spec.restart,
     }
 }

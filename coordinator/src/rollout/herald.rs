@@ -37,7 +37,7 @@ impl<'a> Herald<'a> {
         let leg = course.leg.as_ref();
         let place = |slot: &Slot| Place {
             slot: slot.name.clone(),
-            address: (slot.role == Role::Web).then(|| slot.publish.unwrap_or([127, 0, 0, 1].into())),
+            address: (slot.role == Role::Web).then(|| slot.reached_at()),
             port: (slot.role == Role::Web).then_some(slot.port),
             half: leg.and_then(|leg| half(leg, &slot.name)),
         };

@@ -5,10 +5,13 @@
 //! | [`site`] | an environment with its engines and balancers at hand |
 //! | `observe` | all of it looked at once: the brain's world |
 //! | `probe` | our own questions to slots, asked all the time |
+//! | `inside` | the same from inside the environment's network, where slots publish no port |
+//! | `network` | whether that network is as it has to be |
 //! | `ledger` | the journal, written to the environment's holders and to a file before anything is done |
 //! | `act` | one effect carried out |
 //! | `ansible` | or many, by a playbook of the environment's owner |
 //! | `herald` | the environment's hooks, asked and told |
+//! | `error` | why nothing was carried out |
 //!
 //! The order is the promise: intent in the journal, lock and fence looked at, effect, outcome in the journal. A process that is killed anywhere leaves a journal
 //! that says what it was about to do, and a world that says how far it got; the next one observes and goes on. Nothing is decided here: that is `deployment`'s,
@@ -16,8 +19,11 @@
 
 mod act;
 mod ansible;
+mod error;
 mod herald;
+mod inside;
 mod ledger;
+mod network;
 mod observe;
 mod probe;
 pub mod site;
@@ -28,9 +34,9 @@ use futures_util::future::join_all;
 use tokio::task::JoinSet;
 
 use crate::deployment::{
-    Decision, Effect, Evidence, Gate, Journal, Machine, Next, Outcome, Phase, Plan, Refusal, Request, Row, Step, Waiting, World,
+    Decision, Effect, Evidence, Gate, Journal, Machine, Next, Outcome, Phase, Plan, Request, Row, Step, Waiting, World,
 };
-use crate::fleet::{Claim, FleetError, Held, Lock, Taken, lock};
+use crate::fleet::{Claim, Held, Lock, Taken, lock};
 use crate::fleet::{instance, releases};
 use crate::hooks::{Point, Veto};
 use crate::model::environment::{DeployId, Release, SlotName};
@@ -39,8 +45,10 @@ use crate::model::{Fence, chain};
 use crate::promotion::{Mode, Moment, Promotion};
 use act::Hands;
 pub use ansible::Ansible;
+pub use error::RolloutError;
 use herald::{Herald, No};
-use ledger::{Ledger, LedgerError};
+use ledger::Ledger;
+pub use network::NetworkFault;
 use probe::Probes;
 pub use site::Site;
 
@@ -113,76 +121,6 @@ pub trait Watcher: Sync {
     fn stops(&self) -> Option<String>;
 }
 
-/// Why nothing was carried out, or it was left where it was.
-#[derive(Debug, thiserror::Error)]
-pub enum RolloutError {
-    /// There is no plan.
-    #[error("cannot deploy")]
-    Refused(#[from] Refusal),
-    /// Somebody has the lock.
-    #[error("the environment is locked by {} (deployment {}, fence {})", .0.holder, .0.deploy, .0.fence)]
-    Locked(Box<Held>),
-    /// A deployment was left unfinished.
-    #[error("deployment `{0}` was left unfinished")]
-    Unfinished(DeployId),
-    /// None was.
-    #[error("there is no deployment to go on with")]
-    NothingToResume,
-    /// The promotion is for another environment.
-    #[error("`{promoted}` was approved for `{approved}`, and not for `{environment}`")]
-    OtherEnvironment {
-        /// Which image.
-        promoted: String,
-        /// For which environment.
-        approved: String,
-        /// For which it is wanted.
-        environment: String,
-    },
-    /// What was left unfinished is of another image.
-    #[error("what was left unfinished is a deployment of `{begun}`, and not of `{promoted}`")]
-    OtherImage {
-        /// What it was begun with.
-        begun: String,
-        /// What was promoted.
-        promoted: String,
-    },
-    /// A hook says no, before anything was changed.
-    #[error("nothing was changed")]
-    Vetoed(#[source] Veto),
-    /// Somebody wanted it to end, before anything was changed.
-    #[error("nothing was changed: {0} wanted it to end")]
-    Stopped(String),
-    /// Others take fences all the time.
-    #[error("cannot get a fence: others get one all the time")]
-    Fenced,
-    /// An engine.
-    #[error(transparent)]
-    Fleet(#[from] FleetError),
-    /// The journal.
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
-}
-
-impl RolloutError {
-    /// What to do about it.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Refused(refusal) => Some(refusal.hint().to_owned()),
-            Self::Locked(held) if held.ended == Some(true) => Some("its process has ended: go on with `splitci resume`".into()),
-            Self::Locked(_) => Some("wait for it, or look at it with `splitci lock show` and break it if nobody is at work".into()),
-            Self::Unfinished(_) => Some("go on with it: `splitci resume`".into()),
-            Self::NothingToResume => Some("start one: `splitci deploy`".into()),
-            Self::OtherEnvironment { environment, .. } => Some(format!("promote it for this one: `splitci promote REF {environment}`")),
-            Self::OtherImage { begun, .. } => Some(format!("go on with that one: `splitci resume`, with the promotion of `{begun}`")),
-            Self::Vetoed(veto) => Some(format!("deploy again once the hook `{}` of the environment has nothing against it", veto.point)),
-            Self::Stopped(_) => None,
-            Self::Fenced => Some("see who deploys there, with `splitci lock show`".into()),
-            Self::Fleet(error) => error.hint(),
-            Self::Ledger(error) => error.hint(),
-        }
-    }
-}
-
 /// Milliseconds since 1970.
 pub(crate) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -197,7 +135,7 @@ pub async fn rehearse(site: &Site, promotion: &Promotion, deploy: &DeployId, opt
         return Err(RolloutError::Unfinished(unfinished.clone()));
     }
     let (world, _) = observe::world(site, (deploy, &target), &Probes::default()).await;
-    let plan = Plan::of(&site.environment, &world, &request(site, deploy, &journal, promotion, options)?)?;
+    let plan = planned(site, &world, &request(site, deploy, &journal, promotion, options)?).await?;
     Ok((plan, world))
 }
 
@@ -262,6 +200,15 @@ fn request(site: &Site, deploy: &DeployId, journal: &Journal, promotion: &Promot
         newest: journal.stable_course().and_then(|course| course.proven).filter(|_| !back),
         frozen: frozen(&site.environment.freeze, now_ms()).filter(|_| !back),
     })
+}
+
+/// A plan that can be carried out: where something is to be made, the environment's network is as it has to be.
+async fn planned(site: &Site, world: &World, request: &Request) -> Result<Plan, RolloutError> {
+    let plan = Plan::of(&site.environment, world, request)?;
+    if plan.course.leg.is_some() {
+        network::check(site).await?;
+    }
+    Ok(plan)
 }
 
 /// The lock, under a fence that is higher than any before it.
@@ -339,7 +286,7 @@ impl<'a> Rollout<'a, '_> {
 
     async fn go_on(&mut self, plan: &Plan, herald: &Herald<'_>) -> Result<Outcome, RolloutError> {
         let mut asking = JoinSet::new();
-        probe::ask_all(self.site, &self.probes, &mut asking);
+        probe::ask_all(self.site, &self.probes, (&plan.deploy, self.ledger.fence()), &mut asking);
         let machine = Machine::new(plan.clone(), self.ledger.fence());
         let (mut stopped, mut asked) = (false, false);
         loop {
@@ -402,7 +349,7 @@ impl<'a> Rollout<'a, '_> {
         for why in &misses {
             self.watcher.misses(why);
         }
-        Ok(Plan::of(&self.site.environment, &world, &request)?)
+        planned(self.site, &world, &request).await
     }
 
     async fn resume(&mut self) -> Result<Plan, RolloutError> {

@@ -44,7 +44,7 @@ pub(super) async fn world(site: &Site, (deploy, target): (&DeployId, &Release), 
     let (mut engines, balancers) = tokio::join!(engines, balancers);
     engines.extend(site.fleet.away().map(|(name, error)| (name.to_owned(), Err(chain(&error)))));
     let silent = engines.iter().filter_map(|(_, told)| told.as_ref().err()).chain(balancers.iter().filter_map(|seen| seen.as_ref().err()));
-    let misses = silent.cloned().collect();
+    let misses = silent.cloned().chain(probes.troubles()).collect();
     let engines: BTreeMap<_, _> = engines.into_iter().map(|(name, told)| (name, told.ok())).collect();
     let balancers: Vec<_> = balancers.into_iter().map(Result::ok).collect();
     let slots = site.environment.slots.iter().map(|slot| {

@@ -1,4 +1,5 @@
-//! Our own questions to slots: asked all the time, whoever serves, from where the balancer is as far as the network goes.
+//! Our own questions to slots: asked all the time, whoever serves, from where the balancer is as far as the network goes: from here, or from inside the
+//! environment's network by `inside`.
 //!
 //! An answer counts for the container that was asked. When another one runs at a slot, its past is forgotten.
 
@@ -10,19 +11,25 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
+use splitci_worker::protocol::ask::{Found, HEAD, read, request};
+
+use super::inside::{self, Asker};
 use super::{Site, now_ms};
 use crate::deployment::{ContainerId, Probe, Sickness};
 use crate::docker::service::HealthCheck;
-use crate::model::environment::{Role, SlotName};
+use crate::model::Fence;
+use crate::model::environment::{DeployId, Role, SlotName};
 
 /// An answer that takes longer than this is none.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// As much of an answer as is read.
-const HEAD: usize = 4 << 10;
 
 /// How the last questions went, by slot.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Probes(Arc<Mutex<BTreeMap<SlotName, Asked>>>);
+pub(super) struct Probes {
+    slots: Arc<Mutex<BTreeMap<SlotName, Asked>>>,
+    /// Why nobody can be asked at an engine, where that is so.
+    troubles: Arc<Mutex<BTreeMap<String, String>>>,
+}
 
 #[derive(Debug, Clone, Default)]
 struct Asked {
@@ -34,8 +41,22 @@ struct Asked {
 
 impl Probes {
     fn with<T>(&self, slot: &SlotName, change: impl FnOnce(&mut Asked) -> T) -> T {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         change(all.entry(slot.clone()).or_default())
+    }
+
+    /// Why slots of an engine cannot be asked, or that they can.
+    pub(super) fn trouble(&self, engine: &str, why: Option<String>) {
+        let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        match why {
+            Some(why) => drop(troubles.insert(engine.to_owned(), why)),
+            None => drop(troubles.remove(engine)),
+        }
+    }
+
+    /// Why slots cannot be asked, a sentence for each engine where that is so.
+    pub(super) fn troubles(&self) -> Vec<String> {
+        self.troubles.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
     /// How questions to the container that runs at a slot went. From now on that one is asked, at this address.
@@ -71,27 +92,46 @@ pub(super) fn unhealthy(asked: &Probe) -> Probe {
 }
 
 /// Asks every slot that something runs at, in its own time, for as long as the set lives.
-pub(super) fn ask_all(site: &Site, probes: &Probes, tasks: &mut JoinSet<()>) {
+pub(super) fn ask_all(site: &Site, probes: &Probes, (deploy, fence): (&DeployId, Fence), tasks: &mut JoinSet<()>) {
     let interval = Duration::from_millis(site.environment.health.interval_ms);
-    for slot in site.environment.of(Role::Web) {
-        let (probes, path) = (probes.clone(), site.environment.health.path.clone());
+    let askers = inside::start(site, probes, (deploy, fence), tasks);
+    for slot in site.environment.slots.iter().filter(|slot| slot.role == Role::Web) {
+        let asker = askers.get(&slot.engine).cloned();
+        let (slot, probes, path) = (slot.name.clone(), probes.clone(), site.environment.health.path.clone());
         tasks.spawn(async move {
             let mut clock = tokio::time::interval(interval);
             clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
                 clock.tick().await;
                 let (container, address) = probes.with(&slot, |asked| (asked.container.clone(), asked.address.clone()));
-                if let (Some(container), Some(address)) = (container, address) {
-                    let answer = ask(&address, &path).await;
-                    probes.with(&slot, |asked| {
-                        // Another one may run there by now.
-                        if asked.container.as_ref() == Some(&container) {
-                            count(&mut asked.probe, answer, now_ms());
-                        }
-                    });
-                }
+                let (Some(container), Some(address)) = (container, address) else { continue };
+                let Some(found) = found(asker.as_ref(), &address, &path).await else { continue };
+                probes.with(&slot, |asked| {
+                    // Another one may run there by now.
+                    if asked.container.as_ref() == Some(&container) {
+                        count(&mut asked.probe, judged(found), now_ms());
+                    }
+                });
             }
         });
+    }
+}
+
+/// What is found at an address; nothing if nobody can say so now, which counts neither for a slot nor against it.
+async fn found(asker: Option<&Asker>, address: &str, path: &str) -> Option<Found> {
+    match asker {
+        Some(asker) => asker.ask(address, path).await,
+        None => Some(ask(address, path).await),
+    }
+}
+
+fn judged(found: Found) -> Result<(), Sickness> {
+    match found {
+        Found::Status(200..=399) => Ok(()),
+        Found::Status(status) => Err(Sickness::Status(status)),
+        // Whoever takes the connection and says nothing that can be read is not well, either.
+        Found::Unreadable => Err(Sickness::Status(0)),
+        Found::Nobody => Err(Sickness::NeverListened),
     }
 }
 
@@ -109,35 +149,23 @@ fn count(probe: &mut Probe, answer: Result<(), Sickness>, now_ms: u64) {
 }
 
 /// One question, on a connection of its own: what answers from a connection that was there before says little about who else could connect.
-async fn ask(address: &str, path: &str) -> Result<(), Sickness> {
-    match tokio::time::timeout(PATIENCE, status(address, path)).await {
-        Ok(Ok(Some(200..=399))) => Ok(()),
-        Ok(Ok(Some(status))) => Err(Sickness::Status(status)),
-        // Whoever takes the connection and says nothing that can be read is not well, either.
-        Ok(Ok(None)) => Err(Sickness::Status(0)),
-        Ok(Err(_)) | Err(_) => Err(Sickness::NeverListened),
+async fn ask(address: &str, path: &str) -> Found {
+    match tokio::time::timeout(PATIENCE, exchange(address, path)).await {
+        Ok(Ok(found)) => found,
+        Ok(Err(_)) | Err(_) => Found::Nobody,
     }
 }
 
-async fn status(address: &str, path: &str) -> std::io::Result<Option<u16>> {
+async fn exchange(address: &str, path: &str) -> std::io::Result<Found> {
     let mut stream = TcpStream::connect(address).await?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nUser-Agent: splitci\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
+    stream.write_all(request(address, path).as_bytes()).await?;
     let mut head = Vec::new();
     while !head.contains(&b'\n') && head.len() < HEAD {
         if stream.read_buf(&mut head).await? == 0 {
             break;
         }
     }
-    Ok(parsed(&head))
-}
-
-/// The status of an HTTP answer's first line.
-fn parsed(head: &[u8]) -> Option<u16> {
-    let line = head.split(|byte| *byte == b'\n').next()?;
-    let mut words = std::str::from_utf8(line).ok()?.split_whitespace();
-    words.next().filter(|version| version.starts_with("HTTP/1."))?;
-    words.next()?.parse().ok()
+    Ok(read(&head))
 }
 
 #[cfg(test)]
@@ -182,11 +210,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_http_is_no_status() {
-        assert_eq!(parsed(b"HTTP/1.1 204 No Content\r\n"), Some(204));
-        assert_eq!(parsed(b"HTTP/1.0 503\r\nx"), Some(503));
-        for bad in [b"".as_slice(), b"HTTP/1.1", b"HTTP/2 200", b"220 mail ready\r\n", b"HTTP/1.1 ok\r\n", b"\xff\xff"] {
-            assert_eq!(parsed(bad), None);
-        }
+    fn a_slot_is_well_by_its_status_alone() {
+        assert_eq!((judged(Found::Status(204)), judged(Found::Status(302))), (Ok(()), Ok(())));
+        assert_eq!(judged(Found::Status(404)), Err(Sickness::Status(404)));
+        assert_eq!((judged(Found::Unreadable), judged(Found::Nobody)), (Err(Sickness::Status(0)), Err(Sickness::NeverListened)));
     }
 }

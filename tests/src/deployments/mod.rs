@@ -41,12 +41,14 @@ pub fn environment(slots: u32, balancers: u32) -> Environment {
         side: None,
         role: Role::Web,
         publish: None,
+        address: None,
     };
     let balancer = |at| BalancerAddress { endpoint: format!("unix:///balancer/{at}"), backend: "web".to_owned() };
     Environment {
         app: "shop".to_owned(),
         name: "production".to_owned(),
         slots: (0..slots).map(place).collect(),
+        network: None,
         balancers: (0..balancers).map(balancer).collect(),
         strategy: Strategy::Half,
         health: Health { path: "/".to_owned(), successes: 2, interval_ms: 200, boot_ms: 4_000, min_healthy_ms: 500 },
