@@ -319,7 +319,7 @@ async fn a_backend_of_others_or_without_checks_is_refused() {
     let seen = rig.balancer.observe(&name("app")).await.expect("it answers");
     assert_eq!(seen.expresses(&name("app"), &slots), Ok(()), "in maintenance, too");
     let rig = Rig::of(2, |setup| {
-        setup.servers.push(("legacy".to_owned(), free_port()));
+        setup.servers.push(("legacy".to_owned(), ([127, 0, 0, 1], free_port()).into()));
         setup.servers.retain(|(server, _)| server != "web2");
     });
     let seen = rig.balancer.observe(&name("app")).await.expect("it answers");

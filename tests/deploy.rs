@@ -5,7 +5,7 @@ use rustix::process::Signal;
 use splitci_coordinator::gate::statement::Answer;
 use splitci_tests::program::Done;
 use splitci_tests::python::Python;
-use splitci_tests::rig::{Rig, expect_all_good, image, moment};
+use splitci_tests::rig::{INSIDE, Rig, expect_all_good, image, moment};
 use splitci_tests::{Sandbox, Splitci};
 
 /// An environment, and a checkout that says how it is.
@@ -16,7 +16,11 @@ struct Desk {
 
 impl Desk {
     async fn new(name: &str, slots: usize) -> Self {
-        let (rig, sandbox) = (Rig::new(name, slots).await, Sandbox::empty());
+        Self::of(Rig::new(name, slots).await)
+    }
+
+    fn of(rig: Rig) -> Self {
+        let sandbox = Sandbox::empty();
         sandbox.write("main.pem", &rig.public());
         sandbox.write("splitci.toml", &rig.toml("main.pem"));
         Self { rig, sandbox }
@@ -76,6 +80,47 @@ async fn a_release_is_deployed_looked_at_and_gone_back_from_without_a_lost_reque
     assert!(desk.run("log production").stdout.contains("ends: done"));
 }
 
+/// I2: by way of a network as well, there and back.
+#[tokio::test(flavor = "multi_thread")]
+async fn slots_of_a_network_are_deployed_to_looked_at_and_gone_back_from() {
+    let (one, two) = (image(&format!("VERSION=1 PORT={INSIDE}")), image(&format!("VERSION=2 PORT={INSIDE}")));
+    let desk = Desk::of(Rig::networked("clinetwork", 4).await);
+    desk.rig.release_it(&one, Answer::Passed).await;
+    desk.run("deploy production").expect_exit(0);
+    desk.rig.release_it(&two, Answer::Passed).await;
+    let network = &desk.rig.network.as_ref().expect("a network").name;
+    let plan = desk.run("deploy production --dry-run");
+    plan.expect_exit(0);
+    assert!(plan.stdout.contains(&format!("join the network `{network}`")) && desk.serves(&one), "{}", plan.stdout);
+
+    let load = desk.rig.load(40);
+    moment().await;
+    desk.run("deploy production").expect_exit(0);
+    assert!(desk.serves(&two));
+    let status = desk.run("status production");
+    let place = format!("{}:{INSIDE}", desk.rig.site.environment.slots[3].address.expect("an address"));
+    assert!(
+        status.stdout.contains("4 of 4 slots serve") && status.stdout.contains(&place) && status.stdout.contains(network),
+        "{}",
+        status.stdout
+    );
+    desk.run("rollback production").expect_exit(0);
+    assert!(desk.serves(&one));
+    moment().await;
+    expect_all_good(&load.finish());
+
+    // The network goes by another name: nothing is changed, and what to do is said.
+    desk.sandbox.write("splitci.toml", &desk.rig.toml("main.pem").replace(network.as_str(), "splitci-test-nowhere"));
+    let refused = desk.run("deploy production");
+    refused.expect_exit(2);
+    assert!(
+        refused.stderr.contains("no network `splitci-test-nowhere`") && refused.stderr.contains("docker network create"),
+        "{}",
+        refused.stderr
+    );
+    assert!(desk.serves(&one));
+}
+
 /// The playbook of the fixtures, with hosts that are all this machine.
 fn with_ansible(desk: &Desk, playbook: &str, batch: &str) {
     let slots: Vec<_> = desk.rig.site.environment.slots.iter().map(|slot| slot.name.0.clone()).collect();
@@ -112,6 +157,20 @@ async fn a_playbook_carries_out_what_is_decided_and_only_what_is_seen_counts() {
     desk.rig.release_it(&two, Answer::Passed).await;
     desk.run("deploy production").expect_exit(8);
     assert!(desk.serves(&one));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_playbook_makes_containers_in_a_network_as_well() {
+    let one = image(&format!("VERSION=1 PORT={INSIDE}"));
+    let desk = Desk::of(Rig::networked("cliansiblenet", 2).await);
+    let playbook = splitci_tests::root().join("fixtures/ansible/deploy.yml");
+    with_ansible(&desk, &playbook.display().to_string(), "5m");
+    desk.rig.release_it(&one, Answer::Passed).await;
+    desk.run("deploy production").expect_exit(0);
+    assert!(desk.serves(&one));
+    for id in desk.rig.of_role("instance") {
+        assert_eq!(desk.rig.docker_says(&format!("inspect --format {{{{.HostConfig.PortBindings}}}} {id}")), "map[]");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,4 +1,5 @@
-//! A real HAProxy of a test's own: on free ports of loopback, with its sockets and its configuration in a directory that goes with it.
+//! A real HAProxy of a test's own: on free ports of loopback, with its sockets and its configuration in a directory that goes with it. It is a process of this machine, or in a
+//! container of a network that its servers are in.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -6,10 +7,14 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, getegid, geteuid, kill_process, kill_process_group};
 use tempfile::TempDir;
+
+use crate::engine::{docker, docker_says};
+use crate::network::Network;
 
 /// How long it may take to come up, to reload, or to go.
 const WITHIN: Duration = Duration::from_secs(20);
@@ -28,7 +33,7 @@ defaults
   timeout server 20s
   LOAD
 frontend web
-  bind 127.0.0.1:PORT
+  bind HOST:PORT
   default_backend app
 backend app
   option httpchk GET /up
@@ -40,8 +45,8 @@ SERVERS
 /// How it is set up: one frontend, and the backend `app`.
 #[derive(Debug, Clone)]
 pub struct Setup {
-    /// Servers, by name and port.
-    pub servers: Vec<(String, u16)>,
+    /// Servers, by name and address.
+    pub servers: Vec<(String, SocketAddr)>,
     /// What all servers have.
     pub every_server: String,
     /// More lines of the backend.
@@ -53,15 +58,21 @@ pub struct Setup {
 impl Setup {
     /// Servers `web1`, `web2` ... on these ports, checked at `/up` five times a second, `rise 2 fall 2`.
     pub fn of(ports: &[u16]) -> Self {
-        let servers = ports.iter().zip(1..).map(|(port, number)| (format!("web{number}"), *port)).collect();
+        Self::at(&ports.iter().map(|port| ([127, 0, 0, 1], *port).into()).collect::<Vec<_>>())
+    }
+
+    /// The same at these addresses.
+    pub fn at(places: &[SocketAddr]) -> Self {
+        let servers = places.iter().zip(1..).map(|(place, number)| (format!("web{number}"), *place)).collect();
         Self { servers, every_server: "check inter 200ms rise 2 fall 2".to_owned(), backend: String::new(), state_file: false }
     }
 
-    fn text(&self, directory: &Path, (port, runtime): (u16, u16)) -> String {
-        let servers: Vec<_> = self.servers.iter().map(|(name, port)| format!("  server {name} 127.0.0.1:{port}")).collect();
+    fn text(&self, directory: &Path, host: &str, (port, runtime): (u16, u16)) -> String {
+        let servers: Vec<_> = self.servers.iter().map(|(name, place)| format!("  server {name} {place}")).collect();
         let load = if self.state_file { "load-server-state-from-file global" } else { "" };
         CONFIGURATION
             .replace("RUNTIME_PORT", &runtime.to_string())
+            .replace("HOST", host)
             .replace("PORT", &port.to_string())
             .replace("LOAD", load)
             .replace("EVERY_SERVER", &self.every_server)
@@ -74,10 +85,30 @@ impl Setup {
 /// A running HAProxy, gone at the end.
 #[derive(Debug)]
 pub struct Haproxy {
-    process: Child,
+    home: Home,
     directory: TempDir,
     /// Of the frontend, and of the runtime socket.
     ports: (u16, u16),
+}
+
+/// Where it runs.
+#[derive(Debug)]
+enum Home {
+    /// Here.
+    Process(Child),
+    /// In a container of the engine that `docker` speaks to with this option.
+    Container { engine: String, id: String },
+}
+
+/// The port of its frontend in a container.
+const INSIDE: u16 = 8_080;
+
+/// The image of one in a container.
+pub fn image() -> String {
+    static BUILT: OnceLock<String> = OnceLock::new();
+    crate::engine::require();
+    let folder = crate::root().join("fixtures/haproxy");
+    BUILT.get_or_init(|| docker_says(&format!("build --quiet {}", folder.display()))).clone()
 }
 
 /// A port of loopback that is free now.
@@ -91,14 +122,35 @@ impl Haproxy {
         let directory = tempfile::Builder::new().prefix("haproxy-").tempdir().expect("a directory");
         let ports = (free_port(), free_port());
         let configuration = directory.path().join("haproxy.cfg");
-        fs_err::write(&configuration, setup.text(directory.path(), ports)).expect("write the configuration");
+        fs_err::write(&configuration, setup.text(directory.path(), "127.0.0.1", ports)).expect("write the configuration");
         let log = fs_err::File::create(directory.path().join("log")).expect("a log").into_parts().0;
         let mut command = Command::new(program());
         command.args(["-W", "-f"]).arg(&configuration).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).process_group(0);
         let process = command.spawn();
         let process = process.unwrap_or_else(|error| panic!("cannot start haproxy ({error}); on Debian: apt-get install haproxy"));
-        let mut haproxy = Self { process, directory, ports };
+        let mut haproxy = Self { home: Home::Process(process), directory, ports };
         haproxy.wait_for(|haproxy| haproxy.worker().is_some());
+        haproxy
+    }
+
+    /// The same in a container of a network, whose engine has the image. Its frontend is at a port of loopback where the engine is.
+    pub fn start_in(network: &Network, setup: &Setup) -> Self {
+        let directory = tempfile::Builder::new().prefix("haproxy-").tempdir().expect("a directory");
+        let (at, configuration) = (directory.path(), directory.path().join("haproxy.cfg"));
+        fs_err::write(&configuration, setup.text(at, "*", (INSIDE, INSIDE + 1))).expect("write the configuration");
+        let options = format!(
+            "--network {} --publish 127.0.0.1::{INSIDE} --volume {at}:{at} --user {}:{}",
+            network.name,
+            geteuid(),
+            getegid(),
+            at = at.display()
+        );
+        let id = network.says(&format!("run --detach {options} {} {}", image(), configuration.display()));
+        let mut haproxy =
+            Self { home: Home::Container { engine: network.engine.clone(), id: id.clone() }, directory, ports: (INSIDE, INSIDE + 1) };
+        haproxy.wait_for(|haproxy| haproxy.worker().is_some());
+        let published = network.says(&format!("port {id} {INSIDE}/tcp"));
+        haproxy.ports.0 = published.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
         haproxy
     }
 
@@ -136,7 +188,7 @@ impl Haproxy {
 
     /// Sets it up otherwise; it takes effect with the next reload.
     pub fn rewrite(&self, setup: &Setup) {
-        fs_err::write(self.directory.path().join("haproxy.cfg"), setup.text(self.directory.path(), self.ports))
+        fs_err::write(self.directory.path().join("haproxy.cfg"), setup.text(self.directory.path(), "127.0.0.1", self.ports))
             .expect("write the configuration");
     }
 
@@ -149,7 +201,7 @@ impl Haproxy {
     pub fn reload(&mut self) {
         let old = self.worker();
         assert!(old.is_some(), "it does not run");
-        kill_process(self.pid(), Signal::USR2).expect("it runs");
+        self.signal(Signal::USR2);
         // For a moment both listen.
         let is_new = |haproxy: &Self| haproxy.worker().is_some_and(|worker| Some(worker) != old);
         self.wait_for(|haproxy| (0..10).all(|_| is_new(haproxy)));
@@ -157,9 +209,9 @@ impl Haproxy {
 
     /// Ends it as an administrator would, and waits for it.
     pub fn stop(mut self) {
-        kill_process(self.pid(), Signal::TERM).expect("it runs");
+        self.signal(Signal::TERM);
         let began = Instant::now();
-        while self.process.try_wait().expect("our own child").is_none() {
+        while self.ended().is_none() {
             assert!(began.elapsed() < WITHIN, "haproxy does not end");
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -167,16 +219,35 @@ impl Haproxy {
 
     /// Kills all of its processes, and waits until nobody listens any more.
     pub fn kill(&mut self) {
-        kill_process_group(self.pid(), Signal::KILL).ok();
-        self.process.wait().ok();
+        match &mut self.home {
+            Home::Process(process) => {
+                kill_process_group(Pid::from_child(process), Signal::KILL).ok();
+                process.wait().ok();
+            }
+            Home::Container { engine, id } => drop(docker(&format!("{engine} rm --force {id}"))),
+        }
         let began = Instant::now();
         while UnixStream::connect(self.socket()).is_ok() && began.elapsed() < WITHIN {
             std::thread::sleep(Duration::from_millis(1));
         }
     }
 
-    fn pid(&self) -> Pid {
-        Pid::from_child(&self.process)
+    fn signal(&self, signal: Signal) {
+        match &self.home {
+            Home::Process(process) => kill_process(Pid::from_child(process), signal).expect("it runs"),
+            Home::Container { engine, id } => drop(docker_says(&format!("{engine} kill --signal {} {id}", signal.as_raw()))),
+        }
+    }
+
+    /// How it ended, once it has.
+    fn ended(&mut self) -> Option<String> {
+        match &mut self.home {
+            Home::Process(process) => process.try_wait().expect("our own child").map(|status| status.to_string()),
+            Home::Container { engine, id } => {
+                let state = docker_says(&format!("{engine} inspect --format {{{{.State.Status}}}} {id}"));
+                (state != "running").then(|| format!("{state}: {}", docker_says(&format!("{engine} logs {id}"))))
+            }
+        }
     }
 
     /// The process that answers.
@@ -187,8 +258,8 @@ impl Haproxy {
     fn wait_for(&mut self, there: impl Fn(&Self) -> bool) {
         let began = Instant::now();
         while !there(self) {
+            let ended = self.ended();
             let log = || fs_err::read_to_string(self.directory.path().join("log")).unwrap_or_default();
-            let ended = self.process.try_wait().expect("our own child");
             assert!(ended.is_none() && began.elapsed() < WITHIN, "haproxy does not come up: {ended:?}: {}", log());
             std::thread::sleep(Duration::from_millis(10));
         }

@@ -21,6 +21,7 @@
 //! | [`registry`] | a registry, and what may stand in its place |
 //! | [`between`] | what stands between us and a registry |
 //! | [`tokens`] | a server that gives out tokens for a registry |
+//! | [`network`] | a Docker network with addresses that nobody else has |
 //! | [`second`] | another Docker engine, which may be killed |
 //! | [`flips`] | envelopes and statements that were bent, before the gate |
 //! | [`keys`] | keys of images under random changes, and images that are really built |
@@ -47,6 +48,7 @@ pub mod ignores;
 pub mod keys;
 pub mod load;
 pub mod machine;
+pub mod network;
 pub mod plain;
 pub mod program;
 pub mod python;

@@ -1,7 +1,7 @@
 //! What deployments are tried on: containers behind a real HAProxy, on one engine or two, with requests coming all the time.
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -23,13 +23,19 @@ use splitci_coordinator::rollout::{Actor, Options, Order, RolloutError, Site, Wa
 use tokio::sync::Notify;
 
 use crate::attested::{Signer, put_config, repository};
-use crate::engine::docker_says;
+use crate::engine::{docker, docker_says};
 use crate::haproxy::{Haproxy, Setup};
 use crate::load::{Load, Plan as LoadPlan, Report};
+use crate::network::Network;
 use crate::registry::Registry;
+use crate::sandbox::GONE_WITHIN;
 
 /// The port that the application listens at.
 const PORT: u16 = 8000;
+/// The same in a network: one that no other test has a use for on this machine.
+pub const INSIDE: u16 = 8473;
+/// A machine that is busy with other tests answers late; that is no sickness.
+const PATIENT: &str = "  timeout check 3s\n";
 
 /// An image of the application, by what makes it special: `VERSION=2 UP=500`.
 pub fn image(arguments: &str) -> String {
@@ -57,6 +63,8 @@ pub struct Rig {
     pub site: Site,
     /// What stands before it.
     pub haproxy: Haproxy,
+    /// The network that both are in, if there is one.
+    pub network: Option<Network>,
     /// Where releases are.
     pub registry: Registry,
     signer: Signer,
@@ -66,27 +74,36 @@ pub struct Rig {
 impl Rig {
     /// So many slots on this machine's engine, with nothing in them.
     pub async fn new(name: &str, slots: usize) -> Self {
+        let ports: Vec<u16> = (0..slots).map(|_| port()).collect();
+        let haproxy = Haproxy::start(&Setup { backend: PATIENT.into(), ..Setup::of(&ports) });
+        let slot = |(number, port): (usize, &u16)| slot(number, *port, None);
+        Self::of(name, haproxy, ((1..).zip(&ports).map(slot).collect(), PORT), None).await
+    }
+
+    /// So many slots in a network on this machine's engine, none of which publishes a port: HAProxy is in that network, too.
+    pub async fn networked(name: &str, slots: u8) -> Self {
+        Self::networked_at(name, slots, "").await
+    }
+
+    /// The same on the engine that `docker` speaks to with this option, and that has the images.
+    pub async fn networked_at(name: &str, slots: u8, engine: &str) -> Self {
+        let network = Network::make(engine);
+        let places: Vec<SocketAddr> = (1..=slots).map(|number| (network.address(number), INSIDE).into()).collect();
+        let haproxy = Haproxy::start_in(&network, &Setup { backend: PATIENT.into(), ..Setup::at(&places) });
+        let slot = |number| slot(usize::from(number), INSIDE, Some(network.address(number)));
+        Self::of(name, haproxy, ((1..=slots).map(slot).collect(), INSIDE), Some(network)).await
+    }
+
+    async fn of(name: &str, haproxy: Haproxy, (slots, port): (Vec<Slot>, u16), network: Option<Network>) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let app = format!("t{}-{}-{name}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let ports: Vec<u16> = (0..slots).map(|_| port()).collect();
-        // A machine that is busy with other tests answers late; that is no sickness.
-        let haproxy = Haproxy::start(&Setup { backend: "  timeout check 3s\n".into(), ..Setup::of(&ports) });
-        for number in 1..=slots {
-            haproxy.tell(&format!("set server app/web{number} state maint"));
+        for slot in &slots {
+            haproxy.tell(&format!("set server app/{} state maint", slot.name));
         }
-        let slot = |(number, port): (usize, &u16)| Slot {
-            name: SlotName(format!("web{number}")),
-            engine: "here".into(),
-            port: *port,
-            zone: None,
-            side: None,
-            role: Role::Web,
-            publish: None,
-            address: None,
-        };
         let environment = serde_json::json!({"app": app, "name": "production", "slots": [], "balancers": []});
         let mut environment: Environment = serde_json::from_value(environment).expect("an environment");
-        environment.slots = (1..).zip(&ports).map(slot).collect();
+        environment.slots = slots;
+        environment.network = network.as_ref().map(|network| network.name.clone());
         environment.balancers =
             serde_json::from_value(serde_json::json!([{"endpoint": "unix:///x", "backend": "app"}])).expect("balancers");
         environment.health = Health { path: "/up".into(), successes: 3, interval_ms: 100, boot_ms: 15_000, min_healthy_ms: 400 };
@@ -102,12 +119,22 @@ impl Rig {
             workers: WorkerBinaries::new([(std::env::consts::ARCH.to_owned(), crate::worker::program().to_vec())]),
             variables: Vec::new(),
             settings: "s1".into(),
-            port: PORT,
+            port,
             ansible: None,
             hooks: Hooks::default(),
             journal: state.path().join("journal"),
         };
-        Self { site, haproxy, registry: Registry::start(), signer: Signer::default(), state }
+        Self { site, haproxy, network, registry: Registry::start(), signer: Signer::default(), state }
+    }
+
+    /// What has `docker` speak to the engine of the slots.
+    fn engine(&self) -> &str {
+        self.network.as_ref().map_or("", |network| &network.engine)
+    }
+
+    /// What `docker` says there, which must succeed.
+    pub fn docker_says(&self, line: &str) -> String {
+        docker_says(&format!("{} {line}", self.engine()))
     }
 
     /// The release repository.
@@ -117,11 +144,15 @@ impl Rig {
 
     /// The configuration of this environment as its owner writes it, for an app that is a project of that name; and the policy in the same file.
     pub fn toml(&self, key: &str) -> String {
-        let Site { environment, .. } = &self.site;
-        let slots = environment.slots.iter().map(|slot| format!("{{ name = \"{}\", port = {} }}", slot.name, slot.port));
+        let Site { environment, port, .. } = &self.site;
+        let slots = environment.slots.iter().map(|slot| match slot.address {
+            Some(address) => format!("{{ name = \"{}\", address = \"{address}\" }}", slot.name),
+            None => format!("{{ name = \"{}\", port = {} }}", slot.name, slot.port),
+        });
+        let network = environment.network.as_ref().map(|network| format!("network = \"{network}\"\n")).unwrap_or_default();
         format!(
             "[project]\nname = \"{}\"\n[registry.release]\nrepository = \"{}/shop/release\"\n[trust]\nprotected = [\"{key}\"]\n[policy.production]\n\
-             [environment.production]\nslots = [{}]\nlb = [\"unix://{}\"]\nbackend = \"app\"\nport = {PORT}\nsoak = 0\ndrain = \"10s\"\ngrace = \"10s\"\n\
+             [environment.production]\nslots = [{}]\nlb = [\"unix://{}\"]\nbackend = \"app\"\n{network}port = {port}\nsoak = 0\ndrain = \"10s\"\ngrace = \"10s\"\n\
              [environment.production.health]\npath = \"/up\"\ninterval = \"100ms\"\nboot = \"8s\"\nmin_healthy = \"400ms\"\n",
             environment.app,
             self.registry.host(),
@@ -185,7 +216,7 @@ impl Rig {
 
     /// The same environment as another machine has it at hand.
     pub async fn elsewhere(&self, machine: &str) -> Site {
-        let Site { environment, place, balancers, workers, variables, settings, .. } = &self.site;
+        let Site { environment, place, balancers, workers, variables, settings, port, .. } = &self.site;
         Site {
             environment: environment.clone(),
             place: place.clone(),
@@ -194,7 +225,7 @@ impl Rig {
             workers: workers.clone(),
             variables: variables.clone(),
             settings: settings.clone(),
-            port: PORT,
+            port: *port,
             ansible: None,
             hooks: Hooks::default(),
             journal: self.state.path().join(machine).join("journal"),
@@ -218,22 +249,29 @@ impl Rig {
         let format = "{{.Label \"splitci.slot\"}} {{.ID}}";
         let filter = format!("label={}", self.site.place.filter());
         let listed = Command::new("docker")
+            .args(self.engine().split_whitespace())
             .args(["ps", "--no-trunc", "--format", format, "--filter", &filter, "--filter", "label=splitci.role=instance"])
             .output()
             .expect("start docker");
         let text = String::from_utf8_lossy(&listed.stdout).into_owned();
         text.lines()
             .filter_map(|line| line.split_once(' '))
-            .map(|(slot, id)| (slot.to_owned(), docker_says(&format!("inspect --format {{{{.Image}}}} {id}"))))
+            .map(|(slot, id)| (slot.to_owned(), self.docker_says(&format!("inspect --format {{{{.Image}}}} {id}"))))
             .collect()
     }
 
     /// The containers that run, with when they were started.
     pub fn containers(&self) -> BTreeMap<String, String> {
         let filter = format!("--filter label={} --filter label=splitci.role=instance", self.site.place.filter());
-        let listed = docker_says(&format!("ps --quiet --no-trunc {filter}"));
-        let started = |id: &str| docker_says(&format!("inspect --format {{{{.State.StartedAt}}}} {id}"));
+        let listed = self.docker_says(&format!("ps --quiet --no-trunc {filter}"));
+        let started = |id: &str| self.docker_says(&format!("inspect --format {{{{.State.StartedAt}}}} {id}"));
         listed.split_whitespace().map(|id| (id.to_owned(), started(id))).collect()
+    }
+
+    /// Containers of the environment of this role, running or not.
+    pub fn of_role(&self, role: &str) -> Vec<String> {
+        let filters = format!("--filter label={} --filter label=splitci.role={role}", self.site.place.filter());
+        self.docker_says(&format!("ps --all --no-trunc --quiet {filters}")).lines().map(str::to_owned).collect()
     }
 
     /// From now on a release migrates with this command.
@@ -244,18 +282,35 @@ impl Rig {
 
     /// What each migration that there was has printed.
     pub fn migrations(&self) -> Vec<String> {
-        let filters = format!("--filter label={} --filter label=splitci.role=migration", self.site.place.filter());
-        let listed = docker_says(&format!("ps --all --quiet {filters}"));
-        listed.lines().map(|container| docker_says(&format!("logs {container}")) + "\n").collect()
+        self.of_role("migration").iter().map(|container| self.docker_says(&format!("logs {container}")) + "\n").collect()
     }
 }
 
 impl Drop for Rig {
     fn drop(&mut self) {
-        let listed = docker_says(&format!("ps --all --quiet --filter label={}", self.site.place.filter()));
-        for container in listed.lines() {
-            docker_says(&format!("rm --force --volumes {container}"));
+        let began = std::time::Instant::now();
+        while began.elapsed() < GONE_WITHIN {
+            let listed = self.docker_says(&format!("ps --all --quiet --filter label={}", self.site.place.filter()));
+            if listed.is_empty() {
+                return;
+            }
+            // One that is on its way out by itself is not taken out by another.
+            listed.lines().for_each(|container| drop(docker(&format!("{} rm --force --volumes {container}", self.engine()))));
         }
+    }
+}
+
+/// A slot with a number, in the network if it has an address.
+fn slot(number: usize, port: u16, address: Option<Ipv4Addr>) -> Slot {
+    Slot {
+        name: SlotName(format!("web{number}")),
+        engine: "here".into(),
+        port,
+        zone: None,
+        side: None,
+        role: Role::Web,
+        publish: None,
+        address,
     }
 }
 

@@ -1,8 +1,9 @@
 //! Everything that a deployment needs, on this machine, for a developer or for a demo: a registry with releases, HAProxy, four slots on the Docker engine, and
 //! requests that never stop.
 //!
-//!     cargo run -p splitci-tests --bin rig [SLOTS] [-- MORE-OF-THE-ENVIRONMENT]
+//!     cargo run -p splitci-tests --bin rig [SLOTS] [ambassador] [-- MORE-OF-THE-ENVIRONMENT]
 //!
+//! With `ambassador`, HAProxy is in a container of the slots' network, and slots publish no port.
 //! It prints what to type in another terminal, and what becomes of the requests. Ctrl-C takes all of it down. What follows `--` is written into the section of the
 //! environment, such as `strategy = "rolling"`.
 #![expect(clippy::print_stdout, clippy::expect_used, reason = "a program for people, which stops at what it cannot set up")]
@@ -24,14 +25,19 @@ async fn main() {
     let slots = arguments.first().and_then(|slots| slots.parse().ok()).unwrap_or(SLOTS);
     let more: Vec<_> = arguments.iter().skip_while(|argument| *argument != "--").skip(1).cloned().collect();
     println!("setting up {slots} slots ...");
-    let (rig, sandbox) = (Rig::new("rig", slots).await, Sandbox::empty());
+    let networked = arguments.iter().take_while(|argument| *argument != "--").any(|argument| argument == "ambassador");
+    let rig = match u8::try_from(slots) {
+        Ok(slots) if networked => Rig::networked("rig", slots).await,
+        _ => Rig::new("rig", slots).await,
+    };
+    let sandbox = Sandbox::empty();
     sandbox.write("main.pem", &rig.public());
     sandbox
         .write("splitci.toml", &rig.toml("main.pem").replace("backend = \"app\"\n", &format!("backend = \"app\"\n{}\n", more.join("\n"))));
     let (place, program) = (sandbox.project(), program::binary().display());
     println!("\n  cd {} && export SPLITCI_POLICY=$PWD/splitci.toml", place.display());
     for (what, arguments) in [("one that is well", "VERSION=1"), ("another", "VERSION=2"), ("one that is sick", "VERSION=3 UP=500")] {
-        let release = rig.release_it(&image(arguments), Answer::Passed).await;
+        let release = rig.release_it(&image(&format!("{arguments} PORT={}", rig.site.port)), Answer::Passed).await;
         println!("  {program} deploy production {release}   # {what}");
     }
     println!("  {program} status production\n\nrequests go to http://{}; Ctrl-C takes everything down\n", rig.haproxy.address());
