@@ -11,7 +11,7 @@ use splitci_coordinator::model::environment::{DeployId, Environment, ErrorGate, 
 use splitci_tests::deployments::fleet::{ANOTHER, Fate, Nature, Trouble};
 use splitci_tests::deployments::prober::Prober;
 use splitci_tests::deployments::shell::{Deaths, Theatre};
-use splitci_tests::deployments::{environment, release, settled, sides, slot, soak, with_workers};
+use splitci_tests::deployments::{Stats, at_the_end, environment, release, schedule, settled, sides, slot, soak, with_workers};
 use splitci_tests::schedules::dice::Dice;
 
 /// Four slots behind one balancer, release 1 settled.
@@ -700,9 +700,32 @@ fn i12_whoever_was_overtaken_does_nothing_wherever_it_was() {
     assert!(matches!(next(7, &empty, &free), Next::Record(Decision::Began(_))));
 }
 
-/// Not by chance: of some thousand schedules that nobody has seen, `soak deployments` finds one in which the last container dies beside an engine that cannot be reached, before
-/// the balancer has noticed (seed 502319); it is said to be done then.
-///
+/// The last container ends beside an engine that cannot be reached, and no balancer has noticed: that is said to be done, for nobody can know better. It is found out by the
+/// next check, and so it is where somebody could know.
+#[test]
+fn what_ends_where_nobody_can_look_is_nobodys_fault_and_all_else_is() {
+    for seed in [97_814, 502_319] {
+        schedule(seed, &mut Stats::default())
+            .unwrap_or_else(|violation| panic!("seed {seed}: {}\n{}", violation.objection, violation.story));
+    }
+    let mut theatre = four();
+    let outcome = deploy(&mut theatre);
+    let lies = |theatre: &Theatre| at_the_end(theatre, &outcome, true).is_some();
+    let passes = |theatre: &mut Theatre, ms| theatre.fleet.pass(ms, &mut Prober::new(1), &mut theatre.judge);
+    assert!(!lies(&theatre));
+    // Its engine answers: everybody sees it.
+    let mut seen = theatre.clone();
+    seen.fleet.troubles.push((0, Trouble::Dies(3)));
+    passes(&mut seen, 0);
+    assert!(lies(&seen));
+    // It does not, and the balancer has not checked yet; and then it has.
+    theatre.fleet.troubles.extend([(0, Trouble::EngineAway(3, 1_000_000)), (0, Trouble::Dies(3))]);
+    passes(&mut theatre, 0);
+    assert!(theatre.fleet.runs_at(&slot(3)).is_none() && !lies(&theatre), "{}", theatre.end());
+    (0..3).for_each(|_| passes(&mut theatre, 300));
+    assert!(lies(&theatre), "{}", theatre.end());
+}
+
 /// I1: the judge looks after every effect.
 /// I9: at the end nothing runs but the old release or the new one.
 /// I15: the way back is watched like the way there.

@@ -139,6 +139,8 @@ pub struct Fleet {
     pub fate: Fate,
     /// What is going to happen, and when.
     pub troubles: Vec<(u64, Trouble)>,
+    /// What has happened, and when.
+    pub befell: Vec<(u64, Trouble)>,
     /// Who holds the lock.
     pub lock: Option<DeployId>,
     /// The last fence that was given out.
@@ -184,6 +186,7 @@ impl Fleet {
             natures: BTreeMap::new(),
             fate: Fate::Ends(300, 0),
             troubles: Vec::new(),
+            befell: Vec::new(),
             lock: None,
             fence: 0,
             gate: Gate::default(),
@@ -204,6 +207,16 @@ impl Fleet {
     /// What runs at a slot.
     pub fn runs_at(&self, slot: &SlotName) -> Option<&Unit> {
         self.places.get(slot)?.units.iter().find(|unit| unit.seen.state == ContainerState::Running)
+    }
+
+    /// What was well at a slot and ended by itself, as long as nobody can know: its engine does not answer, and every balancer still takes it to be up. It is seen by the
+    /// next check of a balancer that fails, and of a deploy that is over by then nobody asks any more.
+    pub fn ended_unseen(&self, slot: &SlotName) -> Option<&Unit> {
+        let place = self.places.get(slot).filter(|place| place.away_until > self.now)?;
+        let noticed = self.desks.iter().filter_map(|desk| desk.posts.get(slot)).any(|post| !post.seen.is_up());
+        let last = place.units.iter().filter(|unit| unit.seen.aside.is_none()).max_by_key(|unit| unit.started)?;
+        let by_itself = matches!(last.seen.state, ContainerState::Exited(_)) && last.was_well && !last.stopped;
+        (by_itself && !noticed).then_some(last)
     }
 
     /// Whether a slot answers well.
@@ -234,6 +247,7 @@ impl Fleet {
     }
 
     fn befall(&mut self, trouble: &Trouble) {
+        self.befell.push((self.now, trouble.clone()));
         let name = |at: usize| self.names.get(at % self.names.len()).cloned();
         let now = self.now;
         match trouble {

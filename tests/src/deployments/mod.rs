@@ -153,7 +153,7 @@ pub fn schedule(seed: u64, stats: &mut Stats) -> Result<(), Violation> {
         return Err(Violation {
             seed,
             objection: format!("{outcome:?}: {objection}"),
-            story: format!("{}\n{}", theatre.story(), theatre.end()),
+            story: format!("{}\n{}\n{:?}", theatre.story(), theatre.end(), theatre.fleet.befell),
         });
     }
     *stats.ends.entry(outcome.exit_code()).or_default() += 1;
@@ -274,10 +274,10 @@ fn trouble(theatre: &mut Theatre, dice: &mut Dice) -> bool {
 }
 
 /// Whether the end is what it is said to be (I17), and what may be left.
-fn at_the_end(theatre: &Theatre, outcome: &Outcome, troubled: bool) -> Option<String> {
+pub fn at_the_end(theatre: &Theatre, outcome: &Outcome, troubled: bool) -> Option<String> {
     let fleet = &theatre.fleet;
     let serves = |name: &SlotName, number: u32| {
-        let runs = fleet.runs_at(name).is_some_and(|unit| unit.seen.release == release(number));
+        let runs = fleet.runs_at(name).or_else(|| fleet.ended_unseen(name)).is_some_and(|unit| unit.seen.release == release(number));
         runs && fleet.desks.iter().all(|desk| desk.posts.get(name).is_some_and(|post| post.seen.admin == Admin::Ready))
     };
     let count = |number: u32| fleet.names.iter().filter(|name| serves(name, number)).count();
