@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use proptest::prelude::*;
 use splitci_coordinator::deployment::{
     Admin, Cause, Deadline, Decision, Effect, Hold, Machine, Next, Outcome, Phase, Plan, Request, Rule, Sickness, Step,
 };
@@ -737,4 +738,21 @@ fn known_schedules_break_nothing_and_reach_every_end() {
         assert!(stats.ends.get(&exit).is_some_and(|often| *often > 5), "{stats:?}");
     }
     assert!(stats.died > 100, "{stats:?}");
+}
+
+/// Two balancers, one of which forgets that a slot is out whose engine is away: it is needed at neither, and goes out again.
+#[test]
+fn i7_what_one_balancer_has_out_already_is_not_kept_in_at_the_other() {
+    schedule(1_795_836_879, &mut Stats::default()).unwrap_or_else(|violation| panic!("{}\n{}", violation.objection, violation.story));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, max_shrink_iters: 0, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// What fails names its seed, and `soak deployments 1 SEED` tells its story.
+    #[test]
+    fn fresh_schedules_break_nothing(seed: u64) {
+        let played = schedule(seed, &mut Stats::default());
+        prop_assert!(played.is_ok(), "{:?}", played.map_err(|violation| (violation.seed, violation.objection)));
+    }
 }

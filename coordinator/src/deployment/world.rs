@@ -335,11 +335,15 @@ impl World {
 
     /// How many slots requests can go to, at the balancer that has the fewest.
     pub fn capacity(&self) -> u32 {
-        let up =
-            |servers: &BTreeMap<SlotName, Server>| servers.values().filter(|server| server.admin == Admin::Ready && server.is_up()).count();
+        self.capacity_without(&[])
+    }
+
+    /// The same if these were out.
+    pub fn capacity_without(&self, out: &[&SlotName]) -> u32 {
+        let up = |(name, server): &(&SlotName, &Server)| server.admin == Admin::Ready && server.is_up() && !out.contains(name);
         let counts = self.balancers.iter().map(|balancer| match balancer {
             Balancer::Unreachable => 0,
-            Balancer::Servers { servers, .. } => up(servers),
+            Balancer::Servers { servers, .. } => servers.iter().filter(up).count(),
         });
         counts.min().map_or(0, |least| u32::try_from(least).unwrap_or(u32::MAX))
     }

@@ -11,18 +11,21 @@ impl Way<'_> {
     /// as too few would serve without it (I1): the swap takes it out then, as others go in.
     pub(super) fn keep_out(&self) -> Option<Next> {
         let one_release = !self.past.swapped() && self.past.back.as_ref().is_none_or(|back| back.rule == Rule::R1);
-        let mut spare = self.world.capacity().saturating_sub(self.plan.course.floor);
-        let mut turns = Vec::new();
-        for (slot, sickness) in &self.past.quarantined {
+        let (mut out, mut all) = (Vec::new(), self.past.quarantined.iter().collect::<Vec<_>>());
+        // What goes out in any case is not there to be counted upon.
+        all.sort_by_key(|(_, sickness)| ***sickness == Sickness::Unreachable);
+        for (slot, sickness) in all {
             let rotation = self.world.rotation(slot);
             let goes_on = **sickness == Sickness::Unreachable && self.world.counts(slot);
             let alike = one_release && rotation == Rotation::Serving && !self.past.renewed.contains(slot);
-            if rotation == Rotation::Out || goes_on && (alike || spare == 0) {
-                continue;
+            // What one balancer has out already costs nothing there.
+            out.push(*slot);
+            let needed = || self.world.capacity_without(&out) < self.plan.course.floor;
+            if rotation == Rotation::Out || goes_on && (alike || needed()) {
+                out.pop();
             }
-            spare = spare.saturating_sub(u32::from(goes_on));
-            turns.push(Turn { slot: (*slot).clone(), to: Admin::Maint });
         }
+        let turns: Vec<_> = out.into_iter().map(|slot| Turn { slot: slot.clone(), to: Admin::Maint }).collect();
         if turns.is_empty() { None } else { self.act(vec![Effect::Balance(turns)]) }
     }
 
