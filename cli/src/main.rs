@@ -5,6 +5,8 @@
 
 mod args;
 mod commands;
+#[cfg(debug_assertions)]
+mod fault;
 mod project;
 mod signals;
 mod tls;

@@ -1,5 +1,6 @@
 //! `splitci deploy`, `rollback` and `resume`: the gate is asked, then the deployment is carried out, with lanes, lines or JSON to see it by.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use splitci_coordinator::delivery::{Asked, DeliveryError, Mode, Outside, Permitted, Wish, new_deploy, permit, revoked, site};
@@ -104,8 +105,10 @@ fn carry(
 ) -> Result<Exit, Failure> {
     let who = Actor { name: actor(context), message: output.message.clone().unwrap_or_default() };
     let lanes = Lanes::start(&site.environment, context.terminal, (context.quiet, output.json));
+    #[cfg(debug_assertions)]
+    let lanes = lanes.with_fault(&context.env);
     let source = desk.source(gate.policy.as_deref(), context);
-    let ended: Result<Ended, Failure> = desk.runtime.block_on(async {
+    let carrying = async {
         let mut signals = Signals::listen().map_err(|error| Failure::new(Exit::NO_VERDICT, &error, None))?;
         let mut job = std::pin::pin!(carry_out(site, &permitted.promotion, order, &who, &lanes));
         let mut watched = std::pin::pin!(async {
@@ -128,6 +131,11 @@ fn carry(
                 },
             }
         }
+    };
+    // A bug of ours is told of by the hook, and ends this process as a crash would: everything is as it was left.
+    let ended: Result<Ended, Failure> = catch_unwind(AssertUnwindSafe(|| desk.runtime.block_on(carrying))).unwrap_or_else(|bug| {
+        printer::tell(&format!("   hint: the deployment is where it was left: go on with `splitci resume {}`\n", site.environment.name));
+        resume_unwind(bug)
     });
     let written = lanes.finish();
     match ended? {

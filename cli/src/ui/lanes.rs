@@ -28,6 +28,8 @@ pub(crate) struct Lanes {
     head: Option<ProgressBar>,
     slots: BTreeMap<SlotName, ProgressBar>,
     kept: Mutex<Kept>,
+    #[cfg(debug_assertions)]
+    fault: Option<crate::fault::Fault>,
 }
 
 #[derive(Default)]
@@ -48,7 +50,23 @@ impl Lanes {
         let bar = || all.add(ProgressBar::new_spinner().with_style(style.clone()));
         let head = live.then(&bar);
         let slots = if live { environment.names().into_iter().map(|slot| (slot, bar())).collect() } else { BTreeMap::new() };
-        Self { paint: terminal.err, quiet, json, began: Instant::now(), head, slots, kept: Mutex::default() }
+        Self {
+            paint: terminal.err,
+            quiet,
+            json,
+            began: Instant::now(),
+            head,
+            slots,
+            kept: Mutex::default(),
+            #[cfg(debug_assertions)]
+            fault: None,
+        }
+    }
+
+    /// With the fault that the caller's environment asks for.
+    #[cfg(debug_assertions)]
+    pub(crate) fn with_fault(self, env: &crate::variables::Env) -> Self {
+        Self { fault: crate::fault::Fault::of(env), ..self }
     }
 
     /// How long it has taken, in seconds.
@@ -172,6 +190,8 @@ impl Watcher for Lanes {
         if let Some(text) = said(row) {
             self.line(&text);
         }
+        #[cfg(debug_assertions)]
+        self.fault.iter().for_each(|fault| fault.reads(row));
     }
 
     fn stops(&self) -> Option<String> {

@@ -33,5 +33,5 @@ pub(crate) fn tell(text: &str) {
 /// A bug of ours.
 pub(crate) fn bug(message: &str, report: Option<&Path>) {
     let place = report.map_or_else(|| "no report could be written".into(), |path| format!("the report is in {}", path.display()));
-    tell(&format!("\nerror: a bug in splitci: {message}\n   hint: {place}; the run has no verdict\n"));
+    tell(&format!("\nerror: a bug in splitci: {message}\n   hint: {place}; there is no verdict\n"));
 }

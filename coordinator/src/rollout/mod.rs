@@ -290,6 +290,7 @@ impl<'a> Rollout<'a, '_> {
         let machine = Machine::new(plan.clone(), self.ledger.fence());
         let (mut stopped, mut asked) = (false, false);
         loop {
+            probe::expect_asking(&mut asking);
             if let Some(by) = self.watcher.stops().filter(|_| !stopped) {
                 stopped = true;
                 self.decide(Decision::AbortAsked { by }).await?;

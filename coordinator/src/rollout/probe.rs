@@ -135,6 +135,17 @@ fn judged(found: Found) -> Result<(), Sickness> {
     }
 }
 
+/// Goes on with the panic of a task that asks. Nobody else would hear of it, and what it saw last would count for ever.
+pub(super) fn expect_asking(tasks: &mut JoinSet<()>) {
+    while let Some(ended) = tasks.try_join_next() {
+        if let Err(error) = ended
+            && let Ok(bug) = error.try_into_panic()
+        {
+            std::panic::resume_unwind(bug);
+        }
+    }
+}
+
 fn count(probe: &mut Probe, answer: Result<(), Sickness>, now_ms: u64) {
     match answer {
         Ok(()) => {
@@ -183,6 +194,17 @@ mod tests {
         assert_eq!((probe.successes, probe.since_ms, probe.failures), (0, None, 1));
         count(&mut probe, Ok(()), 40);
         assert_eq!((probe.successes, probe.since_ms, probe.last_failure), (1, Some(40), Some(Sickness::Status(503))));
+    }
+
+    #[tokio::test]
+    async fn a_panic_of_whoever_asks_is_not_swallowed() {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(std::future::pending());
+        expect_asking(&mut tasks);
+        tasks.spawn(async { std::panic::resume_unwind(Box::new("a bug")) });
+        tokio::task::yield_now().await;
+        let seen = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| expect_asking(&mut tasks)));
+        assert_eq!(seen.unwrap_err().downcast_ref(), Some(&"a bug"));
     }
 
     #[test]
