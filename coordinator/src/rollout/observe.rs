@@ -139,13 +139,15 @@ fn migration(engines: &BTreeMap<String, Option<Told>>) -> MigrationView {
     }
 }
 
-/// The worst of what the engines that answer say. One that does not answer says nothing, and nothing is done at it.
+/// The worst of what the engines that answer say. One that does not answer says nothing, and nothing is done at it; where none does, nobody knows that the lock was lost, and
+/// nothing can be done that it would be asked for.
 fn lock_of(engines: &BTreeMap<String, Option<Told>>, deploy: &DeployId) -> Lock {
     let mut held = engines.values().flatten().map(|told| told.lock.as_ref().map(|held| DeployId(held.deploy.clone())));
     let strange = held.clone().find(|holder| holder.as_ref() != Some(deploy));
-    match strange.or_else(|| held.next()).flatten() {
-        Some(holder) => Lock::Held(holder),
-        None => Lock::Free,
+    match strange.or_else(|| held.next()) {
+        Some(Some(holder)) => Lock::Held(holder),
+        Some(None) => Lock::Free,
+        None => Lock::Held(deploy.clone()),
     }
 }
 
@@ -187,5 +189,35 @@ fn of(server: &Seen) -> Server {
             requests: server.load.total,
             errors: server.load.server_errors.saturating_add(server.load.connect_errors).saturating_add(server.load.response_errors),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(deploy: Option<&str>) -> Told {
+        let held = |deploy: &str| Held {
+            engine: "a".into(),
+            id: "1".into(),
+            deploy: deploy.to_owned(),
+            fence: 1,
+            holder: String::new(),
+            message: String::new(),
+            since_ms: 0,
+            ended: None,
+        };
+        Told { instances: Vec::new(), images: BTreeSet::new(), migration: None, lock: deploy.map(held) }
+    }
+
+    #[test]
+    fn a_lock_is_lost_where_an_engine_says_so_and_not_where_none_answers() {
+        let ours = DeployId("D".into());
+        let lock = |engines: [Option<Told>; 2]| lock_of(&["a", "b"].map(str::to_owned).into_iter().zip(engines).collect(), &ours);
+        assert_eq!(lock([Some(told(Some("D"))), Some(told(Some("D")))]), Lock::Held(ours.clone()));
+        assert_eq!(lock([Some(told(Some("D"))), None]), Lock::Held(ours.clone()));
+        assert_eq!(lock([None, None]), Lock::Held(ours.clone()));
+        assert_eq!(lock([Some(told(Some("D"))), Some(told(None))]), Lock::Free);
+        assert_eq!(lock([None, Some(told(Some("E")))]), Lock::Held(DeployId("E".into())));
     }
 }
