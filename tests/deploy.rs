@@ -3,43 +3,8 @@
 
 use rustix::process::Signal;
 use splitci_coordinator::gate::statement::Answer;
-use splitci_tests::program::Done;
-use splitci_tests::python::Python;
+use splitci_tests::desk::Desk;
 use splitci_tests::rig::{INSIDE, Rig, expect_all_good, image, moment};
-use splitci_tests::{Sandbox, Splitci};
-
-/// An environment, and a checkout that says how it is.
-struct Desk {
-    rig: Rig,
-    sandbox: Sandbox,
-}
-
-impl Desk {
-    async fn new(name: &str, slots: usize) -> Self {
-        Self::of(Rig::new(name, slots).await)
-    }
-
-    fn of(rig: Rig) -> Self {
-        let sandbox = Sandbox::empty();
-        sandbox.write("main.pem", &rig.public());
-        sandbox.write("splitci.toml", &rig.toml("main.pem"));
-        Self { rig, sandbox }
-    }
-
-    fn command(&self, line: &str) -> Splitci {
-        let splitci = self.sandbox.dress(Splitci::new(line.split_whitespace()), Python::with_friends());
-        splitci.env("SPLITCI_POLICY", self.sandbox.project().join("splitci.toml"))
-    }
-
-    fn run(&self, line: &str) -> Done {
-        self.command(line).run()
-    }
-
-    fn serves(&self, image: &str) -> bool {
-        let running = self.rig.running();
-        running.len() == self.rig.site.environment.slots.len() && running.values().all(|other| other == image)
-    }
-}
 
 /// I2: on the way there and on the way back.
 /// I18: `log --verify` reads a whole chain.

@@ -123,12 +123,7 @@ impl Haproxy {
         let ports = (free_port(), free_port());
         let configuration = directory.path().join("haproxy.cfg");
         fs_err::write(&configuration, setup.text(directory.path(), "127.0.0.1", ports)).expect("write the configuration");
-        let log = fs_err::File::create(directory.path().join("log")).expect("a log").into_parts().0;
-        let mut command = Command::new(program());
-        command.args(["-W", "-f"]).arg(&configuration).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).process_group(0);
-        let process = command.spawn();
-        let process = process.unwrap_or_else(|error| panic!("cannot start haproxy ({error}); on Debian: apt-get install haproxy"));
-        let mut haproxy = Self { home: Home::Process(process), directory, ports };
+        let mut haproxy = Self { home: Home::Process(spawn(directory.path())), directory, ports };
         haproxy.wait_for(|haproxy| haproxy.worker().is_some());
         haproxy
     }
@@ -232,6 +227,13 @@ impl Haproxy {
         }
     }
 
+    /// Kills all of its processes and starts it again, as whoever supervises it would; one in a container is not started again.
+    pub fn restart(&mut self) {
+        self.kill();
+        self.home = Home::Process(spawn(self.directory.path()));
+        self.wait_for(|haproxy| haproxy.worker().is_some());
+    }
+
     fn signal(&self, signal: Signal) {
         match &self.home {
             Home::Process(process) => kill_process(Pid::from_child(process), signal).expect("it runs"),
@@ -270,6 +272,13 @@ impl Drop for Haproxy {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+fn spawn(directory: &Path) -> Child {
+    let log = fs_err::OpenOptions::new().create(true).append(true).open(directory.join("log")).expect("a log").into_parts().0;
+    let mut command = Command::new(program());
+    command.args(["-W", "-f"]).arg(directory.join("haproxy.cfg")).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).process_group(0);
+    command.spawn().unwrap_or_else(|error| panic!("cannot start haproxy ({error}); on Debian: apt-get install haproxy"))
 }
 
 /// Debian keeps it where only administrators look.

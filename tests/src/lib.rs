@@ -14,6 +14,7 @@
 //! | [`app`] | an application to stand behind it, which can be late, slow, sick or rude |
 //! | [`load`] | requests at a rate, and what became of each |
 //! | [`rig`] | containers behind a balancer, to be deployed to |
+//! | [`desk`] | the same with a checkout, for the program; and as another machine has it |
 //! | [`redis`] | a Redis server of a test's own |
 //! | [`deployments`] | deployments in a simulated fleet, and a judge of what they do to it |
 //! | [`schedules`] | random schedules for a queue, and a judge of what it does |
@@ -39,6 +40,7 @@ pub mod attested;
 pub mod between;
 pub mod bucket;
 pub mod deployments;
+pub mod desk;
 pub mod engine;
 pub mod expected;
 pub mod facts;

@@ -217,6 +217,11 @@ impl Running {
         }
     }
 
+    /// Whether it has ended.
+    pub fn is_over(&mut self) -> bool {
+        self.child.try_wait().expect("wait for splitci").is_some()
+    }
+
     /// Waits for its end.
     pub fn wait(mut self) -> Done {
         let status = loop {

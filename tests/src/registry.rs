@@ -134,6 +134,11 @@ impl Registry {
         self.processes.push(process);
     }
 
+    /// Ends it. Nobody answers there any more.
+    pub fn stop(&mut self) {
+        self.processes.drain(..).for_each(|mut process| crate::second::end(&mut process));
+    }
+
     /// Its address, for names of images.
     pub fn host(&self) -> String {
         format!("127.0.0.1:{}", self.port)

@@ -19,7 +19,7 @@ use splitci_coordinator::hooks::Hooks;
 use splitci_coordinator::model::environment::{DeployId, Environment, Health, Migration, MigrationClass, Role, Share, Slot, SlotName};
 use splitci_coordinator::promotion::{Promotion, gather, recall};
 use splitci_coordinator::registry::Repository;
-use splitci_coordinator::rollout::{Actor, Options, Order, RolloutError, Site, Watcher, carry_out, journal};
+use splitci_coordinator::rollout::{Actor, Options, Order, RolloutError, Site, Watcher, carry_out};
 use tokio::sync::Notify;
 
 use crate::attested::{Signer, put_config, repository};
@@ -97,9 +97,7 @@ impl Rig {
     async fn of(name: &str, haproxy: Haproxy, (slots, port): (Vec<Slot>, u16), network: Option<Network>) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let app = format!("t{}-{}-{name}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        for slot in &slots {
-            haproxy.tell(&format!("set server app/{} state maint", slot.name));
-        }
+        shut_all(&haproxy, &slots);
         let environment = serde_json::json!({"app": app, "name": "production", "slots": [], "balancers": []});
         let mut environment: Environment = serde_json::from_value(environment).expect("an environment");
         environment.slots = slots;
@@ -232,6 +230,14 @@ impl Rig {
         }
     }
 
+    /// From now on a reload of the balancer loads what was written with `write_state`. Every server is in maintenance after it, as at the beginning.
+    pub fn keep_state(&mut self) {
+        let ports: Vec<u16> = self.site.environment.slots.iter().map(|slot| slot.port).collect();
+        self.haproxy.rewrite(&Setup { state_file: true, backend: PATIENT.into(), ..Setup::of(&ports) });
+        self.haproxy.reload();
+        shut_all(&self.haproxy, &self.site.environment.slots);
+    }
+
     /// Takes the lock away from whoever has it, as a person may.
     pub async fn break_lock(&self) {
         let held = lock::held_on(&self.site.fleet, &self.site.place).await.expect("asked");
@@ -311,6 +317,12 @@ fn slot(number: usize, port: u16, address: Option<Ipv4Addr>) -> Slot {
         role: Role::Web,
         publish: None,
         address,
+    }
+}
+
+fn shut_all(haproxy: &Haproxy, slots: &[Slot]) {
+    for slot in slots {
+        haproxy.tell(&format!("set server app/{} state maint", slot.name));
     }
 }
 
@@ -398,38 +410,4 @@ pub fn expect_all_good(report: &Report) {
 /// A moment, for requests before and after.
 pub async fn moment() {
     tokio::time::sleep(Duration::from_millis(500)).await;
-}
-
-/// Deploys to and fro, and dies after another row each time, until there is no further row. How many there were, or what was not as it should be.
-pub async fn deaths(count: u64, first: u64) -> Result<u64, String> {
-    let images = [image("VERSION=1"), image("VERSION=2")];
-    let mut rig = Rig::new("deaths", 4).await;
-    rig.migrate_with("/migrate.sh 0 0");
-    let begun = rig.deploy(&images[1]).await.map_err(|error| error.to_string())?;
-    if begun != Outcome::Done {
-        return Err(format!("cannot begin: {begun:?}"));
-    }
-    for number in 0..count {
-        let next = &images[usize::from(number % 2 == 1)];
-        let before = journal(&rig.site).await.map_err(|error| error.to_string())?.rows().len() as u64;
-        let last = before + first.saturating_sub(1) + number;
-        let load = rig.load(30);
-        let (outcome, died) = rig.deploy_and_die(next, Box::new(move |row| row.seq == last)).await;
-        let report = load.finish();
-        let at = || format!("death after row {}: {outcome:?}", first + number);
-        if outcome != Outcome::Done {
-            return Err(at());
-        }
-        let running = rig.running();
-        if running.len() != 4 || running.values().any(|image| image != next) {
-            return Err(format!("{}: {running:?}", at()));
-        }
-        if !report.failed().is_empty() {
-            return Err(format!("{}: {report}", at()));
-        }
-        if !died {
-            return Ok(number);
-        }
-    }
-    Ok(count)
 }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `schedules` | random schedules of the queue; the one without a name |
 //! | `deployments` | deployments in a simulated fleet in which anything goes wrong |
-//! | `deaths` | deployments that die after each row of their journal, and are gone on with; needs Docker and HAProxy |
+//! | `deaths` | deployments whose process aborts after each row of their journal, and are gone on with, here and from another machine; needs Docker and HAProxy |
 //! | `flips` | envelopes and statements that were bent, before the gate |
 //! | `keys` | single changes of what an image's key is made of |
 //! | `copies` | images that are built for real from trees that change; needs Docker |
@@ -75,11 +75,11 @@ fn deployments(count: u64, seed: u64) -> Result<String, String> {
     stats.map(|stats| format!("{stats:#?}")).map_err(told)
 }
 
-/// From the row of this number on, so many rows, or as many as there are.
+/// So many deploys, two for a row, from the row of this number on; or as many as there are.
 fn deaths(count: u64, first: u64) -> Result<String, String> {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let rows = runtime.block_on(splitci_tests::rig::deaths(count, first))?;
-    Ok(format!("died after each of {rows} rows, and gone on with: no request lost"))
+    let deploys = runtime.block_on(splitci_tests::desk::deaths(count, first))?;
+    Ok(format!("aborted {deploys} times, two for a row from the {first}. on, and gone on with: no request lost"))
 }
 
 fn mutations(count: u64, seed: u64) -> Result<String, String> {
