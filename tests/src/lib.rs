@@ -15,6 +15,7 @@
 //! | [`load`] | requests at a rate, and what became of each |
 //! | [`rig`] | containers behind a balancer, to be deployed to |
 //! | [`desk`] | the same with a checkout, for the program; and as another machine has it |
+//! | [`postgres`] | a `PostgreSQL` for migrations |
 //! | [`redis`] | a Redis server of a test's own |
 //! | [`deployments`] | deployments in a simulated fleet, and a judge of what they do to it |
 //! | [`schedules`] | random schedules for a queue, and a judge of what it does |
@@ -52,6 +53,7 @@ pub mod load;
 pub mod machine;
 pub mod network;
 pub mod plain;
+pub mod postgres;
 pub mod program;
 pub mod python;
 pub mod redis;

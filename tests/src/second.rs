@@ -26,7 +26,20 @@ pub struct SecondEngine {
 impl SecondEngine {
     /// Starts one.
     pub fn start() -> Self {
+        Self::start_in(tempfile::Builder::new().prefix("second-engine-").tempdir().expect("a folder").keep())
+    }
+
+    /// Starts one that has this many megabytes for everything that it keeps.
+    pub fn start_on(megabytes: u32) -> Self {
         let directory = tempfile::Builder::new().prefix("second-engine-").tempdir().expect("a folder").keep();
+        let data = directory.join("data");
+        fs_err::create_dir_all(&data).expect("made");
+        let mounted = as_root("mount").args(["-t", "tmpfs", "-o", &format!("size={megabytes}m"), "none"]).arg(&data).status();
+        assert!(mounted.is_ok_and(|status| status.success()), "cannot mount a small disk");
+        Self::start_in(directory)
+    }
+
+    fn start_in(directory: PathBuf) -> Self {
         let process = start(&directory);
         let mut engine = Self { directory, process };
         engine.wait();
