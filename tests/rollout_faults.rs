@@ -1,5 +1,4 @@
 //! Deployments of releases that are late, come and go, or listen elsewhere; of migrations that are killed, and that change a real database; and to a host whose disk is full.
-#![expect(clippy::expect_used, reason = "a test reports by panicking")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,8 +13,11 @@ use splitci_coordinator::registry::{Tag, Wanted};
 use splitci_coordinator::rollout::{carry_out, journal};
 use splitci_tests::engine::{docker, docker_says};
 use splitci_tests::postgres::{self, Postgres};
-use splitci_tests::rig::{Rig, Seen, actor, begin, expect_all_good, image, moment};
+use splitci_tests::rig::{Moment, Rig, Seen, actor, begin, expect_all_good, image, moment};
 use splitci_tests::second::SecondEngine;
+
+/// Whether a sickness is the one that is expected.
+type Like = fn(&Sickness) -> bool;
 
 /// I6: what is not well answers nobody, whatever is wrong with it.
 #[tokio::test(flavor = "multi_thread")]
@@ -31,8 +33,7 @@ async fn a_release_that_boots_too_long_flaps_or_listens_elsewhere_is_taken_back_
     // The engine may take connections for a port at which nothing listens, and close them.
     let never = |sickness: &Sickness| matches!(sickness, Sickness::NeverListened | Sickness::Status(0));
     let ended = |sickness: &Sickness| matches!(sickness, Sickness::Flapping | Sickness::Exited(_));
-    let sick: [(&str, fn(&Sickness) -> bool); 3] =
-        [("VERSION=2 BOOT=60", never), ("VERSION=3 DIES_AFTER=1", ended), ("VERSION=4 PORT=9000", never)];
+    let sick: [(&str, Like); 3] = [("VERSION=2 BOOT=60", never), ("VERSION=3 DIES_AFTER=1", ended), ("VERSION=4 PORT=9000", never)];
     for (arguments, expected) in sick {
         let outcome = rig.deploy(&image(arguments)).await.expect("an outcome");
         let Outcome::RolledBack { cause: Cause::FirstHalf { sickness, .. }, out } = &outcome else { panic!("{arguments}: {outcome:?}") };
@@ -86,7 +87,7 @@ fn effect(row: &Row, phase: Phase, like: fn(&Effect) -> bool) -> bool {
 async fn i8_a_migration_adds_its_row_to_a_database_once_whoever_dies() {
     let made = |effect: &Effect| matches!(effect, Effect::CreateMigration { .. });
     let started = |effect: &Effect| matches!(effect, Effect::StartMigration { .. });
-    let moments: [(&str, Box<dyn Fn(&Row) -> bool + Send + Sync>); 6] = [
+    let moments: [(&str, Moment); 6] = [
         ("before it is made", Box::new(move |row| effect(row, Phase::Intent, made))),
         ("once it is made", Box::new(move |row| effect(row, Phase::Outcome, made))),
         ("before it is started", Box::new(move |row| effect(row, Phase::Intent, started))),

@@ -28,9 +28,11 @@ impl Setting for Slots {
     }
 }
 
+/// What may be said of a slot.
+const KEYS: &[&str] = &["name", "engine", "port", "publish", "address", "zone", "side", "role"];
+
 fn slot(value: &DeValue<'_>, place: &Place) -> Option<Slot> {
     let table = value.as_table()?;
-    const KEYS: &[&str] = &["name", "engine", "port", "publish", "address", "zone", "side", "role"];
     if !table.keys().all(|key| KEYS.contains(&key.get_ref().as_ref())) {
         return None;
     }
