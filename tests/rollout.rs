@@ -2,14 +2,17 @@
 #![expect(clippy::expect_used, reason = "a test reports by panicking")]
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
 
 use splitci_coordinator::deployment::{Admin, Cause, Decision, Effect, Outcome, Phase, Plan, Row, Sickness, Step, Waiting, World};
+use splitci_coordinator::fleet::{Claim, Taken, lock};
 use splitci_coordinator::gate::StoreKind;
-use splitci_coordinator::model::environment::{Role, Share, Side, Slot, SlotName, Strategy, Workers};
+use splitci_coordinator::model::environment::{DeployId, Role, Share, Side, Slot, SlotName, Strategy, Workers};
 use splitci_coordinator::promotion::identify;
 use splitci_coordinator::registry::{Tag, Wanted};
-use splitci_coordinator::rollout::{Order, RolloutError, Site, Watcher, carry_out, copies, journal};
+use splitci_coordinator::rollout::{Options, Order, RolloutError, Site, Watcher, carry_out, copies, journal};
 use splitci_tests::attested::put_config;
 use splitci_tests::engine::{docker, docker_says};
 use splitci_tests::redis::Redis;
@@ -171,7 +174,7 @@ async fn i23_workers_lose_no_job_while_they_are_replaced() {
         if done().len() >= JOBS {
             break;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let done = done();
     let mut numbers: Vec<usize> =
@@ -264,6 +267,52 @@ async fn i11_of_many_who_deploy_at_once_one_does() {
         }
     }
     assert!(did == 1 && locked == 7, "{did} did, {locked} found it locked");
+}
+
+/// I21: of those that wait for a lock the newest gets it, and the others never do.
+#[tokio::test(flavor = "multi_thread")]
+async fn i21_of_a_storm_of_deploys_that_wait_the_newest_goes_live_alone() {
+    let (one, two) = (image("VERSION=1"), image("VERSION=2"));
+    let rig = Rig::new("storm", 2).await;
+    assert_eq!(rig.deploy(&one).await.expect("deployed"), Outcome::Done);
+    let promotion = rig.promoted(&two).await;
+    let claim = Claim {
+        place: rig.site.place.clone(),
+        deploy: "00000000000000000000000000".into(),
+        fence: 1_000,
+        holder: "somebody@elsewhere".into(),
+        message: String::new(),
+        since_ms: 0,
+    };
+    let Taken::Ours(lock) = lock::take(&rig.site.fleet, &claim, &rig.site.workers).await.expect("asked") else { panic!("it was free") };
+    let waiting = || docker_says(&format!("ps --quiet --filter label={} --filter label=splitci.role=waiter", rig.site.place.filter()));
+    // Without being told to, nobody waits.
+    let at_once = carry_out(&rig.site, &promotion, begin(), &actor(), &Seen::default()).await;
+    assert!(matches!(at_once, Err(RolloutError::Locked(_))) && waiting().is_empty(), "{at_once:?}");
+    let gone = AtomicUsize::new(0);
+    let storm = async |number: u64| {
+        tokio::time::sleep(Duration::from_millis(700 * number)).await;
+        let Order::Begin { deploy, options } = begin() else { panic!("it begins") };
+        let order = Order::Begin { deploy: deploy.clone(), options: Options { wait: Duration::from_mins(2), ..options } };
+        let outcome = carry_out(&rig.site, &promotion, order, &actor(), &Seen::default()).await;
+        gone.fetch_add(1, Ordering::SeqCst);
+        (deploy, outcome)
+    };
+    let give_back = async {
+        // Once all but one have found out that there is a newer one, that one waits.
+        while gone.load(Ordering::SeqCst) != 4 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        lock.give_back().await.expect("given back");
+    };
+    let (mut ended, ()) = tokio::join!(futures_util::future::join_all((0..5).map(storm)), give_back);
+    let (newest, outcome) = ended.pop().expect("five");
+    assert_eq!(outcome.expect("deployed"), Outcome::Done);
+    assert!(ended.iter().all(|(deploy, outcome)| *deploy < newest && matches!(outcome, Err(RolloutError::Overtaken(_)))), "{ended:?}");
+    let journal = journal(&rig.site).await.expect("a journal");
+    let wrote = |deploy: &DeployId| journal.rows().iter().any(|row| row.deploy == *deploy);
+    assert!(wrote(&newest) && !ended.iter().any(|(deploy, _)| wrote(deploy)));
+    assert!(waiting().is_empty() && rig.running().values().all(|image| *image == two), "{:?}", rig.running());
 }
 
 /// Stops at a moment, as a process does that is stopped by a signal or whose machine sleeps, and goes on when it is told to.

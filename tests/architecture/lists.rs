@@ -52,6 +52,7 @@ const INVARIANTS: &[(&str, &str)] = &[
     ("I18", "the journal is a whole chain"),
     ("I19", "secrets are in no journal and no label"),
     ("I20", "nobody deploys in a window that is frozen"),
+    ("I21", "who was overtaken takes no lock"),
     ("I22", "what is well is in rotation after an abort"),
     ("I23", "workers of a queue lose no job"),
     ("I24", "the old release is kept, and then goes"),
@@ -64,10 +65,6 @@ const WITHOUT: &[(&str, &str)] = &[
     ("T21", "there are no webhooks: nothing listens"),
     ("T22", "there are no previews"),
     ("I3", "no deployment reports how long answers take at half capacity; the load client of these tests does"),
-    (
-        "I21",
-        "no deploy waits for another, so none overtakes one that waits: whoever finds a lock leaves (I11), and what is older is refused (T20)",
-    ),
 ];
 
 /// Labels right above tests, with the tests that have them; and labels above tests that never run.

@@ -1,5 +1,7 @@
 //! `splitci deploy`, `rollback`, `resume`, `status`, `lock` and `log`.
 
+use std::time::Duration;
+
 use clap::Subcommand;
 
 use super::GateArgs;
@@ -8,6 +10,7 @@ const DEPLOY: &str = "\
 Examples:
   splitci deploy production                what was promoted last for it
   splitci deploy production sha256:1f0c... --dry-run
+  splitci deploy staging --wait 10m        after whoever is at work there; of several that wait, the newest
   splitci deploy staging v1.2 --message \"fix 4711\"
 
 The gate is asked anew, about the digest. One half of the slots is taken out, replaced and checked; then the halves are swapped in one command of the balancer, so that requests
@@ -18,6 +21,12 @@ const LOCK: &str = "\
 Examples:
   splitci lock production show
   splitci lock production break --yes      when its holder is gone for good, and cannot give it back";
+
+/// A time, as in `splitci.toml`: a number without a unit is seconds.
+fn wait(text: &str) -> Result<Duration, String> {
+    let time = text.parse().map(Duration::from_secs).or_else(|_| humantime::parse_duration(text));
+    time.map_err(|error| format!("{error}; write 90, 30s or 10m"))
+}
 
 /// Replace what runs in an environment by a promoted image, without a lost request
 #[derive(Debug, Clone, clap::Args)]
@@ -42,6 +51,9 @@ pub(crate) struct DeployArgs {
     /// Fewer slots may serve than have to, because fewer do already and this is the repair
     #[arg(long)]
     pub fix_forward: bool,
+    /// Wait for so long if somebody else is at work there (30s, 10m); of those that wait the newest deploys
+    #[arg(long, value_name = "TIME", value_parser = wait)]
+    pub wait: Option<Duration>,
     /// Where the policy is from, and who gets past it.
     #[command(flatten)]
     pub gate: GateArgs,

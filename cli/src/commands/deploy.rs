@@ -24,7 +24,8 @@ const ASKS_AGAIN: Duration = Duration::from_secs(5);
 pub(crate) fn deploy(args: &DeployArgs, context: &Context) -> Result<Exit, Failure> {
     let (desk, site) = reach(&args.environment, context)?;
     let wish = Wish::Deploy(args.reference.clone());
-    let options = Options { skip_migration: args.skip_migration, allow_downtime: args.allow_downtime, fix_forward: args.fix_forward };
+    let wait = args.wait.unwrap_or_default();
+    let options = Options { skip_migration: args.skip_migration, allow_downtime: args.allow_downtime, fix_forward: args.fix_forward, wait };
     let permitted = permitted(&wish, (&desk, &site), &args.gate, context)?;
     let deploy = new_deploy();
     if args.dry_run {

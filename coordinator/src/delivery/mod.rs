@@ -197,6 +197,7 @@ fn of_rollout(error: &RolloutError) -> u8 {
     match error {
         RolloutError::Refused(Refusal::Older { .. } | Refusal::Frozen(_))
         | RolloutError::Locked(_)
+        | RolloutError::Overtaken(_)
         | RolloutError::Unfinished(_)
         | RolloutError::Vetoed(_)
         | RolloutError::Stopped(_)

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::names::{DEPLOY, FENCE, Role};
+use super::names::{DEPLOY, FENCE, OWNER, Role};
 use super::{Fleet, FleetError, Place, keeper};
 use crate::docker::owner::{self, Owner};
 use crate::docker::service::Service;
@@ -17,7 +17,6 @@ use crate::docker::{Docker, DockerError};
 use crate::engine::WorkerBinaries;
 
 const HOLDER: &str = "splitci.holder";
-const OWNER: &str = "splitci.owner";
 const SINCE: &str = "splitci.since";
 const MESSAGE: &str = "splitci.message";
 /// A name that is taken, and that nobody has when asked, is on its way out: its engine is given so long.
@@ -99,7 +98,7 @@ pub async fn take(fleet: &Fleet, claim: &Claim, workers: &WorkerBinaries) -> Res
 
 async fn take_one(engine: (&str, &Arc<Docker>), claim: &Claim, workers: &WorkerBinaries) -> Result<Result<String, Held>, FleetError> {
     let (name, docker) = engine;
-    let spec = keeper::waiting(claim.place.lock(), keeper::image(engine, workers).await?, labels(claim));
+    let spec = keeper::waiting(claim.place.lock(), keeper::image(engine, workers).await?, labels(claim, Role::Lock));
     loop {
         match docker.create_service(&spec).await {
             Ok(id) => {
@@ -169,8 +168,13 @@ pub async fn break_parts(fleet: &Fleet, parts: &[Held]) -> Result<(), FleetError
     Ok(())
 }
 
-fn labels(claim: &Claim) -> BTreeMap<String, String> {
-    let mut labels = claim.place.labels(Role::Lock, &claim.deploy, claim.fence);
+/// Who waited or waits, for people.
+pub(super) fn held_by(labels: &BTreeMap<String, String>) -> &str {
+    labels.get(HOLDER).map_or("somebody", String::as_str)
+}
+
+pub(super) fn labels(claim: &Claim, role: Role) -> BTreeMap<String, String> {
+    let mut labels = claim.place.labels(role, &claim.deploy, claim.fence);
     let more = [
         (HOLDER, claim.holder.clone()),
         (OWNER, Owner::here().to_string()),

@@ -5,6 +5,7 @@
 //! | [`names`] | names and labels of everything that an environment has on an engine |
 //! | [`instance`] | the application's containers |
 //! | [`lock`] | who may change an environment: containers of one name, which an engine gives to one caller only |
+//! | [`waiters`] | who waits for that |
 //! | [`releases`] | images of releases, and which of them may go |
 //! | [`holder`] | the journal's rows, kept in containers that outlive whoever wrote them |
 //! | [`asker`] | a container of ours in the network of instances that publish no port |
@@ -20,6 +21,7 @@ pub mod keeper;
 pub mod lock;
 pub mod names;
 pub mod releases;
+pub mod waiters;
 
 use std::sync::Arc;
 

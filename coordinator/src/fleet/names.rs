@@ -19,6 +19,9 @@ pub const RELEASE: &str = "splitci.release";
 /// Label with the digest of the application's own configuration that an instance got.
 pub const SETTINGS: &str = "splitci.settings";
 
+/// Label with the process that made it, where it is over when that has ended.
+pub const OWNER: &str = "splitci.owner";
+
 /// What a container is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -28,6 +31,8 @@ pub enum Role {
     Migration,
     /// Says who may change the environment.
     Lock,
+    /// Says who waits for that.
+    Waiter,
     /// Keeps its journal.
     Holder,
     /// Asks its instances how they are, from where they are.
@@ -41,6 +46,7 @@ impl Role {
             Self::Instance => "instance",
             Self::Migration => "migration",
             Self::Lock => "lock",
+            Self::Waiter => "waiter",
             Self::Holder => "holder",
             Self::Asker => "asker",
         }
@@ -76,6 +82,11 @@ impl Place {
     /// The lock's name.
     pub fn lock(&self) -> String {
         format!("splitci-lock-{}-{}", self.app, self.environment)
+    }
+
+    /// Who waits for the lock, for a deployment.
+    pub fn waiter(&self, deploy: &str) -> String {
+        format!("splitci-wait-{}-{}-{}", self.app, self.environment, deploy.to_lowercase())
     }
 
     /// The journal's holder.

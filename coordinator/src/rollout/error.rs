@@ -19,6 +19,9 @@ pub enum RolloutError {
     /// Somebody has the lock.
     #[error("the environment is locked by {} (deployment {}, fence {})", .0.holder, .0.deploy, .0.fence)]
     Locked(Box<Held>),
+    /// A newer deployment waits as well, or went first.
+    #[error("a newer deployment came meanwhile: {0}")]
+    Overtaken(String),
     /// A deployment was left unfinished.
     #[error("deployment `{0}` was left unfinished")]
     Unfinished(DeployId),
@@ -76,7 +79,11 @@ impl RolloutError {
             Self::Refused(refusal) => Some(refusal.hint().to_owned()),
             Self::Network(fault) => Some(fault.hint()),
             Self::Locked(held) if held.ended == Some(true) => Some("its process has ended: go on with `splitci resume`".into()),
-            Self::Locked(_) => Some("wait for it, or look at it with `splitci lock show` and break it if nobody is at work".into()),
+            Self::Locked(_) => Some(
+                "wait for it (`splitci deploy --wait 10m`), or look at it with `splitci lock show` and break it if nobody is at work"
+                    .into(),
+            ),
+            Self::Overtaken(_) => Some("nothing to do: what is newer goes live; to deploy this one all the same, start it again".into()),
             Self::Unfinished(_) => Some("go on with it: `splitci resume`".into()),
             Self::NothingToResume => Some("start one: `splitci deploy`".into()),
             Self::OtherEnvironment { environment, .. } => Some(format!("promote it for this one: `splitci promote REF {environment}`")),

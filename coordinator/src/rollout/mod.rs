@@ -3,6 +3,7 @@
 //! | there | is |
 //! |---|---|
 //! | [`site`] | an environment with its engines and balancers at hand |
+//! | `entry` | how it comes by the lock |
 //! | `observe` | all of it looked at once: the brain's world |
 //! | `probe` | our own questions to slots, asked all the time |
 //! | `inside` | the same from inside the environment's network, where slots publish no port |
@@ -19,6 +20,7 @@
 
 mod act;
 mod ansible;
+mod entry;
 mod error;
 mod herald;
 mod inside;
@@ -36,12 +38,12 @@ use tokio::task::JoinSet;
 use crate::deployment::{
     Decision, Effect, Evidence, Gate, Journal, Machine, Next, Outcome, Phase, Plan, Request, Row, Step, Waiting, World,
 };
-use crate::fleet::{Claim, Held, Lock, Taken, lock};
+use crate::fleet::{Held, Lock, lock};
 use crate::fleet::{instance, releases};
 use crate::hooks::{Point, Veto};
+use crate::model::chain;
 use crate::model::environment::{DeployId, Release, SlotName};
 use crate::model::freeze::frozen;
-use crate::model::{Fence, chain};
 use crate::promotion::{Mode, Moment, Promotion};
 use act::Hands;
 pub use ansible::Ansible;
@@ -56,8 +58,6 @@ pub use site::Site;
 const TICK: Duration = Duration::from_millis(200);
 /// Shortest.
 const MOMENT: Duration = Duration::from_millis(10);
-/// So often a fence is taken that somebody else took at the same moment.
-const FENCES: usize = 8;
 /// So many lines of a slot that failed are handed on.
 const LAST_LINES: usize = 10;
 /// For so long engines are waited for that let go of old images.
@@ -88,6 +88,8 @@ pub struct Options {
     pub allow_downtime: bool,
     /// Fewer slots may serve than have to, because fewer do already and this is the repair.
     pub fix_forward: bool,
+    /// For so long somebody else's lock is waited for.
+    pub wait: Duration,
 }
 
 /// Who asks, for locks and journals.
@@ -152,7 +154,8 @@ pub async fn carry_out(
         Order::Begin { deploy, .. } => deploy.clone(),
         Order::Resume => ledger::read(site).await?.unfinished().cloned().ok_or(RolloutError::NothingToResume)?,
     };
-    let (lock, fence) = enter(site, &deploy, actor).await?;
+    let within = if let Order::Begin { options, .. } = &order { options.wait } else { Duration::ZERO };
+    let (lock, fence) = entry::enter(site, &deploy, actor, (within, watcher)).await?;
     let mut herald = None;
     let carried = match Ledger::open(site, deploy, fence, &actor.name).await {
         Ok(ledger) => {
@@ -209,36 +212,6 @@ async fn planned(site: &Site, world: &World, request: &Request) -> Result<Plan, 
         network::check(site).await?;
     }
     Ok(plan)
-}
-
-/// The lock, under a fence that is higher than any before it.
-async fn enter(site: &Site, deploy: &DeployId, actor: &Actor) -> Result<(Lock, Fence), RolloutError> {
-    for _ in 0..FENCES {
-        let fence = Fence(seen_fence(site).await?.0.saturating_add(1));
-        let claim = Claim {
-            place: site.place.clone(),
-            deploy: deploy.0.clone(),
-            fence: fence.0,
-            holder: actor.name.clone(),
-            message: actor.message.clone(),
-            since_ms: now_ms(),
-        };
-        let lock = match lock::take(&site.fleet, &claim, &site.workers).await? {
-            Taken::Ours(lock) => lock,
-            Taken::Theirs(held) => return Err(RolloutError::Locked(Box::new(held))),
-        };
-        // Whoever had the lock between the look and the taking had this fence, and may have written under it.
-        if ledger::read(site).await?.fence() < fence && observe::highest_fence(site).await? <= fence {
-            return Ok((lock, fence));
-        }
-        lock.give_back().await?;
-    }
-    Err(RolloutError::Fenced)
-}
-
-/// The highest fence of all, on things and in the journal.
-async fn seen_fence(site: &Site) -> Result<Fence, RolloutError> {
-    Ok(observe::highest_fence(site).await?.max(ledger::read(site).await?.fence()))
 }
 
 /// A deployment under way in this process.
