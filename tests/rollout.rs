@@ -19,6 +19,7 @@ use splitci_tests::redis::Redis;
 use splitci_tests::rig::{Rig, Seen, actor, begin, expect_all_good, image, moment};
 
 /// I2: no request is lost.
+/// I3: half the capacity has a price, which is told and has an end.
 /// I4: behind a real balancer.
 /// I26: four slots take less than 30 s.
 #[tokio::test(flavor = "multi_thread")]
@@ -28,6 +29,9 @@ async fn a_healthy_release_loses_no_request_and_never_mixes() {
     assert_eq!(rig.deploy(&one).await.expect("deployed"), Outcome::Done);
     assert!(rig.running().values().all(|image| *image == one) && rig.running().len() == 4);
     let (_, older) = rig.registry.released("shop/release", &rig.site.place.app);
+    let calm = rig.load(60);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let calm = calm.finish().latency(99);
     let load = rig.load(60);
     moment().await;
     let began = std::time::Instant::now();
@@ -38,7 +42,11 @@ async fn a_healthy_release_loses_no_request_and_never_mixes() {
     assert_eq!(outcome, Outcome::Done);
     expect_all_good(&report);
     let mixed = report.mixed_ms("1", "2").expect("both answered");
-    println!("deployed in {took:.1?}, mixed for {mixed:.1} ms");
+    let (most, longest) = (report.latency(99), report.latency(100));
+    println!(
+        "deployed in {took:.1?}, mixed for {mixed:.1} ms; 99 % answered within {calm:.0?} before and {most:.0?} meanwhile, longest {longest:.0?}"
+    );
+    assert!(longest < Duration::from_secs(10), "somebody waited for {longest:?}");
     // By the client's clock, on a machine that is busy: draining one half after the other would take seconds.
     assert!(mixed < 500.0 && took.as_secs() < 30, "deployed in {took:.1?}, mixed for {mixed:.1} ms");
     assert!(rig.running().values().all(|image| *image == two) && rig.running().len() == 4);

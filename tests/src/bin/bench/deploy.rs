@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::process::Command;
+use std::time::Duration;
 
 use splitci_coordinator::gate::statement::Answer;
 use splitci_tests::load::Report;
@@ -16,6 +17,8 @@ use crate::rivals::Contest;
 const SLOTS: usize = 4;
 const ROUNDS: usize = 5;
 const PER_SECOND: u32 = 60;
+/// For so long nothing happens, for comparison.
+const CALM: Duration = Duration::from_secs(5);
 const RIVAL: &str = include_str!("deploy.yml");
 
 /// Deployments of one kind.
@@ -24,6 +27,9 @@ struct Row {
     seconds: Vec<f64>,
     requests: usize,
     lost: usize,
+    /// How long 99 % of the answers took, and the longest, in milliseconds: a round each.
+    p99: Vec<f64>,
+    longest: Vec<f64>,
 }
 
 impl Row {
@@ -31,6 +37,8 @@ impl Row {
         self.seconds.push(seconds);
         self.requests += report.requests.len();
         self.lost += report.failed().len();
+        self.p99.push(report.latency(99).as_secs_f64() * 1_000.0);
+        self.longest.push(report.latency(100).as_secs_f64() * 1_000.0);
     }
 }
 
@@ -47,6 +55,13 @@ impl Ours {
         sandbox.write("main.pem", &rig.public());
         sandbox.write("splitci.toml", &rig.toml("main.pem").replace("min_healthy = \"400ms\"", "min_healthy = \"1s\""));
         Self { rig, sandbox }
+    }
+
+    /// Requests while nothing happens.
+    async fn calm(&self) -> (f64, Report) {
+        let load = self.rig.load(PER_SECOND);
+        tokio::time::sleep(CALM).await;
+        (CALM.as_secs_f64(), load.finish())
     }
 
     async fn deploy(&self, image: &str) -> (f64, Report) {
@@ -123,13 +138,16 @@ pub(crate) fn measure(_: &Contest, rounds: Option<usize>) -> Vec<Bar> {
             if round > 0 {
                 rows.entry("ours").or_default().add(one.0, &one.1);
                 rows.entry("ansible").or_default().add(other.0, &other.1);
+                let calm = ours.calm().await;
+                rows.entry("no deployment").or_default().add(calm.0, &calm.1);
             }
         }
     });
     println!("\n## A deployment of {SLOTS} instances, {rounds} rounds\n");
-    println!("| what | s | requests | lost |\n|---|---|---|---|");
+    println!("| what | s | requests | lost | 99 % answered within, ms | longest, ms |\n|---|---|---|---|---|---|");
     for (name, row) in &rows {
-        println!("| {name} | {} | {} | {} |", median(row.seconds.clone()), row.requests, row.lost);
+        let [seconds, p99, longest] = [&row.seconds, &row.p99, &row.longest].map(|figures| median(figures.clone()));
+        println!("| {name} | {seconds} | {} | {} | {p99} | {longest} |", row.requests, row.lost);
     }
     let of = |name: &str| rows.get(name).map(|row| median(row.seconds.clone()).value).unwrap_or_default();
     #[expect(clippy::cast_precision_loss, reason = "some thousand requests")]
