@@ -219,7 +219,7 @@ async fn a_registry_that_goes_away_in_the_middle_of_a_deploy_stops_nothing_and_b
     deploying.wait().expect_exit(0);
     assert!(desk.serves(&two));
     let (rows, end) = (desk.rows(), standing(&desk.rig));
-    desk.run("deploy production").expect_exit(6).expect_says("E_RESOLVE");
+    desk.run("deploy production").expect_exit(6).expect_says("E_EVIDENCE_UNAVAILABLE");
     assert_eq!((desk.rows(), standing(&desk.rig)), (rows, end), "nothing was begun");
     expect_all_good(&load.finish());
 }

@@ -147,7 +147,9 @@ pub async fn deaths(count: u64, first: u64) -> Result<u64, String> {
             (desk.run("log production --verify").code == Some(0), "the journal is no chain"),
         ];
         if let Some((_, wrong)) = checks.iter().find(|(holds, _)| !holds) {
-            return Err(format!("{at}: {wrong}: {report}\n{:?}\n{ended}", standing(&desk.rig)));
+            let rows = desk.rows();
+            let last: Vec<_> = rows.iter().rev().take(12).map(|row| format!("{} {} {}", kind(row), row["step"], row["evidence"])).collect();
+            return Err(format!("{at}: {wrong}: {report}\n{:?}\n{ended}\n{}", standing(&desk.rig), last.join("\n")));
         }
         if over {
             return Ok(number);

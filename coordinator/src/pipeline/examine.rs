@@ -11,6 +11,7 @@ use crate::docker::{Docker, DockerError, connect};
 use crate::image::dockerfile::Choices;
 use crate::image::facts::base_images;
 use crate::image::surplus;
+use crate::model::chain;
 
 /// An engine that answered, and what it has of the project's images.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,8 +59,8 @@ pub struct EngineCache {
     pub endpoint: String,
     /// Seconds since 1970 by its clock, if it says.
     pub clock: Option<f64>,
-    /// What it keeps of builds, if it could be counted.
-    pub kept: Option<BuildCache>,
+    /// What it keeps of builds, or why it does not say: old engines measure for minutes, and for one who asks at a time.
+    pub kept: Result<BuildCache, String>,
     /// Whether it makes room by itself, if that is known.
     pub collects: Option<bool>,
 }
@@ -97,7 +98,7 @@ pub async fn examine_cache(env: &BTreeMap<String, String>) -> Result<EngineCache
         version: facts.version.clone(),
         endpoint: docker.endpoint().to_string(),
         clock: facts.clock.parse().ok().filter(|seconds| *seconds > 0.0),
-        kept: docker.build_cache().await.ok(),
+        kept: docker.build_cache().await.map_err(|error| chain(&error)),
         collects: configured.or_else(|| collects_by_default(&facts.version)),
     })
 }

@@ -43,7 +43,7 @@ pub(super) fn doctor(args: LookArgs, context: &Context) -> Result<Exit, Failure>
         Err(error) => checks.push(Check::odd("layers", format!("not asked: {}", chain(&error)))),
     }
     match runtime.block_on(examine_cache(&context.env)) {
-        Ok(engine) => checks.extend([clock(&engine), collection(&engine)].into_iter().flatten()),
+        Ok(engine) => checks.extend(clock(&engine).into_iter().chain([collection(&engine)])),
         Err(error) => checks.push(Check::odd("engine", format!("not asked: {error}"))),
     }
     if args.json {
@@ -277,14 +277,18 @@ fn clock(engine: &EngineCache) -> Option<Check> {
     })
 }
 
-fn collection(engine: &EngineCache) -> Option<Check> {
-    let kept = engine.kept?;
-    let text = format!("docker {} at {} keeps {} of builds", engine.version, engine.endpoint, bytes(kept.bytes));
-    Some(match engine.collects {
+fn collection(engine: &EngineCache) -> Check {
+    let who = format!("docker {} at {}", engine.version, engine.endpoint);
+    let kept = match &engine.kept {
+        Ok(kept) => kept,
+        Err(why) => return Check::odd("engine", format!("{who} does not say what it keeps of builds: {why}")),
+    };
+    let text = format!("{who} keeps {} of builds", bytes(kept.bytes));
+    match engine.collects {
         Some(true) => Check::good("engine", format!("{text}, and makes room by itself")),
         Some(false) if kept.bytes > LARGE_BUILD_CACHE => Check::odd("engine", format!("{text}, and never makes room by itself"))
             .with("set `\"builder\": {\"gc\": {\"enabled\": true}}` in its daemon.json, or run `docker builder prune` now and then"),
         Some(false) => Check::good("engine", format!("{text}; it never makes room by itself (builder.gc in daemon.json)")),
         None => Check::good("engine", text),
-    })
+    }
 }
