@@ -64,7 +64,7 @@ async fn a_sick_release_serves_nobody_and_is_taken_back() {
     let mut rig = Rig::new("sick", 4).await;
     rig.site.variables = vec![format!("PASSWORD={SECRET}")];
     assert_eq!(rig.deploy(&one).await.expect("deployed"), Outcome::Done);
-    rig.site.environment.health.boot_ms = 4_000;
+    rig.site.environment.health.boot_ms = 10_000;
     let load = rig.load(60);
     moment().await;
     let outcome = rig.deploy(&sick).await.expect("an outcome");
