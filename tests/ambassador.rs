@@ -90,7 +90,7 @@ async fn a_sick_release_serves_nobody_and_the_old_one_comes_back_at_its_addresse
     let mut rig = Rig::networked("insidesick", 4).await;
     assert_eq!(rig.deploy(&one).await.expect("deployed"), Outcome::Done);
     let before = rig.of_role("instance");
-    rig.site.environment.health.boot_ms = 4_000;
+    rig.site.environment.health.boot_ms = 10_000;
     let load = rig.load(60);
     moment().await;
     let outcome = rig.deploy(&sick).await.expect("an outcome");
