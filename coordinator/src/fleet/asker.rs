@@ -51,7 +51,7 @@ pub async fn open(
     match opened.await {
         Ok(attached) => Ok(attached),
         Err(error) => {
-            // What was never started is not removed by itself.
+            // What was never started is not removed by itself. The first error is the one to tell: what stays goes with `tidy`.
             docker.remove_container(&id).await.ok();
             Err(FleetError::of(name)(error))
         }

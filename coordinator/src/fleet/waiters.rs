@@ -39,6 +39,7 @@ impl Waiter {
         match docker.start_container(&waiter.id).await {
             Ok(()) => Ok(Some(waiter)),
             Err(error) => {
+                // The first error is the one to tell; one that never ran goes with the next deployment.
                 waiter.leave().await.ok();
                 Err(FleetError::of(name)(error))
             }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{Actor, RolloutError, Site, Watcher, ledger, now_ms, observe};
 use crate::fleet::waiters::{self, Waiter};
-use crate::fleet::{Claim, Lock, Taken, lock};
+use crate::fleet::{Claim, FleetError, Lock, Taken, lock};
 use crate::model::environment::DeployId;
 use crate::model::{Fence, chain};
 
@@ -20,22 +20,38 @@ pub(super) async fn enter(
     actor: &Actor,
     (within, watcher): (Duration, &dyn Watcher),
 ) -> Result<(Lock, Fence), RolloutError> {
-    let held = match take(site, deploy, actor).await {
-        // One whose process has ended would be waited for in vain: it is to be gone on with.
-        Err(RolloutError::Locked(held)) if !within.is_zero() && held.ended != Some(true) => held,
-        entered => return entered,
+    let entered = match take(site, deploy, actor).await {
+        Err(RolloutError::Locked(held)) if !within.is_zero() && held.ended != Some(true) => {
+            watcher.warns(&format!("waits for {} (deployment {}), for {} s at most", held.holder, held.deploy, within.as_secs()));
+            queue(site, (deploy, actor), (within, watcher)).await
+        }
+        entered => entered,
     };
-    let Some(waiter) = Waiter::join(&site.fleet, &claim(site, (deploy, Fence(0)), actor), &site.workers).await? else {
-        return Err(RolloutError::Locked(held));
-    };
-    watcher.warns(&format!("waits for {} (deployment {}), for {} s at most", held.holder, held.deploy, within.as_secs()));
-    let entered = wait(site, (deploy, actor), &waiter, (within, watcher)).await;
-    // Whatever is left of those that wait holds up nobody: it is told of, and goes with the next.
-    let left = waiter.leave().await;
-    let cleared = if entered.is_ok() { waiters::clear(&site.fleet, &site.place, &deploy.0).await } else { Ok(()) };
-    for error in [left, cleared].into_iter().filter_map(Result::err) {
+    if entered.is_ok() {
+        tell(watcher, waiters::clear(&site.fleet, &site.place, &deploy.0).await);
+    }
+    entered
+}
+
+/// Whatever is left of those that wait holds up nobody: it is told of, and goes with the next.
+fn tell(watcher: &dyn Watcher, cleared: Result<(), FleetError>) {
+    if let Err(error) = cleared {
         watcher.warns(&format!("what shows that a process waited is still there: {}", chain(&error)));
     }
+}
+
+/// Waits where others can see it.
+async fn queue(
+    site: &Site,
+    (deploy, actor): (&DeployId, &Actor),
+    (within, watcher): (Duration, &dyn Watcher),
+) -> Result<(Lock, Fence), RolloutError> {
+    let Some(waiter) = Waiter::join(&site.fleet, &claim(site, (deploy, Fence(0)), actor), &site.workers).await? else {
+        // Without an engine there is no lock to wait for, either.
+        return take(site, deploy, actor).await;
+    };
+    let entered = wait(site, (deploy, actor), &waiter, (within, watcher)).await;
+    tell(watcher, waiter.leave().await);
     entered
 }
 
@@ -51,19 +67,27 @@ async fn wait(
         if let Some(by) = waiter.overtaken().await? {
             return Err(RolloutError::Overtaken(by));
         }
-        if let Some(newer) = ledger::read(site).await?.rows().last().filter(|row| row.deploy > *deploy) {
-            return Err(RolloutError::Overtaken(format!("{} (deployment {})", newer.actor, newer.deploy)));
-        }
-        let held = match take(site, deploy, actor).await {
-            Err(RolloutError::Locked(held)) => Some(held),
-            Err(RolloutError::Fenced) => None,
-            entered => return entered,
-        };
-        if let Some(newer) = held.as_ref().filter(|held| held.deploy > deploy.0) {
-            return Err(RolloutError::Overtaken(format!("{} (deployment {})", newer.holder, newer.deploy)));
-        }
         if let Some(by) = watcher.stops() {
             return Err(RolloutError::Stopped(by));
+        }
+        let held = lock::held_on(&site.fleet, &site.place).await?.into_iter().next().map(Box::new);
+        match &held {
+            Some(held) if held.deploy > deploy.0 => {
+                return Err(RolloutError::Overtaken(format!("{} (deployment {})", held.holder, held.deploy)));
+            }
+            // Who has ended gives nothing back: that one is to be gone on with.
+            Some(held) if held.ended == Some(true) => return Err(RolloutError::Locked(held.clone())),
+            Some(_) => {}
+            // Free: only now is the journal worth reading.
+            None => {
+                if let Some(newer) = ledger::read(site).await?.rows().last().filter(|row| row.deploy > *deploy) {
+                    return Err(RolloutError::Overtaken(format!("{} (deployment {})", newer.actor, newer.deploy)));
+                }
+                match take(site, deploy, actor).await {
+                    Err(RolloutError::Locked(_) | RolloutError::Fenced) => {}
+                    entered => return entered,
+                }
+            }
         }
         if began.elapsed() >= within {
             return Err(held.map_or(RolloutError::Fenced, RolloutError::Locked));

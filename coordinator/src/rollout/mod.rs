@@ -319,7 +319,9 @@ impl<'a> Rollout<'a, '_> {
             return Err(RolloutError::Unfinished(unfinished.clone()));
         }
         let request = request(self.site, deploy, journal, self.promotion, options)?;
-        let (world, misses) = observe::world(self.site, (deploy, &self.target), &self.probes).await;
+        let (mut world, misses) = observe::world(self.site, (deploy, &self.target), &self.probes).await;
+        // It may have been waited for a long time since the gate was asked.
+        world.gate = self.watcher.gate();
         for why in &misses {
             self.watcher.misses(why);
         }
