@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Subcommand;
+use splitci_coordinator::config::duration;
 
 use super::GateArgs;
 
@@ -15,17 +16,15 @@ Examples:
 
 The gate is asked anew, about the digest. One half of the slots is taken out, replaced and checked; then the halves are swapped in one command of the balancer, so that requests
 never meet two releases; then the other half follows (`strategy = \"half\"`; there are `bluegreen`, `rolling`, `canary` and `all-at-once`, too). What fails goes back by itself. Ctrl-C once: it goes back in order; twice: it is left as it is, for `splitci resume`.
-Exit status: 0 done, 6 the gate says no, 7 locked, frozen, older than what serves or stopped by a hook, 8 it went back, 9 it is held for a person, 10 done with slots missing, 11 the migration failed.";
+Exit status: 0 done, 6 the gate says no, 7 locked, overtaken, frozen, older than what serves or stopped by a hook, 8 it went back, 9 it is held for a person, 10 done with slots missing, 11 the migration failed.";
 
 const LOCK: &str = "\
 Examples:
   splitci lock production show
   splitci lock production break --yes      when its holder is gone for good, and cannot give it back";
 
-/// A time, as in `splitci.toml`: a number without a unit is seconds.
-fn wait(text: &str) -> Result<Duration, String> {
-    let time = text.parse().map(Duration::from_secs).or_else(|_| humantime::parse_duration(text));
-    time.map_err(|error| format!("{error}; write 90, 30s or 10m"))
+fn time(text: &str) -> Result<Duration, &'static str> {
+    duration(text).ok_or("write 90, 30s or 10m")
 }
 
 /// Replace what runs in an environment by a promoted image, without a lost request
@@ -52,7 +51,7 @@ pub(crate) struct DeployArgs {
     #[arg(long)]
     pub fix_forward: bool,
     /// Wait for so long if somebody else is at work there (30s, 10m); of those that wait the newest deploys
-    #[arg(long, value_name = "TIME", value_parser = wait)]
+    #[arg(long, value_name = "TIME", value_parser = time)]
     pub wait: Option<Duration>,
     /// Where the policy is from, and who gets past it.
     #[command(flatten)]

@@ -60,7 +60,7 @@ impl<'a> Hand<'a> {
         }
         let hint = match self {
             Self::Key(..) => "`splitci keys show` prints its public half",
-            Self::Program(..) => "`trust.signer` prints its public half, with the argument `public`",
+            Self::Program(..) => "`splitci keys show --signer` prints its public half",
         };
         if trusted(settings)?.get(&self.id()).is_none() {
             return Ok(Some(format!("key {id} is not in `[trust]`: a gate with this list believes nothing that it signs; {hint}")));

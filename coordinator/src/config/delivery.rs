@@ -266,9 +266,9 @@ fn deadlines_of(section: super::schema::DeadlinesSection) -> Deadlines {
     }
 }
 
-/// How workers run, if there are any.
+/// How workers run, if there are any or something is said of them.
 fn workers_of(section: super::schema::WorkerSection, slots: &[Slot]) -> Option<Workers> {
-    let any = slots.iter().any(|slot| slot.role == Role::Worker);
+    let any = slots.iter().any(|slot| slot.role == Role::Worker) || section.command.is_some() || section.grace.is_some();
     let grace_ms = value(section.grace).map_or(600_000, |Pause(ms)| ms);
     any.then(|| Workers { command: value(section.command).map(|command| command.0).unwrap_or_default(), grace_ms })
 }

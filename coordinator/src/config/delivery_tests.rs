@@ -91,10 +91,11 @@ fn workers_have_no_port_and_ten_minutes_for_their_jobs() {
     for (from, to, said) in [
         ("role = \"worker\"", "role = \"worker\", port = 18102", "slot `jobs1` is a worker, and has a port or an address"),
         ("role = \"worker\"", "role = \"cron\"", "a list of slots"),
+        (", { name = \"jobs1\", role = \"worker\" }", "", "it says how workers run, and has no slot of that role"),
         ("role = \"worker\"", "role = \"web\"", "slot `jobs1` has no port"),
         ("name = \"web1\", port = 18101", "name = \"web1\", role = \"worker\"", "it has no slots that serve"),
     ] {
-        let told = faults(&read_delivery(&workers.replace(from, to)).expect_err(said));
+        let told = faults(&read_delivery(&asked.replace(from, to)).expect_err(said));
         assert!(told.iter().any(|fault| fault.contains(said)), "{told:?}");
     }
 }

@@ -49,6 +49,7 @@ pub use permits::AuthSource;
 pub use read::Flags;
 pub use resolve::{Facts, default_state, resolve};
 pub use schema::{KEYS, Key, Layer, SECTIONS, SuiteTable};
+pub use setting::duration;
 pub use survey::{Detect, Request, Sought, Where, caches, delivery, load, locate, records};
 pub use trust::{KeyText, PublicKeys};
 

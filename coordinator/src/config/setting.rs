@@ -220,6 +220,11 @@ impl Setting for Span {
     }
 }
 
+/// A time as it is written everywhere: `90s`, `10m`, a bare number for seconds. Nothing if it is none.
+pub fn duration(text: &str) -> Option<Duration> {
+    Span::parse(Raw::Flag(text), &Place::Flag(String::new())).map(|span| span.0)
+}
+
 /// A number of bytes. Units are powers of 1024 and spelt as docker takes them: `k`, `kb`, `kib`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ByteSize(pub u64);

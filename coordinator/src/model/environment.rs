@@ -315,6 +315,7 @@ impl Environment {
             fault(!web && reached, EnvironmentFault::NeedlessPort(slot.name.clone()));
         }
         self.network_faults(&mut fault);
+        fault(self.workers.is_some() && self.of(Role::Worker).is_empty(), EnvironmentFault::NoWorkers);
         fault(self.health.successes == 0, EnvironmentFault::Zero("health.successes"));
         fault(self.health.interval_ms == 0, EnvironmentFault::Zero("health.interval"));
         fault(self.deadlines.step_ms == 0, EnvironmentFault::Zero("deadlines.step"));
@@ -394,6 +395,9 @@ pub enum EnvironmentFault {
     /// A slot without a port.
     #[error("slot `{0}` has no port")]
     NoPort(SlotName),
+    /// It says how workers run.
+    #[error("it says how workers run, and has no slot of that role")]
+    NoWorkers,
     /// A worker that should answer somewhere.
     #[error("slot `{0}` is a worker, and has a port or an address")]
     NeedlessPort(SlotName),
@@ -461,6 +465,7 @@ impl EnvironmentFault {
             | Self::BadName(_)
             | Self::NoPort(_)
             | Self::NeedlessPort(_)
+            | Self::NoWorkers
             | Self::NoSide(_)
             | Self::NeedlessSide(_)
             | Self::Uneven { .. }
@@ -482,6 +487,7 @@ impl EnvironmentFault {
             Self::SameName(_) => "give each slot a name of its own",
             Self::BadName(_) => "use letters, digits, `-`, `_` and `.`, with a letter or digit first",
             Self::NoPort(_) => "name the port that the balancers' server points at",
+            Self::NoWorkers => "give a slot `role = \"worker\"`, or drop the section",
             Self::NeedlessPort(_) => "leave `port`, `publish` and `address` out: no balancer sends anything to a worker",
             Self::NoSide(_) => "with `bluegreen` each slot says `side = \"blue\"` or `side = \"green\"`",
             Self::NeedlessSide(_) => "leave `side` out: web slots have one with `strategy = \"bluegreen\"`, and workers never",
