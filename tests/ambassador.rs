@@ -90,17 +90,7 @@ async fn a_sick_release_serves_nobody_and_the_old_one_comes_back_at_its_addresse
     let mut rig = Rig::networked("insidesick", 4).await;
     assert_eq!(rig.deploy(&one).await.expect("deployed"), Outcome::Done);
     let before = rig.of_role("instance");
-    rig.site.environment.health.boot_ms = 10_000;
-    let load = rig.load(60);
-    moment().await;
-    let outcome = rig.deploy(&sick).await.expect("an outcome");
-    moment().await;
-    let report = load.finish();
-    let Outcome::RolledBack { cause: Cause::FirstHalf { sickness, .. }, out } = &outcome else { panic!("{outcome:?}") };
-    assert_eq!((sickness, out.len()), (&Sickness::Status(500), 0));
-    expect_all_good(&report);
-    assert_eq!(report.by_version().keys().copied().collect::<Vec<_>>(), ["1"], "the sick release answered nobody");
-    assert!(rig.running().len() == 4 && rig.running().values().all(|image| *image == one), "{:?}", rig.running());
+    rig.expect_to_go_back(&sick, &one).await;
     let after = rig.of_role("instance");
     assert!(before.iter().all(|container| after.contains(container)), "what was stopped is started again, and not made anew");
 }

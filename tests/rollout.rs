@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use splitci_coordinator::deployment::{Admin, Cause, Decision, Effect, Outcome, Phase, Plan, Row, Sickness, Step, Waiting, World};
+use splitci_coordinator::deployment::{Admin, Decision, Effect, Outcome, Phase, Plan, Row, Step, Waiting, World};
 use splitci_coordinator::fleet::{Claim, Taken, lock};
 use splitci_coordinator::gate::StoreKind;
 use splitci_coordinator::model::environment::{DeployId, Role, Share, Side, Slot, SlotName, Strategy, Workers};
@@ -64,17 +64,7 @@ async fn a_sick_release_serves_nobody_and_is_taken_back() {
     let mut rig = Rig::new("sick", 4).await;
     rig.site.variables = vec![format!("PASSWORD={SECRET}")];
     assert_eq!(rig.deploy(&one).await.expect("deployed"), Outcome::Done);
-    rig.site.environment.health.boot_ms = 10_000;
-    let load = rig.load(60);
-    moment().await;
-    let outcome = rig.deploy(&sick).await.expect("an outcome");
-    moment().await;
-    let report = load.finish();
-    let Outcome::RolledBack { cause: Cause::FirstHalf { sickness, .. }, out } = &outcome else { panic!("{outcome:?}") };
-    assert_eq!((sickness, out.len()), (&Sickness::Status(500), 0));
-    expect_all_good(&report);
-    assert_eq!(report.by_version().keys().copied().collect::<Vec<_>>(), ["1"], "the sick release answered nobody");
-    assert!(rig.running().values().all(|image| *image == one) && rig.running().len() == 4, "{:?}", rig.running());
+    rig.expect_to_go_back(&sick, &one).await;
     expect_kept_secret(&rig.site).await;
 }
 

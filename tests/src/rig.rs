@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use splitci_coordinator::balancer::{Balancer, Endpoint};
-use splitci_coordinator::deployment::{Outcome, Plan, Row, Waiting, World};
+use splitci_coordinator::deployment::{Cause, Outcome, Plan, Row, Sickness, Waiting, World};
 use splitci_coordinator::docker;
 use splitci_coordinator::engine::WorkerBinaries;
 use splitci_coordinator::fleet::lock;
@@ -264,6 +264,21 @@ impl Rig {
             .filter_map(|line| line.split_once(' '))
             .map(|(slot, id)| (slot.to_owned(), self.docker_says(&format!("inspect --format {{{{.Image}}}} {id}"))))
             .collect()
+    }
+
+    /// Deploys a sick image over this one, with requests all the time: it answers nobody, and the one before it is put back.
+    pub async fn expect_to_go_back(&mut self, sick: &str, one: &str) {
+        self.site.environment.health.boot_ms = 10_000;
+        let load = self.load(60);
+        moment().await;
+        let outcome = self.deploy(sick).await.expect("an outcome");
+        moment().await;
+        let report = load.finish();
+        let Outcome::RolledBack { cause: Cause::FirstHalf { sickness, .. }, out } = &outcome else { panic!("{outcome:?}") };
+        assert_eq!((sickness, out.len()), (&Sickness::Status(500), 0));
+        expect_all_good(&report);
+        assert_eq!(report.by_version().keys().copied().collect::<Vec<_>>(), ["1"], "the sick release answered nobody");
+        assert!(self.running().values().all(|image| image == one) && self.running().len() == 4, "{:?}", self.running());
     }
 
     /// The containers that run, with when they were started.

@@ -117,6 +117,8 @@ async fn converse(attached: Attached, asked: &mut mpsc::UnboundedReceiver<Asked>
                     continue;
                 }
                 id += 1;
+                // Those whose time was over before an answer came.
+                waiting.retain(|_, answer: &mut oneshot::Sender<Found>| !answer.is_closed());
                 waiting.insert(id, answer);
                 let mut line = serde_json::to_vec(&Question { id, address, path }).unwrap_or_default();
                 line.push(b'\n');
